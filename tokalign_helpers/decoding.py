@@ -1,0 +1,146 @@
+"""Embedding → scores over the vocabulary → its best tokens. The step of the paper that an embedder throws away."""
+
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+ROWS = 256  # rows decoded at a time: 50 MB of scores at V = 49,152, and the matrix product already runs at full speed
+
+
+class TokenDecoder:
+    """The decoder layer g of an LLM: scores every token of the vocabulary for an embedding.
+
+    Parameters
+    ----------
+    weight : Tensor, (V, d)
+        E_g, the decoder layer's matrix (``lm_head``) of the **original** LLM, not of the embedder made from it.
+    tokenizer : PreTrainedTokenizerBase
+        Turns ids into strings.
+    """
+
+    def __init__(self, weight: Tensor, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.weight = weight.detach()
+        self.tokenizer = tokenizer
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, the number of tokens that are scored."""
+        return self.weight.shape[0]
+
+    def scores(self, h: Tensor) -> Tensor:
+        """Return E_g h for every row: the score of each token (paper, section 3; no normalisation).
+
+        Parameters
+        ----------
+        h : Tensor, (n, d)
+
+        Returns
+        -------
+        Tensor, (n, V), float32
+
+        Raises
+        ------
+        ValueError
+            If h is not (n, d) with the decoder's d, or holds NaN or Inf.
+        """
+        self._check(h)
+        return (h.to(self.weight) @ self.weight.T).float()
+
+    def top_tokens(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the k best-scoring tokens of each embedding: the aligned token set, best first. Exact.
+
+        Parameters
+        ----------
+        h : Tensor, (n, d)
+        k : int, from 1 to V
+
+        Returns
+        -------
+        ids : Tensor, (n, k), int64
+        scores : Tensor, (n, k), float32, descending
+
+        Raises
+        ------
+        ValueError
+            As :meth:`scores`; or if k is out of range.
+        """
+        self._check(h)
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.vocabulary_size:
+            raise ValueError(f"k is {k!r}; it must be a whole number from 1 to V = {self.vocabulary_size}")
+        ids = torch.empty(len(h), k, dtype=torch.int64)
+        values = torch.empty(len(h), k, dtype=torch.float32)
+        for rows, scores in self._chunks(h):
+            best = scores.topk(k)
+            ids[rows], values[rows] = best.indices.cpu(), best.values.float().cpu()
+        return ids, values
+
+    def _chunks(self, h: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Score `ROWS` embeddings at a time into one buffer, so that memory does not grow with n."""
+        buffer = self.weight.new_empty(min(ROWS, len(h)), self.vocabulary_size)
+        for start in range(0, len(h), ROWS):
+            chunk = h[start : start + ROWS].to(self.weight)
+            yield slice(start, start + len(chunk)), torch.mm(chunk, self.weight.T, out=buffer[: len(chunk)])
+
+    def _check(self, h: Tensor) -> None:
+        d = self.weight.shape[1]
+        if h.ndim != 2 or h.shape[1] != d:
+            raise ValueError(
+                f"the embeddings have the shape {tuple(h.shape)}; this decoder reads (n, {d}). "
+                "An embedding can be decoded only by its own backbone"
+            )
+        if not torch.isfinite(h).all():
+            bad = (~torch.isfinite(h)).any(dim=1).nonzero()[0].item()
+            raise ValueError(f"embedding {bad} holds NaN or Inf; there is nothing to decode")
+
+    @cached_property
+    def _strings(self) -> list[str]:
+        return [_readable(self.tokenizer, i) for i in range(self.vocabulary_size)]
+
+    def token(self, token_id: int) -> str:
+        """Return a token as people read it: ``'▁parrot'`` for " parrot", ``'\\n'`` escaped, stray bytes as ``<F0>``.
+
+        Parameters
+        ----------
+        token_id : int
+
+        Returns
+        -------
+        str
+            ``▁`` stands for a space, as in SentencePiece; a token is otherwise shown as it is.
+        """
+        return self._strings[token_id]
+
+    @cached_property
+    def folded(self) -> Tensor:
+        """Class of every token under the kinder reading: same class = same letters but for case and leading space.
+
+        Tensor, (V,), int64: the smallest id of the class.
+        """
+        first: dict[str, int] = {}
+        classes = [first.setdefault(s.lstrip("▁").casefold() or s, i) for i, s in enumerate(self._strings)]
+        return torch.tensor(classes)
+
+
+def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+    if "\ufffd" in text:  # part of a character: name the bytes instead
+        raw = tokenizer.convert_ids_to_tokens(token_id)
+        return "".join(f"<{_BYTES[c]:02X}>" if c in _BYTES else c for c in raw)
+    if not text and token_id < len(tokenizer):
+        return str(tokenizer.convert_ids_to_tokens(token_id))
+    readable = text.replace(" ", "▁")
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in readable)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Invert GPT-2's printable alphabet: printable Latin-1 stands for itself, the rest is shifted above 255."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    shifted = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(shifted)}
+
+
+_BYTES = _byte_alphabet()

@@ -1,0 +1,379 @@
+"""Text → prompt → tokens → hidden states → one vector.
+
+An :class:`Embedder` is a frozen value: a model without its decoder layer (f̂ in the paper), a tokenizer, a pooling, a
+template, and the decoder layer of the backbone, so that what it embeds can be read again.
+"""
+
+import hashlib
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tokalign_helpers import pooling as pooling_module
+from tokalign_helpers.cache import EmbeddingCache, weights_digest
+from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.pooling import Pooling, last_token
+
+EOL = 'This sentence: "{text}" means in one word: "'
+SLOT = "{text}"
+CHUNK = 4096  # texts tokenised, sorted by length and embedded at a time; memory is bounded by it, not by n
+BATCH_TOKENS = 2048  # padded tokens in one forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """A text embedder made from a decoder-only LLM.
+
+    Parameters
+    ----------
+    name : str
+        Shown in tables and figures.
+    model : PreTrainedModel
+        Everything below the decoder layer, final norm included; returns ``last_hidden_state``.
+    tokenizer : PreTrainedTokenizerBase
+        A fast one (it must give character offsets).
+    unembedding : Tensor, (V, d)
+        E_g, the decoder layer of the original LLM.
+    pooling : Pooling
+        See :mod:`tokalign_helpers.pooling`.
+    template : str
+        The prompt; ``{text}`` stands for the text, once. Other braces are ordinary characters.
+    max_tokens : int
+        A longer text is cut to so many tokens. The template is never cut.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    unembedding: Tensor
+    pooling: Pooling = last_token
+    template: str = SLOT
+    max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if self.template.count(SLOT) != 1:
+            raise ValueError(f"the template {self.template!r} must contain {SLOT} exactly once")
+        if not self.tokenizer.is_fast:
+            raise ValueError(f"the tokenizer of {self.name!r} gives no character offsets; load its fast version")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        pooling: Pooling,
+        template: str = SLOT,
+        backbone: str | Path | None = None,
+        name: str | None = None,
+        device: str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> "Embedder":
+        """Load any decoder-LLM embedder from a local folder or the Hugging Face hub.
+
+        Parameters
+        ----------
+        path : str or Path
+            The embedder's weights.
+        pooling, template
+            As the embedder was trained; see its model card.
+        backbone : str or Path, optional
+            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: `path` itself,
+            for an LLM used as it is (raw or with a prompt).
+        name : str, optional
+            Default: the last part of `path`.
+        device : str, optional
+            Default: a GPU if there is one, else the CPU.
+        dtype : torch.dtype
+            Of the model's weights.
+
+        Returns
+        -------
+        Embedder
+
+        Raises
+        ------
+        ValueError
+            If the backbone's decoder layer does not fit the embedder's dimension.
+        OSError
+            If transformers finds no model there.
+        """
+        model, tokenizer, unembedding = load_llm(path, device=device, dtype=dtype)
+        if backbone is not None and str(backbone) != str(path):
+            _, tokenizer_b, unembedding = load_llm(backbone, device=device, dtype=dtype)
+            if tokenizer.get_vocab() != tokenizer_b.get_vocab():
+                warnings.warn(f"{path} and its backbone {backbone} have different vocabularies", stacklevel=2)
+        if unembedding.shape[1] != _width(model, unembedding):
+            raise ValueError(
+                f"the decoder layer of {backbone or path} reads vectors of {unembedding.shape[1]} numbers, "
+                f"but {path} makes {_width(model, unembedding)}: {backbone or path} is not its backbone"
+            )
+        return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template)
+
+    def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts : Sequence[str], n of them
+        cache : bool
+            Look the vectors up in the cache on disk first, and keep new ones there.
+        progress : bool
+            Show a bar when there is more than one batch of work.
+
+        Returns
+        -------
+        Tensor, (n, d), float32, on the CPU
+            Not normalised: the scale carries the weights of the tokens.
+
+        Raises
+        ------
+        TypeError
+            If `texts` is one string, or holds something that is not a string.
+        ValueError
+            If `texts` is empty or one of them has no tokens.
+        """
+        return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
+
+    def literal_tokens(self, texts: Sequence[str]) -> list[set[int]]:
+        """Return T_s of each text: its distinct token ids, without the template and without special tokens.
+
+        Parameters
+        ----------
+        texts : Sequence[str]
+
+        Returns
+        -------
+        list[set[int]]
+        """
+        special = set(self.tokenizer.all_special_ids)
+        return [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]
+
+    def with_template(self, template: str, name: str | None = None) -> "Embedder":
+        """Return the same embedder under another prompt.
+
+        Parameters
+        ----------
+        template : str, with ``{text}`` in it once
+        name : str, optional
+
+        Returns
+        -------
+        Embedder
+        """
+        return replace(self, template=template, name=name or self.name)
+
+    @cached_property
+    def decoder(self) -> TokenDecoder:
+        """The backbone's decoder layer, ready to read this embedder's vectors."""
+        return TokenDecoder(self.unembedding, self.tokenizer)
+
+    @property
+    def dimension(self) -> int:
+        """d, the length of an embedding."""
+        return self.unembedding.shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that a vector depends on but the text: weights, tokenizer, code, pooling, template, truncation."""
+        digest = hashlib.sha256(weights_digest(self.model).encode())
+        digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
+        for module in (inspect.getmodule(embed_all), pooling_module):
+            digest.update(Path(module.__file__).read_bytes())
+        code = getattr(self.pooling, "__code__", None)
+        digest.update(f"{self.pooling.__qualname__}{code and (code.co_code, code.co_consts)}".encode())
+        digest.update(repr((self.template, self.max_tokens)).encode())
+        return digest.hexdigest()[:32]
+
+    def _tokenize(self, texts: list[str]) -> "object":
+        return self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+
+    def _prepare(self, texts: list[str]) -> tuple[list[list[int]], int]:
+        """Return the token ids of each prompt, and how many texts were cut."""
+        prefix, suffix = self.template.split(SLOT)
+        plain = self._tokenize(texts)
+        cut = 0
+        prompts = []
+        for position, (text, ids, offsets) in enumerate(
+            zip(texts, plain.input_ids, plain.offset_mapping, strict=True)
+        ):
+            if not ids:
+                raise ValueError(f"texts[{position}] is {text!r}, which has no tokens")
+            if len(ids) > self.max_tokens:
+                text = text[: offsets[self.max_tokens - 1][1]]
+                cut += 1
+            prompts.append(prefix + text + suffix)
+        return self.tokenizer(prompts, verbose=False).input_ids, cut
+
+
+def embed_all(
+    embedders: Mapping[str, Embedder], texts: Sequence[str], *, cache: bool = True, progress: bool = True
+) -> dict[str, Tensor]:
+    """Embed texts with several embedders; those that differ only in pooling share one pass through the model.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    texts : Sequence[str], n of them
+    cache, progress
+        As :meth:`Embedder.embed`.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        For each name the embeddings, (n, d), float32, on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Embedder.embed`.
+    """
+    texts = check_texts(texts)
+    out = {name: torch.empty(len(texts), e.dimension) for name, e in embedders.items()}
+    caches = {name: EmbeddingCache(e.fingerprint, e.dimension) for name, e in embedders.items()} if cache else {}
+    missing = {name: set(range(len(texts))) for name in embedders}
+    for name, store in caches.items():
+        missing[name] = set(store.load(texts, out[name]))
+    for group in _shared_passes(embedders):
+        todo = sorted(set().union(*(missing[name] for name in group)))
+        if todo:
+            _embed_group({name: embedders[name] for name in group}, texts, todo, out, caches, progress)
+    return out
+
+
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """Refuse what is not a non-empty sequence of non-blank strings, naming the culprit.
+
+    Parameters
+    ----------
+    texts : Sequence[str]
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    TypeError
+        If `texts` is one string, or holds something that is not a string.
+    ValueError
+        If `texts` is empty or one of them is blank.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
+    texts = list(texts)
+    if not texts:
+        raise ValueError("texts is empty; give at least one text")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] is {text!r}; every text must be a str")
+        if not text.strip():
+            raise ValueError(f"texts[{position}] is {text!r}, which has no tokens; leave blank texts out")
+    return texts
+
+
+def load_llm(
+    path: str | Path, *, device: str | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor]:
+    """Load an LLM and take it apart: the body f, the tokenizer, the decoder layer's matrix E_g.
+
+    Parameters
+    ----------
+    path : str or Path
+        A local folder, or a name on the Hugging Face hub. Code from there is never run.
+    device : str, optional
+        Default: a GPU if there is one, else the CPU.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    model : PreTrainedModel
+        f, final norm included, in evaluation mode.
+    tokenizer : PreTrainedTokenizerBase
+    unembedding : Tensor, (V, d)
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    llm.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    llm.requires_grad_(False)
+    return llm.base_model, tokenizer, llm.get_output_embeddings().weight
+
+
+def _width(model: PreTrainedModel, unembedding: Tensor) -> int:
+    """Length of the model's output vectors, by asking it: configurations name it in too many ways."""
+    ids = torch.zeros(1, 1, dtype=torch.int64, device=unembedding.device)
+    with torch.inference_mode():
+        return model(input_ids=ids, use_cache=False).last_hidden_state.shape[-1]
+
+
+def _shared_passes(embedders: Mapping[str, Embedder]) -> list[list[str]]:
+    groups: dict[tuple, list[str]] = {}
+    for name, e in embedders.items():
+        groups.setdefault((id(e.model), id(e.tokenizer), e.template, e.max_tokens), []).append(name)
+    return list(groups.values())
+
+
+def _embed_group(
+    group: Mapping[str, Embedder],
+    texts: list[str],
+    todo: list[int],
+    out: dict[str, Tensor],
+    caches: Mapping[str, EmbeddingCache],
+    progress: bool,
+) -> None:
+    """Embed texts[i] for i in `todo` with embedders that share model and template, chunk after chunk."""
+    first = next(iter(group.values()))
+    cut = 0
+    title = f"Embedding with {', '.join(group)}"
+    with tqdm(total=len(todo), desc=title, unit="text", disable=not progress or len(todo) < 100) as bar:
+        for start in range(0, len(todo), CHUNK):
+            chunk = todo[start : start + CHUNK]
+            prompts, more_cut = first._prepare([texts[i] for i in chunk])
+            cut += more_cut
+            for batch in _batches(prompts):
+                hidden, mask = _forward(first.model, [prompts[j] for j in batch])
+                rows = [chunk[j] for j in batch]
+                for name, embedder in group.items():
+                    out[name][rows] = embedder.pooling(hidden, mask).float().cpu()
+                bar.update(len(batch))
+            for name, store in caches.items():
+                if name in group:
+                    store.store([texts[i] for i in chunk], out[name][chunk])
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(todo)} texts are longer than {first.max_tokens} tokens and were cut to that length",
+            stacklevel=3,
+        )
+
+
+def _batches(prompts: list[list[int]]) -> Iterator[list[int]]:
+    """Group texts of about the same length, so that little is padded; the longest first, so that memory peaks early."""
+    order = np.argsort([-len(ids) for ids in prompts], kind="stable").tolist()
+    while order:
+        size = max(1, BATCH_TOKENS // len(prompts[order[0]]))
+        yield order[:size]
+        del order[:size]
+
+
+def _forward(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return the hidden states (b, L, d) and the mask (b, L) of a batch, padded on the right."""
+    length = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), length, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+        mask[row, : len(prompt)] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    with torch.inference_mode():
+        hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return hidden, mask

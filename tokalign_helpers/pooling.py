@@ -1,0 +1,59 @@
+"""Hidden states of a text's tokens → one vector. Three pure functions, right under left and right padding."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Pooling = Callable[[Tensor, Tensor], Tensor]
+
+
+def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Take the state of the last real token, which alone has seen the whole text in a causal LM.
+
+    Parameters
+    ----------
+    hidden : Tensor, (n, L, d), float32
+    mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+
+    Returns
+    -------
+    Tensor, (n, d)
+    """
+    last = mask.cumsum(dim=1).argmax(dim=1)  # argmax returns the first maximum: where the count stops growing
+    return hidden[range(len(hidden)), last]
+
+
+def mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average the states of the real tokens.
+
+    Parameters
+    ----------
+    hidden : Tensor, (n, L, d), float32
+    mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+
+    Returns
+    -------
+    Tensor, (n, d)
+    """
+    return _weighted_sum(hidden, mask) / mask.sum(dim=1, keepdim=True)
+
+
+def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average with the weights 1, 2, …, len: later tokens have seen more of the text (SGPT, Muennighoff 2022).
+
+    Parameters
+    ----------
+    hidden : Tensor, (n, L, d), float32
+    mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+
+    Returns
+    -------
+    Tensor, (n, d)
+    """
+    weights = mask * mask.cumsum(dim=1)  # positions among the real tokens; plain columns are wrong under left padding
+    return _weighted_sum(hidden, weights) / weights.sum(dim=1, keepdim=True)
+
+
+def _weighted_sum(hidden: Tensor, weights: Tensor) -> Tensor:
+    # A product of (1, L) by (L, d) per text: no (n, L, d) temporary.
+    return (weights.to(hidden.dtype).unsqueeze(1) @ hidden).squeeze(1)
