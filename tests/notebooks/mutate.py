@@ -1,0 +1,107 @@
+"""Small wrongs done to a stored notebook, to see whether the run notices."""
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from decimal import Decimal
+
+from nbformat import NotebookNode
+
+from tests.notebooks.guard import is_check, texts
+
+# A float that stands alone, is not zero, and is not a duration (durations are not compared).
+_FLOAT = re.compile(r"(?<![\w.,-])(?=[\d.]*[1-9])\d+\.\d+(?!\w|\.\w|,\d| ?(?:s|ms|µs|min)\b)")
+_WORD = re.compile(r"(?<![\w.-])[A-Za-z]{4,}(?![\w.-])")
+
+
+def change_number(notebook: NotebookNode, relative: float) -> NotebookNode:
+    """Move the first float that a CHECK cell stored.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    relative : float
+        0.1 makes 2.00 into 2.20; as many decimals are printed as before.
+
+    Returns
+    -------
+    NotebookNode
+        A changed copy.
+    """
+    factor = 1 + Decimal(str(relative))
+
+    def moved(match: re.Match[str]) -> str:
+        number = Decimal(match.group())
+        return str((number * factor).quantize(number))
+
+    return _change_first(notebook, lambda text: _FLOAT.sub(moved, text, count=1))
+
+
+def change_token(notebook: NotebookNode, old: str, new: str) -> NotebookNode:
+    """Put `new` in the place of the first `old` that a CHECK cell stored.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    old, new : str
+
+    Returns
+    -------
+    NotebookNode
+        A changed copy.
+    """
+    return _change_first(notebook, lambda text: text.replace(old, new, 1))
+
+
+def strip_outputs(notebook: NotebookNode) -> NotebookNode:
+    """Remove the outputs and the counts of all CHECK cells, as a tool that cleans notebooks would.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    NotebookNode
+        A changed copy.
+    """
+    changed = deepcopy(notebook)
+    for cell in _check_cells(changed):
+        cell.outputs, cell.execution_count = [], None
+    return changed
+
+
+def first_word(notebook: NotebookNode) -> str:
+    """Return the first word that a CHECK cell stored.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    str
+    """
+    stored = "\n".join(text for cell in _check_cells(notebook) for text in texts(cell.outputs).values())
+    match = _WORD.search(stored)
+    if match is None:
+        raise ValueError("no CHECK cell has stored a word")
+    return match.group()
+
+
+def _check_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and is_check(cell)]
+
+
+def _change_first(notebook: NotebookNode, change: Callable[[str], str]) -> NotebookNode:
+    """Apply `change` to the printed texts of CHECK cells until it does something."""
+    changed = deepcopy(notebook)
+    for cell in _check_cells(changed):
+        for output in cell.outputs:
+            if output.output_type != "stream" or output.name != "stdout":
+                continue
+            text = change(output.text)
+            if text != output.text:
+                output.text = text
+                return changed
+    raise ValueError("no CHECK cell has stored what was to be changed")

@@ -1,0 +1,248 @@
+"""Aligned tokens and the paper's three rates (section 3): how much of a text its own embedding gives back."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.embedding import Embedder, check_texts, embed_all
+from tokalign_helpers.evaluation import Interval, bootstrap_interval, jackknife_interval
+
+RATES = ("Hit@K", "LAR", "GAR")
+
+
+def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.DataFrame:
+    """Read what the embeddings of texts say: their k aligned tokens, best first.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    texts : Sequence[str], n of them
+    k : int, from 1 to V
+
+    Returns
+    -------
+    DataFrame, n · k rows
+        ``text`` (its position), ``rank`` (from 1), ``token`` (readable; ``▁`` is a space), ``id``, ``score``, and
+        ``in_text``: is this very id among the text's own tokens?
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`.
+    """
+    texts = check_texts(texts)
+    ids, scores = embedder.decoder.top_tokens(embedder.embed(texts), k)
+    literal = embedder.literal_tokens(texts)
+    rows = [
+        (text, rank + 1, embedder.decoder.token(token), token, score, token in literal[text])
+        for text in range(len(texts))
+        for rank, (token, score) in enumerate(zip(ids[text].tolist(), scores[text].tolist(), strict=True))
+    ]
+    return pd.DataFrame(rows, columns=["text", "rank", "token", "id", "score", "in_text"])
+
+
+def hit_at_k(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> float:
+    """Return Hit@K: the share of texts of which at least one token is among their k aligned ones.
+
+    Parameters
+    ----------
+    aligned : Tensor, (n, at least k), int64
+        Aligned token ids, best first, as :meth:`TokenDecoder.top_tokens` gives them.
+    literal : Sequence[set[int]], n of them
+        T_s of each text; a text with an empty set is left out.
+    k : int
+
+    Returns
+    -------
+    float, from 0 to 1
+    """
+    return float(np.mean(_hits(*_usable(aligned, literal, k), k)))
+
+
+def local_alignment_rate(aligned: Tensor, literal: Sequence[set[int]]) -> float:
+    """Return LAR: the mean share of a text's |T_s| tokens that are among its |T_s| aligned ones.
+
+    Parameters
+    ----------
+    aligned : Tensor, (n, at least max |T_s|), int64
+    literal : Sequence[set[int]], n of them
+
+    Returns
+    -------
+    float, from 0 to 1
+    """
+    return float(np.mean(_local(*_usable(aligned, literal))))
+
+
+def global_alignment_rate(aligned: Tensor, literal: Sequence[set[int]]) -> float:
+    """Return GAR: the share of all distinct tokens of the texts that some text's embedding gives back.
+
+    Parameters
+    ----------
+    aligned : Tensor, (n, at least max |T_s|), int64
+    literal : Sequence[set[int]], n of them
+
+    Returns
+    -------
+    float, from 0 to 1
+        Near 0 for an embedder that answers every text with the same few tokens.
+    """
+    aligned, literal = _usable(aligned, literal)
+    return len(set().union(*matched_tokens(aligned, literal))) / len(set().union(*literal))
+
+
+def rates(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> pd.DataFrame:
+    """Return Hit@K, LAR and GAR with 95 % intervals.
+
+    Parameters
+    ----------
+    aligned : Tensor, (n, at least max(k, max |T_s|)), int64
+    literal : Sequence[set[int]], n of them
+    k : int
+        Of Hit@K.
+
+    Returns
+    -------
+    DataFrame, 3 rows
+        ``rate`` (its name), ``value``, ``low``, ``high``. Hit@K and LAR are means: percentile bootstrap over texts.
+        GAR is a ratio of unions: jackknife (see :func:`~tokalign_helpers.evaluation.jackknife_interval`).
+
+    Raises
+    ------
+    ValueError
+        If too few aligned tokens are given, or no text has tokens.
+    """
+    aligned, literal = _usable(aligned, literal, k)
+    found = (bootstrap_interval(_hits(aligned, literal, k)), bootstrap_interval(_local(aligned, literal)))
+    intervals = (*found, _global_interval(aligned, literal))
+    return pd.DataFrame([(name, *i) for name, i in zip(RATES, intervals, strict=True)],
+                        columns=["rate", "value", "low", "high"])  # fmt: skip
+
+
+def alignment_rates(
+    embedders: Mapping[str, Embedder], texts: Sequence[str], k: int = 10, *, folded: bool = False
+) -> pd.DataFrame:
+    """Measure how well embedders align with the tokens of texts.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    texts : Sequence[str], n of them
+    k : int
+        Of Hit@K.
+    folded : bool
+        Also count a token that differs from one of the text only in case or a leading space. Not the paper's
+        definition; name it when you quote it.
+
+    Returns
+    -------
+    DataFrame, 3 rows an embedder
+        ``embedder`` and the columns of :func:`rates`.
+    """
+    texts = check_texts(texts)
+    tables = []
+    for name, h in embed_all(embedders, texts).items():
+        aligned, literal = read(embedders[name], h, texts, k, folded=folded)
+        tables.append(rates(aligned, literal, k).assign(embedder=name))
+    return pd.concat(tables, ignore_index=True)[["embedder", "rate", "value", "low", "high"]]
+
+
+def read(
+    embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10, *, folded: bool = False
+) -> tuple[Tensor, list[set[int]]]:
+    """Return what the rates compare: enough aligned tokens of the embeddings h, and the texts' own tokens.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    h : Tensor, (n, d)
+        Embeddings of the texts, changed or not.
+    texts : Sequence[str], n of them
+    k : int
+        At least so many aligned tokens.
+    folded : bool
+        As :func:`alignment_rates`.
+
+    Returns
+    -------
+    aligned : Tensor, (n, max(k, max |T_s|)), int64
+    literal : list[set[int]], n of them
+    """
+    literal = embedder.literal_tokens(texts)
+    if len(h) != len(literal):
+        raise ValueError(f"{len(h)} embeddings for {len(literal)} texts")
+    aligned, _ = embedder.decoder.top_tokens(h, max(k, *map(len, literal)))
+    return fold(embedder.decoder, aligned, literal) if folded else (aligned, literal)
+
+
+def fold(decoder: TokenDecoder, aligned: Tensor, literal: Sequence[set[int]]) -> tuple[Tensor, list[set[int]]]:
+    """Replace token ids by their class under :attr:`TokenDecoder.folded`, on both sides of the comparison.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    aligned : Tensor, (n, k), int64
+    literal : Sequence[set[int]], n of them
+
+    Returns
+    -------
+    aligned : Tensor, (n, k), int64
+    literal : list[set[int]]
+    """
+    classes = decoder.folded
+    return classes[aligned], [{int(classes[token]) for token in tokens} for tokens in literal]
+
+
+def matched_tokens(aligned: Tensor, literal: Sequence[set[int]]) -> list[set[int]]:
+    """Return the tokens that LAR counts: of each text, those among its |T_s| aligned ones.
+
+    Parameters
+    ----------
+    aligned : Tensor, (n, at least max |T_s|), int64
+    literal : Sequence[set[int]], n of them
+
+    Returns
+    -------
+    list[set[int]], n of them
+        Empty for a text without tokens.
+    """
+    return [set(row[: len(tokens)].tolist()) & tokens for row, tokens in zip(aligned, literal, strict=True)]
+
+
+def _usable(aligned: Tensor, literal: Sequence[set[int]], k: int = 1) -> tuple[Tensor, list[set[int]]]:
+    """Leave out texts without tokens; refuse lists too short to hold what the definition asks for."""
+    if len(aligned) != len(literal):
+        raise ValueError(f"{len(aligned)} rows of aligned tokens for {len(literal)} texts")
+    keep = [i for i, tokens in enumerate(literal) if tokens]
+    if not keep:
+        raise ValueError("no text has any token; there is nothing to measure")
+    needed = max(k, max(len(literal[i]) for i in keep))
+    if aligned.shape[1] < needed:
+        raise ValueError(f"{aligned.shape[1]} aligned tokens a text are given; the definition needs {needed}")
+    return aligned[torch.tensor(keep)], [literal[i] for i in keep]
+
+
+def _hits(aligned: Tensor, literal: list[set[int]], k: int) -> list[float]:
+    return [float(not tokens.isdisjoint(row[:k].tolist())) for row, tokens in zip(aligned, literal, strict=True)]
+
+
+def _local(aligned: Tensor, literal: list[set[int]]) -> list[float]:
+    matches = matched_tokens(aligned, literal)
+    return [len(match) / len(tokens) for match, tokens in zip(matches, literal, strict=True)]
+
+
+def _global_interval(aligned: Tensor, literal: list[set[int]]) -> Interval:
+    """Leave each text out in turn: only tokens that no other text has (or matches) go with it."""
+    matches = matched_tokens(aligned, literal)
+    matched, present = (Counter(token for tokens in sets for token in tokens) for sets in (matches, literal))
+    without = []
+    for match, tokens in zip(matches, literal, strict=True):
+        lost = sum(matched[token] == 1 for token in match)
+        gone = sum(present[token] == 1 for token in tokens)
+        without.append((len(matched) - lost) / max(1, len(present) - gone))
+    return jackknife_interval(len(matched) / len(present), without)

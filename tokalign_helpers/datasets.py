@@ -1,0 +1,167 @@
+"""Texts and ratings the course measures on, as they come out of the pinned assets."""
+
+import bz2
+import csv
+import hashlib
+import os
+import random
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+
+from tokalign_helpers.assets import asset_path, cache_dir
+
+WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
+
+
+def sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
+    """Return natural English sentences of Wikipedia, 8 to 40 words each, from 106 articles.
+
+    Parameters
+    ----------
+    n : int, optional
+        How many, drawn without replacement. Default: all, in the order of the articles.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    ValueError
+        If n is less than 1 or more than there are.
+    AssetError
+        If the text cannot be fetched.
+    """
+    everything = _all_sentences()
+    if n is None:
+        return list(everything)
+    if not 1 <= n <= len(everything):
+        raise ValueError(f"n is {n!r}; there are {len(everything)} sentences")
+    return random.Random(seed).sample(everything, n)
+
+
+def word_ratings(name: str) -> pd.DataFrame:
+    """Return pairs of words with human ratings.
+
+    Parameters
+    ----------
+    name : str
+        ``wordsim353``: relatedness and similarity mixed, 0–10 (Finkelstein et al. 2002). ``simlex999``: similarity
+        proper, 0–10 (Hill et al. 2015).
+
+    Returns
+    -------
+    DataFrame
+        Columns ``word1``, ``word2``, ``rating``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set.
+    """
+    if name not in WORD_RATINGS:
+        raise ValueError(f"unknown ratings {name!r}; known: {', '.join(WORD_RATINGS)}")
+    asset, separator = WORD_RATINGS[name]
+    table = pd.read_csv(
+        asset_path(asset), sep=separator, comment="#", header=None, names=["word1", "word2", "rating"],
+        quoting=csv.QUOTE_NONE, keep_default_na=False, dtype={"rating": str},
+    )  # fmt: skip
+    table["rating"] = pd.to_numeric(table["rating"], errors="coerce")  # one of the files has a row of column names
+    return table.dropna(ignore_index=True)
+
+
+def lee_documents() -> tuple[list[str], np.ndarray]:
+    """Return 50 short news stories and how similar people judged every pair of them (Lee et al. 2005).
+
+    Returns
+    -------
+    texts : list[str], 50 of them
+    similarity : ndarray, (50, 50), from 0 to 1, symmetric
+    """
+    lines = asset_path("lee-documents").read_text(encoding="latin-1").splitlines()
+    texts = [line.strip() for line in lines if line.strip()]
+    upper = np.loadtxt(asset_path("lee-similarities"))
+    return texts, np.triu(upper) + np.triu(upper, 1).T
+
+
+# --- Wikipedia ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _all_sentences() -> tuple[str, ...]:
+    """Parse once (about 15 s), keep the plain text beside the asset, named after the code that made it."""
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    kept = cache_dir() / "texts" / f"wikipedia-{code}.txt"
+    if kept.is_file():
+        return tuple(kept.read_text(encoding="utf-8").splitlines())
+    found = tuple(dict.fromkeys(s for article in _articles(asset_path("wikipedia")) for s in _split(article)))
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text("\n".join(found), encoding="utf-8")
+        os.replace(partial, kept)
+    except OSError:  # a read-only cache: parse again next time
+        pass
+    return found
+
+
+def _articles(path: Path) -> Iterator[str]:
+    """Yield the markup of every article of the dump, redirects left out."""
+    with bz2.open(path) as stream:
+        for _, element in ElementTree.iterparse(stream):
+            if element.tag.endswith("}text") and element.text and not element.text.lower().startswith("#redirect"):
+                yield element.text
+
+
+def _split(markup: str) -> Iterator[str]:
+    import mwparserfromhell
+
+    code = mwparserfromhell.parse(_without_floats(markup), skip_style_tags=True)
+    for tag in code.filter_tags(matches=lambda node: node.tag in ("ref", "table", "gallery", "math")):
+        try:
+            code.remove(tag)
+        except ValueError:  # it stood inside one that is gone already
+            continue
+    for paragraph in code.strip_code(normalize=True, collapse=True).splitlines():
+        for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z])", _tidy(paragraph)):
+            if _is_natural(sentence):
+                yield sentence
+
+
+def _without_floats(markup: str) -> str:
+    """Drop images and tables, whose captions and cells would read as sentences."""
+    markup = re.sub(r"\{\|.*?\n\|\}", "", markup, flags=re.S)
+    nested = r"\[\[(?:File|Image|Category|[a-z\-]{2,12}):(?:[^\[\]]|\[\[[^\[\]]*\]\]|\[[^\[\]]*\])*\]\]"
+    return re.sub(nested, "", markup)
+
+
+def _tidy(text: str) -> str:
+    text = text.replace("'''", "").replace("''", "").replace("\u00a0", " ")
+    text = re.sub(r"\s*\(\s*[;,]?\s*\)", "", text)  # what a removed template leaves: "( )"
+    return re.sub(r"\s+", " ", text).strip()
+
+
+ABBREVIATION = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Dr|St|Jr|Sr|vs|etc|ca|cf|c|e\.g|i\.e|No|vol|Vol|ed|al))\.$")
+
+
+def _is_natural(sentence: str) -> bool:
+    words = sentence.split()
+    return (
+        8 <= len(words) <= 40
+        and re.match(r"[A-Z][a-z]*[ ,']", sentence) is not None
+        and sentence[-1] in ".!?"
+        and not ABBREVIATION.search(sentence)
+        and re.search(r"[\[\]{}|=<>*\\^_~]|https?:|\.[A-Z]|thumb|px\b|\(\s|\$\s|\s[,;.)]", sentence) is None
+        and sentence.count("(") == sentence.count(")")
+        and sentence.count('"') % 2 == 0
+        and sentence.isprintable()
+        and sum(word[0].islower() for word in words) >= len(words) / 2
+    )
