@@ -1,0 +1,59 @@
+"""Read the tokens inside a text embedding. Import as ``import tokalign_helpers as ta``."""
+
+from tokalign_helpers.alignment import (
+    aligned_tokens,
+    alignment_rates,
+    global_alignment_rate,
+    hit_at_k,
+    local_alignment_rate,
+    matched_tokens,
+    rates,
+    read,
+)
+from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
+from tokalign_helpers.datasets import lee_documents, sentences, word_ratings
+from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
+from tokalign_helpers.embedding import EOL, Embedder, embed_all
+from tokalign_helpers.evaluation import Interval, bootstrap_interval, rank_correlation
+from tokalign_helpers.notebook import setup
+from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.vocabulary import kind_shares, recall_by_frequency, token_kinds
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EMBEDDERS",
+    "EOL",
+    "AssetError",
+    "Embedder",
+    "EmbedderSpec",
+    "Interval",
+    "TokenDecoder",
+    "aligned_tokens",
+    "alignment_rates",
+    "asset_path",
+    "bootstrap_interval",
+    "cache_dir",
+    "default_model_path",
+    "embed_all",
+    "global_alignment_rate",
+    "hit_at_k",
+    "kind_shares",
+    "last_token",
+    "lee_documents",
+    "load_embedder",
+    "load_embedders",
+    "local_alignment_rate",
+    "matched_tokens",
+    "mean",
+    "rank_correlation",
+    "rates",
+    "read",
+    "recall_by_frequency",
+    "sentences",
+    "setup",
+    "token_kinds",
+    "weighted_mean",
+    "word_ratings",
+]

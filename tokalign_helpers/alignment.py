@@ -246,3 +246,38 @@ def _global_interval(aligned: Tensor, literal: list[set[int]]) -> Interval:
         gone = sum(present[token] == 1 for token in tokens)
         without.append((len(matched) - lost) / max(1, len(present) - gone))
     return jackknife_interval(len(matched) / len(present), without)
+
+
+def marked_pieces(embedder: Embedder, text: str, k: int = 10) -> list[tuple[str, bool]]:
+    """Cut a text at its tokens and say which of them its own embedding gives back.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+    k : int
+        How many aligned tokens count.
+
+    Returns
+    -------
+    list of (str, bool)
+        The pieces, in order, joined they are the text; is the piece a token among the k aligned ones, case and
+        leading space aside?
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`aligned_tokens`.
+    """
+    decoder = embedder.decoder
+    ids, _ = decoder.top_tokens(embedder.embed([text]), k)
+    aligned = set(decoder.folded[ids[0]].tolist())
+    tokens = embedder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    pieces, done = [], 0
+    for token, (start, end) in zip(tokens.input_ids, tokens.offset_mapping, strict=True):
+        if start > done:
+            pieces.append((text[done:start], False))
+        if end > done:  # several byte tokens may share one character
+            pieces.append((text[max(start, done) : end], int(decoder.folded[token]) in aligned))
+            done = end
+    return [*pieces, (text[done:], False)] if done < len(text) else pieces

@@ -341,7 +341,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
     log = logging.getLogger("tokalign_helpers")
     log.info("Converting %s to safetensors, once", gguf.name)
-    with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, _quiet_transformers():
+    with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         tokenizer.save_pretrained(target)
         bar.update()
@@ -355,7 +355,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hide the library's own bars and hints; ours says what happens."""
     from transformers.utils import logging as hf_logging
 

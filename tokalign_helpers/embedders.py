@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.assets import default_model_path
+from tokalign_helpers.assets import default_model_path, quiet_transformers
 from tokalign_helpers.embedding import EOL, SLOT, Embedder, load_llm
 from tokalign_helpers.pooling import Pooling, last_token, mean, weighted_mean
 
@@ -88,4 +87,5 @@ def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
 
 @lru_cache(maxsize=1)
 def _backbone() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor]:
-    return load_llm(default_model_path(), device="cuda" if torch.cuda.is_available() else "cpu")
+    with quiet_transformers():
+        return load_llm(default_model_path())

@@ -204,9 +204,7 @@ class Embedder:
         plain = self._tokenize(texts)
         cut = 0
         prompts = []
-        for position, (text, ids, offsets) in enumerate(
-            zip(texts, plain.input_ids, plain.offset_mapping, strict=True)
-        ):
+        for position, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
             if not ids:
                 raise ValueError(f"texts[{position}] is {text!r}, which has no tokens")
             if len(ids) > self.max_tokens:

@@ -86,9 +86,7 @@ def stated_tolerance(source: str) -> Tolerance:
         return DEFAULT
     match = _STATED.fullmatch(stated[0])
     if len(stated) > 1 or match is None:
-        raise ValueError(
-            f"cannot read the tolerance {stated}; write '# tolerance: 5%' or '# tolerance: 0.03'"
-        )
+        raise ValueError(f"cannot read the tolerance {stated}; write '# tolerance: 5%' or '# tolerance: 0.03'")
     number = Decimal(match[1])
     return Tolerance(relative=number / 100) if match[2] else Tolerance(Decimal(0), number, Decimal(0))
 

@@ -126,9 +126,7 @@ def _proc_megabytes(pid: int) -> float:
     return int(match[1]) * 1024 / 1e6 if match else 0.0
 
 
-def execute(
-    notebook: NotebookNode, folder: Path, environment: Mapping[str, str], name: str = "notebook"
-) -> Outcome:
+def execute(notebook: NotebookNode, folder: Path, environment: Mapping[str, str], name: str = "notebook") -> Outcome:
     """Run a notebook from top to bottom in a fresh kernel; its outputs are replaced in place.
 
     Parameters
@@ -176,9 +174,7 @@ def execute(
     error = ""
     try:
         client.execute(cwd=str(folder), env=dict(environment))
-    except (
-        Exception
-    ) as problem:  # a cell raised, ran too long or killed the kernel: each is a result to report
+    except Exception as problem:  # a cell raised, ran too long or killed the kernel: each is a result to report
         error = _report(notebook.cells[position].source, problem)
     finally:
         if watch is not None:
@@ -356,9 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0 when there were notebooks and every cell ran.
     """
-    parser = argparse.ArgumentParser(
-        "python -m tests.notebooks.run", description="Run the notebooks in order."
-    )
+    parser = argparse.ArgumentParser("python -m tests.notebooks.run", description="Run the notebooks in order.")
     parser.add_argument("--write", action="store_true", help="run twice, store the outputs and the run times")
     parser.add_argument("--only", nargs="+", default=[], metavar="01", help="how the notebooks' names begin")
     parser.add_argument("--cold", action="store_true", help="begin with an empty cache of embeddings")

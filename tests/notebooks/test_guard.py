@@ -74,9 +74,7 @@ WRONG = {
     "skips or ignores": with_source(f"{MARKER}\n# NBVAL_IGNORE_OUTPUT\nprint(0)"),
     "fresh kernel: execution counts [9, 2, 3, 4]": with_cell(execution_count=9),
     "a stored error: ValueError": with_output(RAISED),
-    "a path of a machine: '/home/me/x.py:3: Wrong'": with_output(
-        printed("/home/me/x.py:3: Wrong\n", "stderr")
-    ),
+    "a path of a machine: '/home/me/x.py:3: Wrong'": with_output(printed("/home/me/x.py:3: Wrong\n", "stderr")),
     "a path of a machine: '/root/x'": with_output(printed("/root/x")),
     "a path of a machine: 'in /tmp/x'": with_output(shown(text_plain="in /tmp/x")),
     "a path of a machine: '<a href=file:///work/x>'": with_output(shown(text_html="<a href=file:///work/x>")),

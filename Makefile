@@ -1,0 +1,47 @@
+# Everything a reader or a contributor types. `make` alone lists it.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+      --nbval-sanitize-with tests/notebooks/sanitize.cfg
+
+.PHONY: help lab run test lint unit notebooks bench clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned packages (a few minutes, once)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+lab: $(VENV)/.installed  ## open the course in JupyterLab
+	@$(RUN) -m tokalign_helpers fetch
+	@$(RUN) -m jupyter lab notebooks/00_start_here.ipynb
+
+run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
+	@$(RUN) -m tests.notebooks.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
+
+test: lint unit notebooks  ## run all checks
+
+lint: $(VENV)/.installed  ## style of the code
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+unit: $(VENV)/.installed  ## tests of the package and of the notebooks' net
+	@$(RUN) -m tokalign_helpers fetch
+	@$(RUN) -m pytest -q
+
+notebooks: $(VENV)/.installed  ## run the notebooks and compare what they print with what is stored
+	@$(RUN) -m tokalign_helpers fetch
+	@$(RUN) -m pytest -q $(NET) notebooks
+
+bench: $(VENV)/.installed  ## speed and memory against their targets
+	@$(RUN) -m tests.bench.run $(ONLY)
+
+clean:  ## remove the virtual environment and what tools leave behind
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,84 @@
+"""Questions of the notebooks: check, hint, solution, from one source. One module a notebook."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Question:
+    """One exercise.
+
+    Parameters
+    ----------
+    task : str
+        What the notebook asks, word for word.
+    judge : Callable
+        Takes the answer; returns None when it is right, else what is wrong with it: the case tried, what was
+        expected, what came.
+    clue : str
+        Helps without giving it away.
+    answer : str
+        Python whose variable ``answer`` is right. Tests run it.
+    why : str
+        Told after a right answer.
+    wrong : tuple[str, ...]
+        Two or more pieces of Python with typical wrong answers. Tests run them: each must fail.
+    """
+
+    task: str
+    judge: Callable[[Any], str | None]
+    clue: str
+    answer: str
+    why: str
+    wrong: tuple[str, ...] = field(default=(), repr=False)
+
+    def check(self, answer: Any) -> None:
+        """Say whether an answer is right, and if not, why not. Never raises.
+
+        Parameters
+        ----------
+        answer : Any
+            ``...`` when it is not written yet.
+        """
+        if answer is ...:
+            print("Not answered yet. Replace the ... and run the cell again; .hint() helps.")
+            return
+        try:
+            problem = self.judge(answer)
+        except Exception as error:  # a reader's own function may raise anything
+            problem = f"your answer stopped with {type(error).__name__}: {error}"
+        print(f"✗ Not yet: {problem}" if problem else f"✓ Right. {self.why}")
+
+    def hint(self) -> None:
+        """Print the clue."""
+        print(self.clue)
+
+    def solution(self) -> None:
+        """Print a right answer."""
+        print(self.answer)
+
+
+def choice(right: str, explained: dict[str, str]) -> Callable[[Any], str | None]:
+    """Make the judge of a question with lettered answers.
+
+    Parameters
+    ----------
+    right : str
+        The right letter.
+    explained : dict[str, str]
+        For every wrong letter why it is wrong.
+
+    Returns
+    -------
+    Callable
+    """
+
+    def judge(answer: Any) -> str | None:
+        letter = str(answer).strip().lower()
+        if letter == right:
+            return None
+        letters = sorted([right, *explained])
+        return explained.get(letter, f"{answer!r} is none of the letters {', '.join(letters)}")
+
+    return judge

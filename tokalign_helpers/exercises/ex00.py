@@ -1,0 +1,68 @@
+"""Exercises of notebook 00."""
+
+from typing import Any
+
+import torch
+
+from tokalign_helpers.alignment import aligned_tokens
+from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.exercises import Question, choice
+
+
+def _judge_sentence(answer: Any) -> str | None:
+    if not isinstance(answer, str) or len(answer.split()) < 5:
+        return f"it must be a sentence of at least five words, as a string; got {answer!r}"
+    table = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)
+    if table["in_text"].any():
+        return None
+    return f"the three best tokens of {answer!r} are {', '.join(table['token'])}; none is a token of the text"
+
+
+def _judge_top_ids(answer: Any) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    for v, d, k in ((6, 3, 2), (40, 8, 5), (10, 4, 10)):
+        weight, h = torch.randn(v, d, generator=generator), torch.randn(d, generator=generator) - 1
+        expected = (weight @ h).argsort(descending=True)[:k].tolist()
+        got = torch.as_tensor(answer(h, weight, k)).tolist()
+        if got != expected:
+            return f"with V={v}, d={d}, k={k} expected the ids {expected}, got {got}"
+    return None
+
+
+q1 = Question(
+    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a token of your text.",
+    judge=_judge_sentence,
+    clue="A sentence about one thing works best. The token must agree to the letter, leading space and capitals too: "
+    "PromptEOL answers after a quotation mark, so its words have no leading space. Begin with your topic.",
+    answer='answer = "Cats sleep most of the day, and cats hunt at night."',
+    why="The answer stands after an opening quotation mark, so it agrees to the letter with the first word of a text.",
+    wrong=('answer = "Hello"', "answer = 5", 'answer = "it was in the of and to"'),
+)
+q2 = Question(
+    task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
+    "given the decoder layer's weight (V, d).",
+    judge=_judge_top_ids,
+    clue="weight @ h has one score a token. torch.topk gives values and indices.",
+    answer="def answer(h, weight, k):\n    return (weight @ h).topk(k).indices",
+    why="That is the whole of the method: one matrix product and a sort.",
+    wrong=(
+        "def answer(h, weight, k):\n    return (weight @ h).topk(k).values",
+        "def answer(h, weight, k):\n    return (-(weight @ h)).topk(k).indices",
+    ),
+)
+q3 = Question(
+    task="Someone divides the embedding by its length before decoding. What happens to the list of aligned tokens? "
+    "(a) the order changes, (b) the order stays and all scores shrink by one factor, (c) only rare tokens are left.",
+    judge=choice(
+        "b",
+        {
+            "a": "one positive factor on h is one positive factor on every score, and that reorders nothing",
+            "c": "no token is treated differently from another: every score is multiplied by the same number",
+        },
+    ),  # fmt: skip
+    clue="E_g (h / c) = (E_g h) / c.",
+    answer='answer = "b"',
+    why="The order needs no length. The weights do: notebook 04 uses the scores, and so keeps the length.",
+    wrong=('answer = "a"', 'answer = "c"', 'answer = "z"'),
+)
+QUESTIONS = (q1, q2, q3)

@@ -1,0 +1,91 @@
+"""Thin ipywidgets over pure functions. Only core widgets that ipywidgets 7.7 and 8 both have."""
+
+import io
+from collections.abc import Mapping
+
+import ipywidgets
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tokalign_helpers.alignment import aligned_tokens, marked_pieces
+from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens
+
+REFERENCE_RANK = 100
+
+
+def alignment_view(embedder: Embedder, text: str, k: int = 10, ax: Axes | None = None) -> tuple[str, Axes]:
+    """Show what one embedding says: the text with its own tokens highlighted, and the k best tokens as bars.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+    k : int
+    ax : Axes, optional
+
+    Returns
+    -------
+    html : str
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        If the text is blank.
+    """
+    table = aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK))
+    ax = plot_aligned_tokens(table, f"What {embedder.name} says", shown=k, ax=ax)
+    return highlighted_text(marked_pieces(embedder, text, k)), ax
+
+
+def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
+    """Make a small tool: type a text, choose an embedder and k, read the tokens.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    text : str
+        To begin with.
+    k : int
+
+    Returns
+    -------
+    Widget
+        A box of a text field, a list of embedders, a slider, the highlighted text and the bars.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    choice = ipywidgets.Dropdown(options=list(embedders), value=list(embedders)[-1], description="Embedder")
+    slider = ipywidgets.IntSlider(value=k, min=1, max=30, description="Tokens", continuous_update=False)
+    words, bars = ipywidgets.HTML(), ipywidgets.Image(format="png")
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            words.value = "<p>Type a text first.</p>"
+            return
+        figure = Figure(figsize=(7, 0.32 * slider.value + 1.3), layout="constrained", dpi=100)
+        words.value, _ax = alignment_view(embedders[choice.value], box.value, slider.value, figure.add_subplot())
+        bars.value = png(figure)
+
+    for control in (box, choice, slider):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([choice, slider]), words, bars])
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG.
+
+    Parameters
+    ----------
+    figure : Figure
+
+    Returns
+    -------
+    bytes
+    """
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
