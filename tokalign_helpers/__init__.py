@@ -3,12 +3,15 @@
 from tokalign_helpers.alignment import (
     aligned_tokens,
     alignment_rates,
+    fold,
+    frequent_answers,
     global_alignment_rate,
     hit_at_k,
     local_alignment_rate,
     matched_tokens,
     rates,
     read,
+    shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
 from tokalign_helpers.datasets import lee_documents, sentences, word_ratings
@@ -37,6 +40,8 @@ __all__ = [
     "cache_dir",
     "default_model_path",
     "embed_all",
+    "fold",
+    "frequent_answers",
     "global_alignment_rate",
     "hit_at_k",
     "kind_shares",
@@ -53,6 +58,7 @@ __all__ = [
     "recall_by_frequency",
     "sentences",
     "setup",
+    "shuffled",
     "token_kinds",
     "weighted_mean",
     "word_ratings",

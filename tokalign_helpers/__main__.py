@@ -78,7 +78,7 @@ def _bars(table: pd.DataFrame, k: int) -> list[str]:
     lift = best["score"] - table["score"].iloc[-1]
     longest = max(float(lift.iloc[0]), 1e-9)
     return [
-        f"{row.token[:16]:>16} {('█' if row.in_text else '░') * max(1, round(20 * height / longest))} {row.score:.1f}"
+        f"{row.token[:16]:>16} {('█' if row.folded_in_text else '░') * max(1, round(20 * height / longest))} {row.score:.1f}"
         for row, height in zip(best.itertuples(), lift, strict=True)
     ]
 

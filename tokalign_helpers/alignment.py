@@ -27,8 +27,9 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     Returns
     -------
     DataFrame, n · k rows
-        ``text`` (its position), ``rank`` (from 1), ``token`` (readable; ``▁`` is a space), ``id``, ``score``, and
-        ``in_text``: is this very id among the text's own tokens?
+        ``text`` (its position), ``rank`` (from 1), ``token`` (readable; ``▁`` is a space), ``id``, ``score``,
+        ``in_text``: is this very id among the text's own tokens? and ``folded_in_text``: the same, case and leading
+        space aside.
 
     Raises
     ------
@@ -38,12 +39,19 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     texts = check_texts(texts)
     ids, scores = embedder.decoder.top_tokens(embedder.embed(texts), k)
     literal = embedder.literal_tokens(texts)
-    rows = [
-        (text, rank + 1, embedder.decoder.token(token), token, score, token in literal[text])
-        for text in range(len(texts))
-        for rank, (token, score) in enumerate(zip(ids[text].tolist(), scores[text].tolist(), strict=True))
-    ]
-    return pd.DataFrame(rows, columns=["text", "rank", "token", "id", "score", "in_text"])
+    classes, folded = fold(embedder.decoder, ids, literal)
+    table = pd.DataFrame(
+        {
+            "text": np.repeat(np.arange(len(texts)), k),
+            "rank": np.tile(np.arange(1, k + 1), len(texts)),
+            "token": [embedder.decoder.token(token) for token in ids.flatten().tolist()],
+            "id": ids.flatten().numpy(),
+            "score": scores.flatten().numpy(),
+        }
+    )
+    table["in_text"] = _members(ids, literal)
+    table["folded_in_text"] = _members(classes, folded)
+    return table
 
 
 def hit_at_k(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> float:
@@ -212,6 +220,53 @@ def matched_tokens(aligned: Tensor, literal: Sequence[set[int]]) -> list[set[int
         Empty for a text without tokens.
     """
     return [set(row[: len(tokens)].tolist()) & tokens for row, tokens in zip(aligned, literal, strict=True)]
+
+
+def frequent_answers(literal: Sequence[set[int]], k: int) -> Tensor:
+    """Make the control that reads nothing: to every text it answers with the tokens that stand in most texts.
+
+    Parameters
+    ----------
+    literal : Sequence[set[int]], n of them
+    k : int
+
+    Returns
+    -------
+    Tensor, (n, k), int64
+        In place of an embedder's aligned tokens.
+
+    Raises
+    ------
+    ValueError
+        If the texts have fewer than k distinct tokens.
+    """
+    counts = Counter(token for tokens in literal for token in sorted(tokens))
+    if len(counts) < k:
+        raise ValueError(f"the texts have {len(counts)} distinct tokens; k is {k}")
+    return torch.tensor([token for token, _ in counts.most_common(k)]).expand(len(literal), k)
+
+
+def shuffled(literal: Sequence[set[int]], *, seed: int = 0) -> list[set[int]]:
+    """Make the control of chance: each text gets the token set of another text.
+
+    Parameters
+    ----------
+    literal : Sequence[set[int]], n of them
+    seed : int
+
+    Returns
+    -------
+    list[set[int]], n of them
+        No set stays in its place.
+    """
+    order = np.random.default_rng(seed).permutation(len(literal))
+    partner = np.empty(len(literal), dtype=int)
+    partner[order] = np.roll(order, 1)  # one cycle through all texts
+    return [literal[i] for i in partner]
+
+
+def _members(ids: Tensor, sets: Sequence[set[int]]) -> list[bool]:
+    return [token in tokens for row, tokens in zip(ids.tolist(), sets, strict=True) for token in row]
 
 
 def _usable(aligned: Tensor, literal: Sequence[set[int]], k: int = 1) -> tuple[Tensor, list[set[int]]]:

@@ -76,7 +76,7 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
     ax = ax or plt.subplots(figsize=(6.5, 0.32 * shown + 1.2), layout="constrained")[1]
     best = table.head(shown)
     places = np.arange(len(best))
-    colors = [ORANGE if own else GREY for own in best["in_text"]]
+    colors = [ORANGE if own else GREY for own in best["folded_in_text"]]
     ax.barh(places, best["score"] - table["score"].iloc[-1], color=colors, height=0.72)
     ax.set_yticks(places, [_literal(token) for token in best["token"]])
     ax.invert_yaxis()
@@ -185,7 +185,7 @@ def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styl
         Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
     """
     tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
-    own = pd.DataFrame({name: table["in_text"].to_list() for name, table in tables.items()})
+    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
     tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
     marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
     style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape)

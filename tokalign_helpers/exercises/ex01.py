@@ -39,7 +39,7 @@ def _judge_lar(answer: Any) -> str | None:
 q1 = Question(
     task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences (Hit@K ≥ 0.5, by ids)?",
     judge=_judge_k,
-    clue="aligned and literal of smol-eol are in readings['smol-eol']; try ta.hit_at_k(aligned, literal, k) for k = 1, 2, …",
+    clue="readings['smol-eol'] holds aligned and literal; try ta.hit_at_k(aligned, literal, k) for k = 1, 2, …",
     answer="import tokalign_helpers as ta\n"
     "smol, texts = ta.load_embedder('smol-eol'), ta.sentences(1000, seed=0)\n"
     "aligned, literal = ta.read(smol, smol.embed(texts), texts)\n"
