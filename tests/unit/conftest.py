@@ -1,4 +1,4 @@
-"""A language model of a few thousand random weights, saved and loaded as a real one is; a cache of its own per test."""
+"""A language model of a few thousand random weights, saved and loaded as a real one is; one cache a test."""
 
 import os
 import subprocess
@@ -6,12 +6,17 @@ import sys
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.pooling import last_token
+
+# The same examples on every run, and no time limit on one of them: a slow machine is no failure.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 CORPUS = [
     "The parrot spoke to the parrots in the garden.",
@@ -89,10 +94,13 @@ def start_python(tmp_path):
     started = []
 
     def start(code, *arguments):
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+        found = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
         )
         started.append(process)
         return process

@@ -40,7 +40,8 @@ def batches(draw):
 
 def pad(texts, side, filler):
     length, d = max(map(len, texts)), len(texts[0][0])
-    hidden, mask = torch.full((len(texts), length, d), filler), torch.zeros(len(texts), length, dtype=torch.int64)
+    hidden = torch.full((len(texts), length, d), filler)
+    mask = torch.zeros(len(texts), length, dtype=torch.int64)
     for row, states in enumerate(texts):
         place = slice(0, len(states)) if side == "right" else slice(length - len(states), length)
         hidden[row, place], mask[row, place] = torch.tensor(states), 1
