@@ -1,0 +1,140 @@
+"""The decoder layer against a full sort, its refusals, and how tokens are written for people."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokalign_helpers.decoding import ROWS, TokenDecoder
+
+
+def random_decoder(vocabulary, d, seed=0, tokenizer=None):
+    return TokenDecoder(torch.randn(vocabulary, d, generator=torch.Generator().manual_seed(seed)), tokenizer)
+
+
+def embeddings(n, d, seed=1):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_is_the_head_of_a_full_sort(decoder, h, k):
+    ids, scores = decoder.top_tokens(h, k)
+    everything = h @ decoder.weight.T
+    assert ids.shape == scores.shape == (len(h), k)
+    assert (ids.dtype, scores.dtype) == (torch.int64, torch.float32)
+    torch.testing.assert_close(scores, everything.sort(descending=True).values[:, :k], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, everything.gather(1, ids), rtol=1e-5, atol=1e-5)
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@given(n=st.integers(1, 6), d=st.integers(1, 8), vocabulary=st.integers(1, 40), seed=st.integers(0, 99), data=st.data())
+def test_top_tokens_are_the_head_of_a_full_sort(n, d, vocabulary, seed, data):
+    k = data.draw(st.integers(1, vocabulary))
+    assert_is_the_head_of_a_full_sort(random_decoder(vocabulary, d, seed), embeddings(n, d, seed), k)
+
+
+@pytest.mark.parametrize("n", [1, ROWS - 1, ROWS, ROWS + 1, 2 * ROWS + 3])
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_top_tokens_are_right_whatever_the_last_chunk_holds(n, k):
+    assert_is_the_head_of_a_full_sort(random_decoder(60, 5), embeddings(n, 5), k)
+
+
+def test_equal_scores_fill_the_list_with_different_tokens():
+    ids, scores = TokenDecoder(torch.ones(5, 2), None).top_tokens(torch.ones(1, 2), 5)
+    assert sorted(ids[0].tolist()) == [0, 1, 2, 3, 4]
+    assert scores.tolist() == [[2.0] * 5]
+
+
+def test_scores_are_the_plain_product_without_normalisation():
+    decoder, h = random_decoder(30, 4), embeddings(3, 4)
+    torch.testing.assert_close(decoder.scores(h), h @ decoder.weight.T)
+    torch.testing.assert_close(decoder.scores(10 * h), 10 * decoder.scores(h))
+
+
+def test_no_embeddings_give_empty_lists():
+    ids, scores = random_decoder(10, 3).top_tokens(torch.empty(0, 3), 4)
+    assert ids.shape == scores.shape == (0, 4)
+
+
+def test_half_precision_weights_give_float32_scores():
+    decoder = TokenDecoder(random_decoder(30, 4).weight.bfloat16(), None)
+    assert decoder.scores(embeddings(2, 4)).dtype == torch.float32
+    assert decoder.top_tokens(embeddings(2, 4), 3)[1].dtype == torch.float32
+
+
+def test_decoding_changes_neither_embeddings_nor_weights():
+    decoder, h = random_decoder(30, 4), embeddings(3, 4)
+    weight_before, h_before = decoder.weight.clone(), h.clone()
+    decoder.top_tokens(h, 5)
+    assert torch.equal(decoder.weight, weight_before)
+    assert torch.equal(h, h_before)
+
+
+def test_embeddings_that_are_being_trained_can_be_read():
+    h = embeddings(2, 4).requires_grad_()
+    ids, _ = random_decoder(30, 4).top_tokens(h, 3)
+    assert torch.equal(ids, random_decoder(30, 4).top_tokens(h.detach(), 3)[0])
+
+
+@pytest.mark.parametrize("k", [0, -1, 31, 2.0, "3", None, True])
+def test_k_out_of_range_or_not_a_whole_number_is_refused(k):
+    with pytest.raises(ValueError, match=rf"k is {k!r}; it must be a whole number from 1 to V = 30"):
+        random_decoder(30, 4).top_tokens(embeddings(2, 4), k)
+
+
+@pytest.mark.parametrize("method", ["scores", "top_tokens"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_embedding_with_nan_or_inf_is_refused_by_its_position(method, value):
+    h = embeddings(4, 4)
+    h[2, 1] = value
+    arguments = (h,) if method == "scores" else (h, 3)
+    with pytest.raises(ValueError, match="embedding 2 holds NaN or Inf"):
+        getattr(random_decoder(30, 4), method)(*arguments)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (4,), (1, 2, 4)])
+def test_embeddings_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"the shape \(.*\); this decoder reads \(n, 4\)"):
+        random_decoder(30, 4).top_tokens(torch.zeros(shape), 3)
+
+
+@pytest.fixture
+def reader(tokenizer):
+    return random_decoder(len(tokenizer), 2, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(" parrot", "▁parrot"), ("W", "W"), (" ", "▁"), ("\n", r"\n"), ("\t", r"\t"), ("<|end|>", "<|end|>")],
+)
+def test_a_token_is_written_so_that_spaces_and_line_breaks_show(reader, tokenizer, text, shown):
+    (token_id,) = tokenizer(text).input_ids
+    assert reader.token(token_id) == shown
+
+
+def test_the_bytes_of_a_split_character_are_named(reader, tokenizer):
+    assert [reader.token(i) for i in tokenizer("🦜").input_ids] == ["<F0>", "<9F>", "<A6>", "<9C>"]
+
+
+def test_every_token_has_a_string(reader):
+    strings = [reader.token(i) for i in range(reader.vocabulary_size)]
+    assert all(strings)
+    assert "\ufffd" not in "".join(strings)
+
+
+def test_an_entry_beyond_the_tokenizer_is_harmless(tokenizer):
+    padded = random_decoder(len(tokenizer) + 3, 2, tokenizer=tokenizer)
+    assert padded.token(len(tokenizer) + 2) == ""
+
+
+def test_folding_joins_tokens_that_differ_in_case_or_leading_space(smol):
+    words = ("bird", " bird", "Bird", " Bird", " birds")
+    bird, spaced, capital, both, other = smol.decoder.folded[[smol.tokenizer(w).input_ids[0] for w in words]]
+    assert bird == spaced == capital == both
+    assert other != bird
+
+
+def test_folding_names_a_class_by_its_smallest_id(reader):
+    classes = reader.folded
+    assert classes.shape == (reader.vocabulary_size,)
+    assert (classes <= torch.arange(reader.vocabulary_size)).all()
+    assert torch.equal(classes[classes], classes)
