@@ -82,7 +82,7 @@ class TokenDecoder:
         """Score `ROWS` embeddings at a time into one buffer, so that memory does not grow with n."""
         buffer = self.weight.new_empty(min(ROWS, len(h)), self.vocabulary_size)
         for start in range(0, len(h), ROWS):
-            chunk = h[start : start + ROWS].to(self.weight)
+            chunk = h[start : start + ROWS].detach().to(self.weight)
             yield slice(start, start + len(chunk)), torch.mm(chunk, self.weight.T, out=buffer[: len(chunk)])
 
     def _check(self, h: Tensor) -> None:
@@ -101,7 +101,7 @@ class TokenDecoder:
         return [_readable(self.tokenizer, i) for i in range(self.vocabulary_size)]
 
     def token(self, token_id: int) -> str:
-        """Return a token as people read it: ``'▁parrot'`` for " parrot", ``'\\n'`` escaped, stray bytes as ``<F0>``.
+        r"""Return a token as people read it: ``'▁parrot'`` for " parrot", ``'\\n'`` escaped, stray bytes as ``<F0>``.
 
         Parameters
         ----------

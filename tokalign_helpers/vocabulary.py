@@ -15,30 +15,12 @@ from tokalign_helpers.decoding import TokenDecoder
 KINDS = ("content word", "function word", "word piece", "number", "punctuation", "other")
 CONTRACTIONS = {"s", "t", "re", "ve", "ll", "d", "m", "isn", "don", "didn", "doesn", "wasn", "weren", "couldn"}
 # Content words that scikit-learn's list, made for indexing, holds as well.
+# fmt: off
 NOT_FUNCTION = {
-    "bill",
-    "bottom",
-    "cry",
-    "describe",
-    "detail",
-    "fire",
-    "fill",
-    "find",
-    "found",
-    "interest",
-    "mill",
-    "mine",
-    "move",
-    "part",
-    "serious",
-    "show",
-    "side",
-    "sincere",
-    "system",
-    "thick",
-    "thin",
-    "top",
+    "bill", "bottom", "cry", "describe", "detail", "fire", "fill", "find", "found", "interest", "mill", "mine",
+    "move", "part", "serious", "show", "side", "sincere", "system", "thick", "thin", "top",
 }
+# fmt: on
 FUNCTION_WORDS = (ENGLISH_STOP_WORDS - NOT_FUNCTION) | CONTRACTIONS | {"does", "did", "doing", "having", "just"}
 
 
