@@ -77,10 +77,11 @@ def _bars(table: pd.DataFrame, k: int) -> list[str]:
     best = table.head(k)
     lift = best["score"] - table["score"].iloc[-1]
     longest = max(float(lift.iloc[0]), 1e-9)
-    return [
-        f"{row.token[:16]:>16} {('█' if row.folded_in_text else '░') * max(1, round(20 * height / longest))} {row.score:.1f}"
-        for row, height in zip(best.itertuples(), lift, strict=True)
-    ]
+    lines = []
+    for row, height in zip(best.itertuples(), lift, strict=True):
+        bar = ("█" if row.folded_in_text else "░") * max(1, round(20 * height / longest))
+        lines.append(f"{row.token[:16]:>16} {bar} {row.score:.1f}")
+    return lines
 
 
 if __name__ == "__main__":
