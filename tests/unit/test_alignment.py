@@ -1,0 +1,79 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tokalign_helpers as ta
+from tokalign_helpers.alignment import marked_pieces
+
+V = 30
+TOKEN_SETS = st.lists(st.sets(st.integers(0, V - 1), min_size=1, max_size=8), min_size=2, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TOKEN_SETS, st.integers(1, 8), st.integers(0, 1000))
+def test_the_rates_are_their_set_definitions(literal, k, seed):
+    order = torch.stack(
+        [torch.randperm(V, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(literal))]
+    )
+    rows = order.tolist()
+    own = [set(row[: len(t)]) & t for row, t in zip(rows, literal, strict=True)]
+    hits = [bool(set(row[:k]) & t) for row, t in zip(rows, literal, strict=True)]
+    assert ta.hit_at_k(order, literal, k) == pytest.approx(sum(hits) / len(hits))
+    local = sum(len(o) / len(t) for o, t in zip(own, literal, strict=True)) / len(literal)
+    assert ta.local_alignment_rate(order, literal) == pytest.approx(local)
+    whole = len(set().union(*own)) / len(set().union(*literal))
+    assert ta.global_alignment_rate(order, literal) == pytest.approx(whole)
+    table = ta.rates(order, literal, k).set_index("rate")
+    assert table["value"].to_list() == pytest.approx([sum(hits) / len(hits), local, whole])
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_a_text_without_tokens_is_left_out():
+    aligned = torch.tensor([[1, 2], [3, 4]])
+    assert ta.local_alignment_rate(aligned, [{1}, set()]) == 1.0
+
+
+def test_too_few_aligned_tokens_are_refused():
+    with pytest.raises(ValueError, match="2 aligned tokens a text are given; the definition needs 3"):
+        ta.local_alignment_rate(torch.tensor([[1, 2]]), [{1, 2, 3}])
+    with pytest.raises(ValueError, match="no text has any token"):
+        ta.global_alignment_rate(torch.tensor([[1, 2]]), [set()])
+
+
+def test_frequent_answers_are_the_commonest_tokens():
+    answers = ta.frequent_answers([{1, 2}, {1, 3}, {1, 2}], k=2)
+    assert answers.tolist() == [[1, 2]] * 3
+    with pytest.raises(ValueError, match="3 distinct tokens; k is 9"):
+        ta.frequent_answers([{1, 2}, {3}], k=9)
+
+
+def test_shuffled_keeps_no_set_in_its_place():
+    literal = [{i} for i in range(50)]
+    mixed = ta.shuffled(literal)
+    assert sorted(map(min, mixed)) == list(range(50))
+    assert all(a != b for a, b in zip(literal, mixed, strict=True))
+
+
+def test_aligned_tokens_say_which_stand_in_the_text():
+    eol = ta.load_embedder("smol-eol")
+    text = "Cats sleep most of the day, and cats hunt at night."
+    table = ta.aligned_tokens(eol, [text, "Another text."], k=20)
+    first = table[table["text"] == 0]
+    assert first["rank"].to_list() == list(range(1, 21))
+    assert first["score"].is_monotonic_decreasing
+    assert set(first["id"][first["in_text"]]) == set(first["id"]) & eol.literal_tokens([text])[0]
+    assert (first["folded_in_text"] | ~first["in_text"]).all()
+    assert first["in_text"].any()
+
+
+@pytest.mark.parametrize("text", ["Cats sleep, cats hunt.", "🦜 a 🎉🎉", "  two  spaces ", "naïve café"])
+def test_marked_pieces_joined_are_the_text(text):
+    pieces = marked_pieces(ta.load_embedder("smol-eol"), text, k=50)
+    assert "".join(piece for piece, _ in pieces) == text
+
+
+def test_k_beyond_the_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="49,?152"):
+        ta.aligned_tokens(ta.load_embedder("smol-eol"), ["a text"], k=49_153)

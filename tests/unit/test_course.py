@@ -1,0 +1,95 @@
+"""Exercises, command line, packaging: what readers touch beside the notebooks."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tokalign_helpers.__main__ import main
+from tokalign_helpers.exercises import Question, ex00, ex01
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = {"00_start_here": ex00, "01_alignment_phenomenon": ex01}
+QUESTIONS = [
+    pytest.param(question, id=f"{name[:2]}-q{number}")
+    for name, module in MODULES.items()
+    for number, question in enumerate(module.QUESTIONS, start=1)
+]
+CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
+
+
+def value(source):
+    scope = {}
+    exec(source, scope)
+    return scope["answer"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_solution_is_right_and_typical_mistakes_are_not(question, capsys):
+    question.check(value(question.answer))
+    assert capsys.readouterr().out.startswith("✓ Right.")
+    assert len(question.wrong) >= 2
+    for source in question.wrong:
+        question.check(value(source))
+        assert capsys.readouterr().out.startswith("✗ Not yet: ")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_unanswered_question_is_no_failure(question, capsys):
+    question.check(...)
+    question.hint()
+    question.solution()
+    assert "Not answered yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_notebook_asks_what_the_module_checks(name):
+    nbformat = pytest.importorskip("nbformat")
+    prose = "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells)
+    assert [q.task for q in MODULES[name].QUESTIONS if q.task not in prose] == []
+
+
+def test_an_answer_that_raises_is_told(capsys):
+    question = Question("", lambda answer: answer(), "", "", "")
+    question.check(lambda: 1 / 0)
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_the_command_line_prints_two_embedders(capsys):
+    assert main(["What diseases are parrots prone to?"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"smol-mean +smol-eol", out)
+    assert re.search(r"\bpar\b", out)
+
+
+@pytest.mark.parametrize("arguments", [["x", "-e", "smol-eool"], [" "], ["x", "-k", "0"]])
+def test_the_command_line_tells_bad_input_in_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)
+
+
+def bounds(requirements):
+    names = (re.fullmatch(r"([A-Za-z0-9_.-]+)(.*?)(?:;.*)?", r.replace(" ", "")).groups() for r in requirements)
+    return {name.lower(): limit for name, limit in names}
+
+
+def test_the_conda_environment_is_in_step_with_the_package():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    found = bounds([e for e in [*entries, *pip] if isinstance(e, str) and not e.startswith("-e")])
+    wanted = bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+    assert {CONDA_NAMES.get(n, n): limit for n, limit in wanted.items()} == {
+        n: limit for n, limit in found.items() if n not in ("python", "pip")
+    }
+
+
+def test_the_lock_pins_every_dependency_and_names_no_place():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [p for p in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.!]+", p)] == []
+    names = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
+    assert set(bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])) <= names
+    assert "torch==2.13.0" in pins

@@ -1,0 +1,125 @@
+import warnings
+
+import pytest
+import torch
+
+import tokalign_helpers as ta
+from tokalign_helpers.embedding import Embedder
+
+TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
+ODD = {
+    "emoji": "🦜🦜🎉",
+    "right to left": "ما هي أمراض الببغاوات؟ מהן מחלות התוכים",
+    "quotes and slots": 'He said: "what {text} means in one word: "',
+    "control characters": "a\x00b\u2028c",
+}
+
+
+@pytest.fixture(scope="module")
+def embedders():
+    return ta.load_embedders(list(ta.EMBEDDERS))
+
+
+def one_by_one(embedder, text):
+    """Embed without batches, padding or the package's pooling."""
+    ids = embedder.tokenizer(embedder.template.replace("{text}", text)).input_ids
+    with torch.inference_mode():
+        states = embedder.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+    weights = {
+        "last_token": torch.eye(len(ids))[-1],
+        "mean": torch.ones(len(ids)) / len(ids),
+        "weighted_mean": torch.arange(1, len(ids) + 1) / sum(range(1, len(ids) + 1)),
+    }[embedder.pooling.__name__]
+    return weights @ states
+
+
+@pytest.mark.parametrize("name", list(ta.EMBEDDERS))
+def test_equals_one_text_at_a_time(embedders, name):
+    h = embedders[name].embed(TEXTS, cache=False)
+    expected = torch.stack([one_by_one(embedders[name], text) for text in TEXTS])
+    assert h.dtype == torch.float32
+    torch.testing.assert_close(h, expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+def test_odd_texts_have_an_embedding_and_tokens(embedders, text):
+    table = ta.aligned_tokens(embedders["smol-eol"], [text], k=5)
+    assert len(table) == 5
+    assert table["score"].notna().all()
+
+
+def test_a_very_long_text_is_cut_with_one_warning(embedders):
+    with pytest.warns(UserWarning, match="1 of 2 texts are longer than 512 tokens") as caught:
+        h = embedders["smol-eol"].embed(["word " * 20_000, "short"], cache=False)
+    assert len(caught) == 1
+    assert torch.isfinite(h).all()
+
+
+def test_cutting_spares_the_template(embedders):
+    short = Embedder(**{**vars(embedders["smol-eol"]), "max_tokens": 3})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cut = short.embed(["one two three four five six"], cache=False)
+    torch.testing.assert_close(cut, short.embed(["one two three"], cache=False))
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "said"),
+    [
+        ([], ValueError, "texts is empty"),
+        ("a text", TypeError, "put it in a list"),
+        (["a", None], TypeError, r"texts\[1\] is None; every text must be a str"),
+        (["a", "  "], ValueError, r"texts\[1\] is '  ', which has no tokens"),
+    ],
+)
+def test_bad_texts(embedders, texts, error, said):
+    with pytest.raises(error, match=said):
+        embedders["smol-eol"].embed(texts)
+
+
+@pytest.mark.parametrize("template", ["no slot", "{text} and {text}"])
+def test_a_template_has_one_slot(embedders, template):
+    with pytest.raises(ValueError, match="exactly once"):
+        embedders["smol-eol"].with_template(template)
+
+
+def test_all_that_a_vector_depends_on_is_in_the_fingerprint(embedders):
+    eol = embedders["smol-eol"]
+    others = [eol.with_template("{text}"), eol.with_template("{text}!"), embedders["smol-mean"]]
+    others.append(Embedder(**{**vars(eol), "max_tokens": 7}))
+    assert len({e.fingerprint for e in [eol, *others]}) == 5
+    assert ta.load_embedder("smol-eol").fingerprint == eol.fingerprint
+
+
+def test_cached_vectors_are_the_computed_ones(embedders, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
+    first = embedders["smol-eol"].embed(TEXTS)
+    monkeypatch.setattr("tokalign_helpers.embedding._forward", None)  # the model must not be needed again
+    torch.testing.assert_close(embedders["smol-eol"].embed(TEXTS[::-1]), first.flip(0), atol=0, rtol=0)
+
+
+def test_a_damaged_cache_is_told_and_replaced(embedders, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
+    first = embedders["smol-eol"].embed(TEXTS)
+    (file,) = tmp_path.glob("*.sqlite")
+    file.write_bytes(b"no database" * 1000)
+    with pytest.warns(UserWarning, match="embedding cache"):
+        again = embedders["smol-eol"].embed(TEXTS)
+    torch.testing.assert_close(again, first)
+
+
+def test_a_cache_that_cannot_be_written_is_told(embedders, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot write the embedding cache"):
+        assert embedders["smol-eol"].embed(TEXTS).shape == (4, 576)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'smol-eol'"):
+        ta.load_embedder("smol-eool")
+
+
+def test_parrots():
+    tokens = set(ta.aligned_tokens(ta.load_embedder("smol-eol"), ["What diseases are parrots prone to?"], 12)["token"])
+    assert {"par", "Dise"} <= tokens

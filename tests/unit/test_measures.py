@@ -1,0 +1,88 @@
+"""Intervals, kinds of tokens, and the texts of the course."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import tokalign_helpers as ta
+from tokalign_helpers.evaluation import jackknife_interval
+from tokalign_helpers.vocabulary import KINDS, token_kind
+
+
+def test_bootstrap_interval():
+    values = np.random.default_rng(1).normal(3, 1, 400)
+    found = ta.bootstrap_interval(values)
+    assert found == ta.bootstrap_interval(values)
+    assert found.low < found.estimate == pytest.approx(values.mean()) < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+    with pytest.raises(ValueError, match="at least two numbers and no NaN"):
+        ta.bootstrap_interval([1.0, float("nan")])
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(2).normal(size=50)
+    found = jackknife_interval(values.mean(), (values.sum() - values) / 49)
+    assert found.high - found.estimate == pytest.approx(1.959964 * values.std(ddof=1) / 50**0.5)
+
+
+def test_rank_correlation_is_spearman_with_ties():
+    x, y = [1, 2, 2, 4, 5, 6, 6], [3, 1, 2, 2, 5, 9, 7]
+    assert ta.rank_correlation(x, y).estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    with pytest.raises(ValueError, match="constant"):
+        ta.rank_correlation([1, 1, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="got 2 and 3"):
+        ta.rank_correlation([1, 2], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [
+        ("▁the", "function word"),
+        ("'s", "function word"),
+        ("▁Water", "content word"),
+        ("ization", "word piece"),
+        ("▁1984", "number"),
+        ("▁,", "punctuation"),
+        ("\\n", "punctuation"),
+        ("<F0>", "other"),
+        ("<|im_end|>", "other"),
+        ("中", "other"),
+    ],
+)
+def test_token_kind(token, kind):
+    assert token_kind(token) == kind
+
+
+def test_kind_shares_sum_to_one():
+    shares = ta.kind_shares([[0, 1], [1, 2]], ["number", "other", "number"])
+    assert list(shares.index) == list(KINDS)
+    assert shares["number"] == shares["other"] == 0.5
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_recall_by_frequency():
+    literal = [{1, 9}, {1}, {1}, {1, 8}]
+    table = ta.recall_by_frequency([{1, 9}, {1}, set(), set()], literal, bins=(0, 0.5, 1))
+    assert table["tokens"].to_list() == [2, 4]
+    assert table["recall"].to_list() == [0.5, 0.5]
+
+
+def test_sentences_are_the_same_everywhere():
+    everything = ta.sentences()
+    assert (len(everything), len(set(everything))) == (15_155, 15_155)
+    assert hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16] == "d240f8d9d3217e54"
+    assert ta.sentences(20, seed=3) == ta.sentences(20, seed=3) != ta.sentences(20, seed=4)
+    with pytest.raises(ValueError, match="n is 0"):
+        ta.sentences(0)
+
+
+def test_ratings_and_documents():
+    assert len(ta.word_ratings("wordsim353")) == 353
+    assert len(ta.word_ratings("simlex999")) == 999
+    with pytest.raises(ValueError, match="unknown ratings 'men'"):
+        ta.word_ratings("men")
+    texts, similarity = ta.lee_documents()
+    assert (len(texts), similarity.shape) == (50, (50, 50))
+    assert (similarity == similarity.T).all()
