@@ -58,6 +58,8 @@ def show(text: str, names: list[str], k: int) -> None:
     names : list[str]
     k : int
     """
+    if k < 1:
+        raise ValueError(f"k is {k}; it must be at least 1")
     blocks = [
         [name, "", *_bars(aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK)), k)]
         for name, embedder in load_embedders(names).items()
@@ -68,9 +70,8 @@ def show(text: str, names: list[str], k: int) -> None:
         for row in zip(*blocks[start : start + across], strict=True):
             print("".join(line.ljust(COLUMN) for line in row).rstrip())
         print()
-    print(
-        f"A bar is the score above the token of rank {max(k + 1, REFERENCE_RANK)}; █ in the text, ░ not; ▁ is a space."
-    )
+    print(f"A bar is the score above the token of rank {max(k + 1, REFERENCE_RANK)}.")
+    print("█ the token is in the text, ▒ it begins a word of the text, ░ neither; ▁ is a space.")
 
 
 def _bars(table: pd.DataFrame, k: int) -> list[str]:
@@ -79,7 +80,7 @@ def _bars(table: pd.DataFrame, k: int) -> list[str]:
     longest = max(float(lift.iloc[0]), 1e-9)
     lines = []
     for row, height in zip(best.itertuples(), lift, strict=True):
-        bar = ("█" if row.folded_in_text else "░") * max(1, round(20 * height / longest))
+        bar = ("█" if row.folded_in_text else "▒" if row.begins_word else "░") * max(1, round(20 * height / longest))
         lines.append(f"{row.token[:16]:>16} {bar} {row.score:.1f}")
     return lines
 

@@ -1,5 +1,6 @@
 """Aligned tokens and the paper's three rates (section 3): how much of a text its own embedding gives back."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -28,8 +29,8 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     -------
     DataFrame, n · k rows
         ``text`` (its position), ``rank`` (from 1), ``token`` (readable; ``▁`` is a space), ``id``, ``score``,
-        ``in_text``: is this very id among the text's own tokens? and ``folded_in_text``: the same, case and leading
-        space aside.
+        ``in_text``: is this very id among the text's own tokens? ``folded_in_text``: the same, case and leading
+        space aside. ``begins_word``: do its three or more letters begin a word of the text, as "par" begins "parrots"?
 
     Raises
     ------
@@ -51,6 +52,9 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     )
     table["in_text"] = _members(ids, literal)
     table["folded_in_text"] = _members(classes, folded)
+    words = [re.findall(r"\w+", text.casefold()) for text in texts]
+    begins = zip(table["text"], table["token"].str.lstrip("▁").str.casefold(), strict=True)
+    table["begins_word"] = [len(s) >= 3 and any(word.startswith(s) for word in words[i]) for i, s in begins]
     return table
 
 

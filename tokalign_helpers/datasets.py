@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 
 from tokalign_helpers.assets import asset_path, cache_dir
 
+PASSAGE = 3  # sentences
 WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
 
 
@@ -40,12 +42,51 @@ def sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
     AssetError
         If the text cannot be fetched.
     """
-    everything = _all_sentences()
+    everything = [sentence for _, sentence in _all_sentences()]
     if n is None:
-        return list(everything)
+        return everything
     if not 1 <= n <= len(everything):
         raise ValueError(f"n is {n!r}; there are {len(everything)} sentences")
     return random.Random(seed).sample(everything, n)
+
+
+class Passage(NamedTuple):
+    """Consecutive sentences of one article."""
+
+    article: str
+    sentences: tuple[str, ...]
+
+
+def passages(part: str) -> list[Passage]:
+    """Return passages of three sentences of Wikipedia.
+
+    Parameters
+    ----------
+    part : str
+        ``train``: from every second article; the course's own adapters have seen these. ``test``: from the others.
+
+    Returns
+    -------
+    list[Passage]
+        In the order of the articles; the sentences left over at an article's end are dropped.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    AssetError
+        If the text cannot be fetched.
+    """
+    if part not in ("train", "test"):
+        raise ValueError(f"unknown part {part!r}; known: train, test")
+    articles: dict[str, list[str]] = {}
+    for title, sentence in _all_sentences():
+        articles.setdefault(title, []).append(sentence)
+    return [
+        Passage(title, tuple(own[start : start + PASSAGE]))
+        for title, own in list(articles.items())[part == "test" :: 2]
+        for start in range(0, len(own) - PASSAGE + 1, PASSAGE)
+    ]
 
 
 def word_ratings(name: str) -> pd.DataFrame:
@@ -96,29 +137,37 @@ def lee_documents() -> tuple[list[str], np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _all_sentences() -> tuple[str, ...]:
-    """Parse once (about 15 s), keep the plain text beside the asset, named after the code that made it."""
+def _all_sentences() -> tuple[tuple[str, str], ...]:
+    """Return (article, sentence) pairs. Parse once (about 15 s), keep the plain text, named after the code."""
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     kept = cache_dir() / "texts" / f"wikipedia-{code}.txt"
     if kept.is_file():
-        return tuple(kept.read_text(encoding="utf-8").splitlines())
-    found = tuple(dict.fromkeys(s for article in _articles(asset_path("wikipedia")) for s in _split(article)))
+        lines = kept.read_text(encoding="utf-8").splitlines()
+        return tuple((title, sentence) for title, _, sentence in (line.partition("\t") for line in lines))
+    found: dict[str, str] = {}
+    for title, article in _articles(asset_path("wikipedia")):
+        for sentence in _split(article):
+            found.setdefault(sentence, title)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text("\n".join(found), encoding="utf-8")
+        partial.write_text("\n".join(f"{title}\t{s}" for s, title in found.items()), encoding="utf-8")
         os.replace(partial, kept)
     except OSError:  # a read-only cache: parse again next time
         pass
-    return found
+    return tuple((title, sentence) for sentence, title in found.items())
 
 
-def _articles(path: Path) -> Iterator[str]:
-    """Yield the markup of every article of the dump, redirects left out."""
+def _articles(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield title and markup of every article of the dump, redirects left out."""
+    title = ""
     with bz2.open(path) as stream:
         for _, element in ElementTree.iterparse(stream):
-            if element.tag.endswith("}text") and element.text and not element.text.lower().startswith("#redirect"):
-                yield element.text
+            text = element.text or ""
+            if element.tag.endswith("}title"):
+                title = text
+            if element.tag.endswith("}text") and text and not text.lower().startswith("#redirect"):
+                yield title, text
 
 
 def _split(markup: str) -> Iterator[str]:

@@ -198,17 +198,35 @@ class Embedder:
     def _tokenize(self, texts: list[str]) -> "object":
         return self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
 
-    def _prepare(self, texts: list[str]) -> tuple[list[list[int]], int]:
-        """Return the token ids of each prompt, and how many texts were cut."""
+    def prompts(self, texts: Sequence[str], *, max_tokens: int | None = None) -> tuple[list[list[int]], int]:
+        """Return what the model reads: the token ids of each text in its template, and how many texts were cut.
+
+        Parameters
+        ----------
+        texts : Sequence[str]
+        max_tokens : int, optional
+            Default: the embedder's own.
+
+        Returns
+        -------
+        ids : list[list[int]]
+        cut : int
+
+        Raises
+        ------
+        ValueError
+            If a text has no tokens.
+        """
+        limit = max_tokens or self.max_tokens
         prefix, suffix = self.template.split(SLOT)
-        plain = self._tokenize(texts)
+        plain = self._tokenize(list(texts))
         cut = 0
         prompts = []
         for position, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
             if not ids:
                 raise ValueError(f"texts[{position}] is {text!r}, which has no tokens")
-            if len(ids) > self.max_tokens:
-                text = text[: offsets[self.max_tokens - 1][1]]
+            if len(ids) > limit:
+                text = text[: offsets[limit - 1][1]]
                 cut += 1
             prompts.append(prefix + text + suffix)
         return self.tokenizer(prompts, verbose=False).input_ids, cut
@@ -336,7 +354,7 @@ def _embed_group(
     with tqdm(total=len(todo), desc=title, unit="text", disable=not progress or len(todo) < 100) as bar:
         for start in range(0, len(todo), CHUNK):
             chunk = todo[start : start + CHUNK]
-            prompts, more_cut = first._prepare([texts[i] for i in chunk])
+            prompts, more_cut = first.prompts([texts[i] for i in chunk])
             cut += more_cut
             for batch in _batches(prompts):
                 hidden, mask = _forward(first.model, [prompts[j] for j in batch])
@@ -363,15 +381,30 @@ def _batches(prompts: list[list[int]]) -> Iterator[list[int]]:
         del order[:size]
 
 
-def _forward(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Return the hidden states (b, L, d) and the mask (b, L) of a batch, padded on the right."""
+def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Put prompts of different lengths into one batch, padded on the right.
+
+    Parameters
+    ----------
+    prompts : Sequence[list[int]], b of them
+    device : torch.device or str
+
+    Returns
+    -------
+    ids, mask : Tensor, (b, L), int64
+    """
     length = max(map(len, prompts))
     ids = torch.zeros(len(prompts), length, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = torch.tensor(prompt)
         mask[row, : len(prompt)] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
+    return ids.to(device), mask.to(device)
+
+
+def _forward(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return the hidden states (b, L, d) and the mask (b, L) of a batch."""
+    ids, mask = pad(prompts, model.device)
     with torch.inference_mode():
         hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return hidden, mask

@@ -9,11 +9,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
+from matplotlib.ticker import PercentFormatter
 
 from tokalign_helpers.vocabulary import KINDS
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9"
+PALE = "#F4B183"  # of the orange
 EMBEDDER_COLORS = {
     "smol-last": GREY,
     "smol-mean": SKY,
@@ -76,14 +78,14 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
     ax = ax or plt.subplots(figsize=(6.5, 0.32 * shown + 1.2), layout="constrained")[1]
     best = table.head(shown)
     places = np.arange(len(best))
-    colors = [ORANGE if own else GREY for own in best["folded_in_text"]]
+    colors = [ORANGE if own else PALE if part else GREY for own, part in best[["folded_in_text", "begins_word"]].values]
     ax.barh(places, best["score"] - table["score"].iloc[-1], color=colors, height=0.72)
     ax.set_yticks(places, [_literal(token) for token in best["token"]])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=f"score above the token of rank {len(table)}", ylabel="")
     ax.set_title(_literal(title))
-    _legend(ax, {"in the text": ORANGE, "not in the text": GREY})
+    _legend(ax, {"in the text": ORANGE, "begins a word of it": PALE, "neither": GREY})
     return ax
 
 
@@ -165,6 +167,8 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     for name, table in tables.items():
         ax.plot(table["texts"], table["recall"], "o-", color=color_of(name), label=name, linewidth=2)
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_minor_formatter(PercentFormatter(1, decimals=0))
     ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
     ax.set_title(title)
     ax.legend(frameon=False)

@@ -57,6 +57,7 @@ def token_kind(token: str) -> str:
     -------
     str, a member of :data:`KINDS`
     """
+    token = re.sub(r"\\[nrt]|\\x0[bc]", " ", token)  # white space, as TokenDecoder.token writes it
     word = token.lstrip("▁").casefold()
     if re.fullmatch(r"[a-z]+(?:'[a-z]+)?", word):
         if word.strip("'") in FUNCTION_WORDS:

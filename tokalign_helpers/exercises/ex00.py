@@ -7,15 +7,17 @@ import torch
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.vocabulary import token_kind
 
 
 def _judge_sentence(answer: Any) -> str | None:
     if not isinstance(answer, str) or len(answer.split()) < 5:
         return f"it must be a sentence of at least five words, as a string; got {answer!r}"
     table = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)
-    if table["in_text"].any():
+    own = table["token"][table["folded_in_text"]]
+    if any(token_kind(token) == "content word" for token in own):
         return None
-    return f"the three best tokens of {answer!r} are {', '.join(table['token'])}; none is a token of the text"
+    return f"the three best tokens of {answer!r} are {', '.join(table['token'])}; none is a content word of the text"
 
 
 def _judge_top_ids(answer: Any) -> str | None:
@@ -30,12 +32,12 @@ def _judge_top_ids(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a token of your text.",
+    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a content word of your text.",
     judge=_judge_sentence,
-    clue="A sentence about one thing works best. The token must agree to the letter, leading space and capitals too: "
-    "PromptEOL answers after a quotation mark, so its words have no leading space. Begin with your topic.",
-    answer='answer = "Cats sleep most of the day, and cats hunt at night."',
-    why="The answer stands after an opening quotation mark, so it agrees to the letter with the first word of a text.",
+    clue="A short sentence about one thing works best, with a word as common as water, music or love. Capitals and the "
+    "leading space do not matter.",
+    answer='answer = "Water is wet, and cold water is good for you."',
+    why="A common word has a token of its own without a leading space, and so it can be the one word of the answer.",
     wrong=('answer = "Hello"', "answer = 5", 'answer = "it was in the of and to"'),
 )
 q2 = Question(

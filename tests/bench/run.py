@@ -1,0 +1,134 @@
+"""Speed and memory against their targets: ``python -m tests.bench.run [encode load memory decode …]``.
+
+Every line states a measured figure, its target and whether it was met. Figures of one line come from one run of one
+process, and are compared as ratios; absolute times depend on the machine.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+import tokalign_helpers as ta
+
+ROWS: list[tuple[str, str, str, bool]] = []
+
+
+def report(what: str, found: str, target: str, met: bool) -> None:
+    """Print a line of the table and remember it."""
+    ROWS.append((what, found, target, met))
+    print(f"{'ok    ' if met else 'MISSED'} {what:<58} {found:<26} target: {target}", flush=True)
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Return the shortest time of a few."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def sgemm_gflops(m: int = 1024, k: int = 576, n: int = 1536) -> float:
+    """Return the speed of the machine's own float32 matrix product, at the model's shapes."""
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    return 2 * m * k * n / seconds(lambda: [a @ b for _ in range(20)]) * 20 / 1e9
+
+
+def encode() -> None:
+    """Texts per second against sentence-transformers: the same model, pooling and 1,000 natural sentences."""
+    embedder = ta.load_embedder("smol-mean")
+    texts = ta.sentences(1000, seed=1)
+    ours = embedder.embed(texts, cache=False, progress=False)
+    ours_s = seconds(lambda: embedder.embed(texts, cache=False, progress=False), 2)
+    tokens = sum(map(len, embedder.prompts(texts)[0]))
+    weights = sum(p.numel() for name, p in embedder.model.named_parameters() if "embed" not in name)
+    share = 2 * weights * tokens / ours_s / 1e9 / sgemm_gflops()
+    report("encode: share of the machine's sgemm", f"{share:.2f}", "0.50", share >= 0.5)
+    try:
+        from sentence_transformers import SentenceTransformer, models
+    except ImportError:
+        print("       sentence-transformers is not installed: pip install '.[interop]' to compare")
+        return
+    word = models.Transformer(str(ta.default_model_path()), max_seq_length=512)
+    word.tokenizer.pad_token = word.tokenizer.pad_token or word.tokenizer.eos_token
+    other = SentenceTransformer(modules=[word, models.Pooling(ta.load_embedder("smol-mean").dimension, "mean")])
+    theirs = torch.tensor(other.encode(texts, batch_size=32))
+    theirs_s = seconds(lambda: other.encode(texts, batch_size=32), 2)
+    report(
+        "encode: texts per second, ours / sentence-transformers", f"{theirs_s / ours_s:.2f}", "1.00", ours_s <= theirs_s
+    )
+    gap = ((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max().item()
+    report("encode: largest relative difference of a vector", f"{gap:.1e}", "1e-4", gap < 1e-4)
+
+
+def load() -> None:
+    """A second load_embedder in a new process."""
+    code = (
+        "import time, torch, transformers; import tokalign_helpers as ta; ta.load_embedder; s = time.perf_counter();"
+        "ta.load_embedder('smol-eol'); print(time.perf_counter() - s)"
+    )
+    took = min(float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(2))
+    report("load: load_embedder in a new process, seconds", f"{took:.2f}", "2", took < 2)
+
+
+MEMORY = """
+import resource, sys, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from tokalign_helpers.pooling import mean
+import tokalign_helpers as ta
+tokenizer = ta.load_embedder("smol-mean").tokenizer
+config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                     num_attention_heads=2, num_key_value_heads=1)
+model = LlamaForCausalLM(config).eval().requires_grad_(False)
+e = Embedder("tiny", model.base_model, tokenizer, model.lm_head.weight, mean)
+texts = [f"Text number {i} says a few words." for i in range(int(sys.argv[1]))]
+e.embed(texts[:5000], cache=False, progress=False)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+h = e.embed(texts, cache=False, progress=False)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 - h.numel() * 4)
+"""
+
+
+def memory() -> None:
+    """Peak memory of embedding 100,000 short texts beyond the result itself, after a first 5,000."""
+    grown = int(subprocess.check_output([sys.executable, "-c", MEMORY, "100000"], text=True)) / 1e6
+    report("memory: growth from 5,000 to 100,000 texts, MB", f"{grown:.0f}", "50", grown < 50)
+
+
+def decode() -> None:
+    """Exact top k over the vocabulary as a share of the bare matrix product."""
+    decoder = ta.load_embedder("smol-eol").decoder
+    h = torch.randn(2000, decoder.weight.shape[1])
+    bare = seconds(lambda: [h[i : i + 256] @ decoder.weight.T for i in range(0, 2000, 256)])
+    exact = (h[:200] @ decoder.weight.T).sort(dim=1, descending=True).values[:, :1000]
+    for k, target in ((10, 0.7), (1000, 0.6)):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        share = bare / seconds(lambda k=k: decoder.top_tokens(h, k))
+        extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 - 2000 * k * 12 / 1e6
+        same = torch.equal(decoder.top_tokens(h[:200], k)[1], exact[:, :k])
+        report(f"decode: k = {k}, share of sgemm", f"{share:.2f}", f"{target}", share >= target)
+        report(f"decode: k = {k}, exact; extra memory, MB", f"{same}; {extra:.0f}", "True; 150", same and extra < 150)
+
+
+BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode)}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benches, or all."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"unknown bench {unknown[0]!r}; known: {', '.join(BENCHES)}")
+        return 2
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in names or BENCHES:
+        BENCHES[name]()
+    return 0 if all(met for *_, met in ROWS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,359 @@
+"""Contrastive training of a LoRA adapter: how ``data/adapters`` was made.
+
+``python -m tokalign_helpers.training smol-sim --data FOLDER`` trains one again. Interrupted at any step, the same
+command goes on from the last checkpoint and ends with the same adapter.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import peft
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tokalign_helpers.embedders import adapters_dir, load_embedder
+from tokalign_helpers.embedding import Embedder, pad
+from tokalign_helpers.training_data import Triplet, recipe_sources
+
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one adapter is made. Everything that the result depends on stands here."""
+
+    name: str
+    start_from: str  # an embedder by name: its prompt and pooling
+    sources: Mapping[str, float]  # of training_data, with how often a batch comes from each
+    steps: int = 300
+    batch: int = 32
+    learning_rate: float = 5e-4
+    temperature: float = 0.05
+    rank: int = 8
+    layers: int = 14  # the upper ones; those below stay as they are and need no gradient
+    max_tokens: int = 128
+    seed: int = 0
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("smol-cse", "smol-wmean", {"inference": 0.6, "negation": 0.1, "synonym": 0.15, "gloss": 0.15}),
+        Recipe("smol-sim", "smol-eol", {"inference": 0.55, "negation": 0.15, "antonym": 0.1, "synonym": 0.2}),
+        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}),
+    )
+}
+
+
+def train_adapter(
+    embedder: Embedder, sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, folder: Path, *, every: int = 25
+) -> list[float]:
+    """Train a LoRA adapter with InfoNCE and write it to a folder, in PEFT's format.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        Where to start: its model, prompt and pooling. Its model is changed; load a fresh one afterwards.
+    sources : Mapping[str, Sequence[Triplet]]
+        Named as in ``recipe.sources``. Every batch comes from one of them.
+    recipe : Recipe
+    folder : Path
+        For the adapter; a checkpoint lies there until the training is complete.
+    every : int
+        Steps between two checkpoints.
+
+    Returns
+    -------
+    list[float]
+        The loss of every step.
+
+    Raises
+    ------
+    ValueError
+        If a source is missing or has fewer triplets than a batch, or the loss is not finite.
+    """
+    for name in recipe.sources:
+        if len(sources.get(name, ())) < recipe.batch:
+            raise ValueError(
+                f"the source {name!r} has {len(sources.get(name, ()))} triplets; a batch needs {recipe.batch}"
+            )
+    torch.manual_seed(recipe.seed)
+    model = peft.get_peft_model(embedder.model, lora_config(embedder, recipe))
+    model.train()
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step, recipe.steps))
+    folder.mkdir(parents=True, exist_ok=True)
+    losses = _resume(folder / CHECKPOINT, parameters, optimizer, schedule)
+    with tqdm(total=recipe.steps, initial=len(losses), desc=f"Training {recipe.name}", unit="step") as bar:
+        for step in range(len(losses), recipe.steps):
+            loss = info_nce(*_vectors(embedder, model, batch_of(sources, recipe, step), recipe), recipe.temperature)
+            if not torch.isfinite(loss):
+                raise ValueError(f"the loss of step {step} is {loss.item()}; try a smaller learning rate")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            bar.update()
+            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+            if (step + 1) % every == 0:
+                _save(folder / CHECKPOINT, parameters, optimizer, losses)
+    _export(model, folder)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return losses
+
+
+def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, same: Tensor, temperature: float) -> Tensor:
+    """Return the contrastive loss: each anchor must find its positive among all positives and all hard negatives.
+
+    Parameters
+    ----------
+    anchors, positives : Tensor, (b, d)
+    negatives : Tensor, (m, d)
+        Hard negatives; there may be none.
+    same : Tensor, (b, b), bool
+        Where a positive of another row belongs to this anchor as well (the same text, or the same anchor twice): it
+        is not taken for a negative.
+    temperature : float
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean cross-entropy over the anchors (van den Oord et al. 2018; hard negatives as Gao et al. 2021, eq. 5).
+    """
+    unit = [torch.nn.functional.normalize(x.float(), dim=1) for x in (anchors, positives, negatives)]
+    among_positives = (unit[0] @ unit[1].T / temperature).masked_fill(same, float("-inf"))
+    logits = torch.cat([among_positives, unit[0] @ unit[2].T / temperature], dim=1)
+    return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
+
+
+def lora_config(embedder: Embedder, recipe: Recipe) -> peft.LoraConfig:
+    """Return where and how large the low-rank updates are.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    recipe : Recipe
+
+    Returns
+    -------
+    LoraConfig
+    """
+    n = embedder.model.config.num_hidden_layers
+    upper = "|".join(map(str, range(max(0, n - recipe.layers), n)))
+    # One pattern over whole names: PEFT's layers_to_transform expects something before "layers.", and f has nothing.
+    where = rf"(?:.*\.)?layers\.(?:{upper})\.(?:self_attn|mlp)\.(?:{'|'.join(LORA_TARGETS)})"
+    return peft.LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=where, bias="none")
+
+
+def batch_of(sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, step: int) -> list[Triplet]:
+    """Draw the batch of a step; it depends on the recipe and the step alone, so a resumed training sees the same.
+
+    Parameters
+    ----------
+    sources : Mapping[str, Sequence[Triplet]]
+    recipe : Recipe
+    step : int
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    draw = np.random.default_rng([recipe.seed, step])
+    names, weights = zip(*sorted(recipe.sources.items()), strict=True)
+    source = sources[names[draw.choice(len(names), p=np.array(weights) / sum(weights))]]
+    return [source[i] for i in draw.choice(len(source), size=recipe.batch, replace=False)]
+
+
+def _vectors(
+    embedder: Embedder, model: torch.nn.Module, batch: list[Triplet], recipe: Recipe
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Embed anchors, positives and negatives in one pass, with gradients."""
+    anchors, positives = [t.anchor for t in batch], [t.positive for t in batch]
+    negatives = [t.negative for t in batch if t.negative]
+    prompts, _ = embedder.prompts(anchors + positives + negatives, max_tokens=recipe.max_tokens)
+    ids, mask = pad(prompts, embedder.model.device)
+    hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    h = embedder.pooling(hidden.float(), mask)
+    b = len(batch)
+    same = torch.tensor(
+        [[i != j and (anchors[i] == anchors[j] or positives[i] == positives[j] or anchors[i] == positives[j])
+          for j in range(b)] for i in range(b)]
+    )  # fmt: skip
+    return h[:b], h[b : 2 * b], h[2 * b :], same.to(h.device)
+
+
+def _pace(step: int, steps: int) -> float:
+    """Learning rate as a share of its peak: warm up over a tenth of the steps, then fall to zero in a line."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _save(path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
+    """Write parameters and Adam's moments; the file appears whole or not at all."""
+    tensors = {"losses": torch.tensor(losses, dtype=torch.float64)}
+    for name, parameter in parameters.items():
+        tensors[f"value:{name}"] = parameter.detach()
+        tensors[f"first:{name}"] = optimizer.state[parameter]["exp_avg"]
+        tensors[f"second:{name}"] = optimizer.state[parameter]["exp_avg_sq"]
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    save_file(tensors, partial)
+    os.replace(partial, path)
+
+
+def _resume(
+    path: Path,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> list[float]:
+    """Go on from a checkpoint, if there is one that fits; return the losses so far."""
+    if not path.is_file():
+        return []
+    try:
+        kept = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to start the training again") from error
+    if any(f"value:{n}" not in kept or kept[f"value:{n}"].shape != p.shape for n, p in parameters.items()):
+        raise ValueError(f"{path} belongs to another recipe or model; delete it to start the training again")
+    losses = kept["losses"].tolist()
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(kept[f"value:{name}"])
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(len(losses))),
+                "exp_avg": kept[f"first:{name}"].to(parameter.device),
+                "exp_avg_sq": kept[f"second:{name}"].to(parameter.device),
+            }
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * schedule.lr_lambdas[0](len(losses))
+    schedule.last_epoch = len(losses)
+    return losses
+
+
+def _export(model: peft.PeftModel, folder: Path) -> None:
+    """Write the adapter as PEFT does, in half precision, atomically."""
+    state = {name: tensor.half().contiguous() for name, tensor in peft.get_peft_model_state_dict(model).items()}
+    config = {k: sorted(v) if isinstance(v, set) else v for k, v in model.peft_config["default"].to_dict().items()}
+    config |= {"inference_mode": True, "base_model_name_or_path": Path(model.config._name_or_path).name}
+    for name, write in (
+        ("adapter_config.json", lambda p: p.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")),
+        ("adapter_model.safetensors", lambda p: save_file(state, p)),
+    ):
+        partial = folder / f"{name}.{os.getpid()}.partial"
+        write(partial)
+        os.replace(partial, folder / name)
+
+
+def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Sequence[float], seconds: float) -> str:
+    """Describe an adapter: what it was made from, how long it took, how to make it again.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    sources : Mapping[str, Sequence[Triplet]]
+    losses : Sequence[float]
+    seconds : float
+
+    Returns
+    -------
+    str, Markdown
+    """
+    licences = {
+        "inference": "SNLI dev and test, CC BY-SA 4.0",
+        "negation": "SNLI and Wikipedia sentences, negated by rule, CC BY-SA",
+        "antonym": "SNLI with WordNet 3.0 antonyms, CC BY-SA 4.0 and the WordNet licence",
+        "synonym": "WordNet 3.0, the WordNet licence",
+        "gloss": "WordNet 3.0, the WordNet licence",
+        "cloze": "Wikipedia passages of every second packaged article, CC BY-SA 3.0",
+    }
+    rows = [
+        f"| {name} | {len(sources[name])} | {share:g} | {licences.get(name, 'of your own')} |"
+        for name, share in recipe.sources.items()
+    ]
+    settings = {k: v for k, v in vars(recipe).items() if k not in ("name", "sources")}
+    return "\n".join([
+        f"# {recipe.name}",
+        "",
+        f"A LoRA adapter of SmolLM2-135M-Instruct, trained with InfoNCE from `{recipe.start_from}`. CC BY-SA 4.0.",
+        "",
+        "| source | triplets | share of the batches | licence |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        *(f"* {key.replace('_', ' ')}: {value}" for key, value in settings.items()),
+        f"* time: {seconds:.0f} s; loss, mean of the first and of the last 20 steps: "
+        f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}",
+        "",
+        f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`, FOLDER holding `snli` and `wordnet`.",
+        "",
+    ])  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list[str], optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        0, or 2 after bad input, which is told in one line on stderr.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tokalign_helpers.training", description=__doc__)
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("--data", type=Path, required=True, help="a folder that holds the folders snli and wordnet")
+    parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
+    parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
+    given = parser.parse_args(arguments)
+    recipe = RECIPES[given.name]
+    if given.steps:
+        recipe = Recipe(**(vars(recipe) | {"steps": given.steps}))
+    folder = given.out or adapters_dir() / recipe.name
+    began = time.monotonic()
+    try:
+        sources = dict(recipe_sources(tuple(recipe.sources), given.data))
+        embedder = load_embedder(recipe.start_from)
+        if fast_bfloat16():
+            embedder.model.to(torch.bfloat16)
+        losses = train_adapter(embedder, sources, recipe, folder)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    (folder / "README.md").write_text(card(recipe, sources, losses, time.monotonic() - began), encoding="utf-8")
+    return 0
+
+
+def fast_bfloat16() -> bool:
+    """Say whether this machine computes in bfloat16 faster than in float32.
+
+    Returns
+    -------
+    bool
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or torch.cpu._is_amx_tile_supported())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""Pairs and triplets of texts for contrastive training, made from folders that the caller names.
+
+Nothing here is needed to *use* the course's adapters; it is how they were made. Every source is free for any use
+(SNLI: CC BY-SA 4.0; WordNet 3.0: its own free licence; Wikipedia: CC BY-SA 3.0).
+"""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tokalign_helpers.datasets import passages, sentences
+
+AUXILIARY = re.compile(
+    r"\b(is|are|was|were|has|have|had|can|will|could|would|should|must|does|do|did)\b(?! n[o']t| not)"
+)
+PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
+
+
+class Triplet(NamedTuple):
+    """An anchor, a text that belongs to it, and one that looks alike but does not ("" where there is none)."""
+
+    anchor: str
+    positive: str
+    negative: str = ""
+
+
+class Synset(NamedTuple):
+    """One meaning of WordNet: its words, what it means, and the opposites of single words."""
+
+    words: tuple[str, ...]
+    gloss: str
+    antonyms: tuple[tuple[str, str], ...]
+    hypernyms: tuple[str, ...]
+
+
+def inference_triplets(folder: Path) -> list[Triplet]:
+    """Make (premise, entailed, contradicting) triplets of SNLI: the recipe of supervised SimCSE.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``s1.dev``, ``s2.dev``, ``labels.dev`` and the same for ``test``, a text a line.
+
+    Returns
+    -------
+    list[Triplet]
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the six files is missing.
+    """
+    by_premise: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for part in ("dev", "test"):
+        columns = [
+            (folder / f"{name}.{part}").read_text(encoding="utf-8").splitlines() for name in ("s1", "s2", "labels")
+        ]
+        for premise, hypothesis, label in zip(*columns, strict=True):
+            by_premise[untokenized(premise)][label.strip()].append(untokenized(hypothesis))
+    return [
+        Triplet(premise, entailed, against)
+        for premise, labels in by_premise.items()
+        for entailed, against in zip(labels["entailment"], labels["contradiction"], strict=False)
+    ]
+
+
+def negation_triplets(triplets: list[Triplet], *, seed: int = 0) -> list[Triplet]:
+    """Make (premise, entailed, the entailed one negated), and (sentence, sentence, its negation) of Wikipedia.
+
+    Parameters
+    ----------
+    triplets : list[Triplet]
+        Of :func:`inference_triplets`.
+    seed : int
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    own = [Triplet(t.anchor, t.positive, no) for t in triplets if (no := negated(t.positive))]
+    short = [s for s in sentences(4000, seed=seed) if len(s.split()) <= 16]
+    return own + [Triplet(s, s, no) for s in short if (no := negated(s))]
+
+
+def antonym_triplets(triplets: list[Triplet], synsets: list[Synset]) -> list[Triplet]:
+    """Make (premise, entailed, the entailed one with a word turned into its opposite), and short ones about liking.
+
+    Parameters
+    ----------
+    triplets : list[Triplet]
+        Of :func:`inference_triplets`.
+    synsets : list[Synset]
+        Of :func:`wordnet`.
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    opposite = {word: other for s in synsets for word, other in s.antonyms if " " not in word + other}
+    found = []
+    for triplet in triplets:
+        words = triplet.positive.split()
+        places = [i for i, word in enumerate(words) if word.strip(".,").lower() in opposite and len(word) > 2]
+        if places:
+            place = places[-1]
+            words[place] = opposite[words[place].strip(".,").lower()]
+            found.append(Triplet(triplet.anchor, triplet.positive, " ".join(words)))
+    return found
+
+
+def synonym_triplets(synsets: list[Synset]) -> list[Triplet]:
+    """Make (word, synonym, opposite or neighbour): similarity proper, on single words.
+
+    Parameters
+    ----------
+    synsets : list[Synset]
+
+    Returns
+    -------
+    list[Triplet]
+        The negative is an antonym where there is one, else a word with the same hypernym, else "".
+    """
+    siblings: dict[str, list[str]] = defaultdict(list)
+    for synset in synsets:
+        for parent in synset.hypernyms:
+            siblings[parent].append(synset.words[0])
+    found = []
+    for synset in synsets:
+        if len(synset.words) < 2:
+            continue
+        against = [other for _, other in synset.antonyms]
+        near = [word for parent in synset.hypernyms for word in siblings[parent] if word not in synset.words]
+        negative = (against or near or [""])[0]
+        found += [Triplet(a, b, negative) for a, b in zip(synset.words, synset.words[1:], strict=False)]
+    return found
+
+
+def gloss_triplets(synsets: list[Synset]) -> list[Triplet]:
+    """Make (word, its gloss): what a dictionary says a word has to do with.
+
+    Parameters
+    ----------
+    synsets : list[Synset]
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    return [Triplet(s.words[0], s.gloss) for s in synsets if len(s.gloss.split()) >= 3]
+
+
+def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
+    """Make (sentence, the passage it was taken out of), the inverse cloze task, from one half of the articles.
+
+    Parameters
+    ----------
+    seed : int
+
+    Returns
+    -------
+    list[Triplet]
+        The other half of the articles is kept for the course's retrieval collection.
+    """
+    draw = random.Random(seed)
+    found = []
+    for passage in passages("train"):
+        place = draw.randrange(len(passage.sentences))
+        rest = [s for i, s in enumerate(passage.sentences) if i != place]
+        found.append(Triplet(passage.sentences[place], " ".join(rest)))
+    return found
+
+
+def negated(sentence: str) -> str | None:
+    """Turn a sentence into its negation by a rule, or give up.
+
+    Parameters
+    ----------
+    sentence : str
+
+    Returns
+    -------
+    str or None
+        None where no auxiliary verb stands in it.
+    """
+    if re.search(r"\bnot\b|n't\b", sentence):
+        return None
+    found = AUXILIARY.search(sentence)
+    return f"{sentence[: found.end()]} not{sentence[found.end() :]}" if found else None
+
+
+def untokenized(text: str) -> str:
+    """Put back together what a tokenizer took apart: ``a dog 's bone .`` → ``a dog's bone.``
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
+    text = re.sub(r"\s+(n't|'s|'re|'ve|'ll|'d|'m)\b", r"\1", text.strip())
+    return re.sub(r"\s+([.,!?;:])", r"\1", text)
+
+
+def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
+    """Read WordNet's database files.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``data.noun`` and ``index.noun``, and so on for ``verb``, ``adj`` and ``adv``.
+    common : bool
+        Only words whose sense was met in WordNet's tagged texts.
+
+    Returns
+    -------
+    list[Synset]
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    """
+    met = {pair for part in PARTS_OF_SPEECH for pair in _tagged_senses(folder / f"index.{part}")}
+    lines = {
+        (part, line[:8]): line
+        for part in PARTS_OF_SPEECH
+        for line in (folder / f"data.{part}").read_text(encoding="utf-8").splitlines()
+        if line[:1].isdigit()
+    }
+    letters = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
+    found = []
+    for (part, offset), line in lines.items():
+        words, pointers, gloss = _fields(line)
+        antonyms = [
+            (words[int(where[:2], 16) - 1], _fields(lines[letters[kind], target])[0][int(where[2:], 16) - 1])
+            for symbol, target, kind, where in pointers
+            if symbol == "!"
+        ]
+        kept = [word for word in words if not common or (word.lower(), offset) in met]
+        if kept:
+            parents = tuple(target for symbol, target, _, _ in pointers if symbol == "@")
+            found.append(Synset(tuple(kept), gloss, tuple(antonyms), parents))
+    return found
+
+
+def _fields(line: str) -> tuple[list[str], list[list[str]], str]:
+    """Split a line of a WordNet data file: its words, its pointers (symbol, offset, part, words), its gloss."""
+    head, _, gloss = line.partition(" | ")
+    parts = head.split()
+    n_words = int(parts[3], 16)
+    words = [re.sub(r"\(\w+\)$", "", w).replace("_", " ") for w in parts[4 : 4 + 2 * n_words : 2]]
+    start = 5 + 2 * n_words
+    n_pointers = int(parts[start - 1])
+    pointers = [parts[start + 4 * i : start + 4 * i + 4] for i in range(n_pointers)]
+    return words, pointers, gloss.split(";")[0].strip()
+
+
+def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield (word, offset) of the meanings that were met in tagged text; they stand first in a word's list."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line[:1].isspace():
+            continue
+        word, _, n_senses, n_pointers, *rest = line.split()
+        n_tagged = int(rest[int(n_pointers) + 1])
+        for offset in rest[int(n_pointers) + 2 :][: min(n_tagged, int(n_senses))]:
+            yield word.replace("_", " "), offset
+
+
+def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, list[Triplet]]]:
+    """Build the named sources.
+
+    Parameters
+    ----------
+    names : tuple[str, ...]
+        Of ``inference``, ``negation``, ``antonym``, ``synonym``, ``gloss``, ``cloze``.
+    folder : Path
+        With the subfolders ``snli`` and ``wordnet``.
+
+    Yields
+    ------
+    (str, list[Triplet])
+
+    Raises
+    ------
+    ValueError
+        If a source is unknown or comes out empty.
+    FileNotFoundError
+        If a file is missing.
+    """
+    makers = {
+        "inference": lambda: inference_triplets(folder / "snli"),
+        "negation": lambda: negation_triplets(inference_triplets(folder / "snli")),
+        "antonym": lambda: antonym_triplets(inference_triplets(folder / "snli"), wordnet(folder / "wordnet")),
+        "synonym": lambda: synonym_triplets(wordnet(folder / "wordnet")),
+        "gloss": lambda: gloss_triplets(wordnet(folder / "wordnet")),
+        "cloze": cloze_triplets,
+    }
+    for name in names:
+        if name not in makers:
+            raise ValueError(f"unknown source {name!r}; known: {', '.join(makers)}")
+        made = makers[name]()
+        if not made:
+            raise ValueError(f"the source {name!r} in {folder} holds no training pairs")
+        yield name, made
