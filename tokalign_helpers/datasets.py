@@ -119,6 +119,37 @@ def word_ratings(name: str) -> pd.DataFrame:
     return table.dropna(ignore_index=True)
 
 
+def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
+    """Return sentence pairs of the STS benchmark with human ratings, from a folder of yours.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With ``sts-train.csv``, ``sts-dev.csv``, ``sts-test.csv`` as Cer et al. (2017) distribute them.
+    part : str
+        ``train``, ``dev`` or ``test``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text1``, ``text2``, ``rating`` (0–5).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there.
+    ValueError
+        If a line has fewer than seven fields; the message names it.
+    """
+    file, rows = Path(folder) / f"sts-{part}.csv", []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = line.split("\t")
+        if len(fields) < 7:
+            raise ValueError(f"{file}, line {number}: {len(fields)} fields; a line has at least 7, separated by tabs")
+        rows.append((fields[5], fields[6], float(fields[4])))
+    return pd.DataFrame(rows, columns=["text1", "text2", "rating"])
+
+
 def lee_documents() -> tuple[list[str], np.ndarray]:
     """Return 50 short news stories and how similar people judged every pair of them (Lee et al. 2005).
 

@@ -1,10 +1,15 @@
 """How sure is a number: intervals and rank correlation, on top of scipy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
 from scipy import stats
+from torch import Tensor
+
+from tokalign_helpers.embedding import Embedder
 
 
 class Interval(NamedTuple):
@@ -101,6 +106,32 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     drawn = [_spearman(x[i], y[i]) for i in rng.integers(len(x), size=(1000, len(x)))]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(_spearman(x, y), float(low), float(high))
+
+
+def pair_similarities(
+    embedder: Embedder, pairs: pd.DataFrame, change: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return the cosine of both sides of every pair.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    pairs : DataFrame, n rows
+        The first two columns hold texts.
+    change : Callable, optional
+        (m, d) → (m, d), applied to the embeddings first, such as an adjustment.
+
+    Returns
+    -------
+    Tensor, (n,), from −1 to 1
+    """
+    sides = [pairs.iloc[:, column].tolist() for column in (0, 1)]
+    texts = list(dict.fromkeys(sides[0] + sides[1]))
+    h = embedder.embed(texts)
+    unit = torch.nn.functional.normalize(change(h) if change else h, dim=1)
+    place = {text: i for i, text in enumerate(texts)}
+    left, right = ([place[text] for text in side] for side in sides)
+    return (unit[left] * unit[right]).sum(dim=1)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:

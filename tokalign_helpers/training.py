@@ -301,7 +301,8 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         f"* time: {seconds:.0f} s; loss, mean of the first and of the last 20 steps: "
         f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}",
         "",
-        f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`, FOLDER holding `snli` and `wordnet`.",
+        f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`;",
+        "FOLDER holds `snli` and `wordnet` (the database files of WordNet 3.0).",
         "",
     ])  # fmt: skip
 

@@ -192,7 +192,7 @@ def negated(sentence: str) -> str | None:
 
 
 def untokenized(text: str) -> str:
-    """Put back together what a tokenizer took apart: ``a dog 's bone .`` → ``a dog's bone.``
+    """Put back together what a tokenizer took apart, as in ``a dog 's bone .``.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
     }
     letters = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
     found = []
-    for (part, offset), line in lines.items():
+    for (_, offset), line in lines.items():
         words, pointers, gloss = _fields(line)
         antonyms = [
             (words[int(where[:2], 16) - 1], _fields(lines[letters[kind], target])[0][int(where[2:], 16) - 1])

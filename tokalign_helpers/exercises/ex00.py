@@ -32,7 +32,8 @@ def _judge_top_ids(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a content word of your text.",
+    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a content word of your "
+    "text.",
     judge=_judge_sentence,
     clue="A short sentence about one thing works best, with a word as common as water, music or love. Capitals and the "
     "leading space do not matter.",
