@@ -11,27 +11,30 @@ from tokalign_helpers.alignment import (
     matched_tokens,
     rates,
     read,
+    read_tokens,
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
-from tokalign_helpers.datasets import lee_documents, sentences, word_ratings
+from tokalign_helpers.datasets import lee_documents, passages, sentences, sts_pairs, word_ratings
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
-from tokalign_helpers.evaluation import Interval, bootstrap_interval, rank_correlation
+from tokalign_helpers.evaluation import Interval, bootstrap_interval, pair_similarities, rank_correlation
 from tokalign_helpers.notebook import setup
 from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
 from tokalign_helpers.vocabulary import kind_shares, recall_by_frequency, token_kinds
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AssetError",
     "EMBEDDERS",
     "EOL",
-    "AssetError",
     "Embedder",
     "EmbedderSpec",
     "Interval",
+    "PrincipalComponents",
     "TokenDecoder",
     "aligned_tokens",
     "alignment_rates",
@@ -52,13 +55,20 @@ __all__ = [
     "local_alignment_rate",
     "matched_tokens",
     "mean",
+    "pair_similarities",
+    "passages",
+    "random_directions",
     "rank_correlation",
     "rates",
     "read",
+    "read_tokens",
     "recall_by_frequency",
     "sentences",
     "setup",
+    "shift",
     "shuffled",
+    "sts_pairs",
+    "sweep",
     "token_kinds",
     "weighted_mean",
     "word_ratings",

@@ -37,8 +37,34 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`.
     """
+    return read_tokens(embedder, embedder.embed(texts), texts, k)
+
+
+def read_tokens(embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10) -> pd.DataFrame:
+    """Read embeddings that may have been changed since they were made, as :func:`aligned_tokens` does.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        Whose decoder layer reads.
+    h : Tensor, (n, d)
+    texts : Sequence[str], n of them
+    k : int, from 1 to V
+
+    Returns
+    -------
+    DataFrame
+        As :func:`aligned_tokens`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as embeddings.
+    """
     texts = check_texts(texts)
-    ids, scores = embedder.decoder.top_tokens(embedder.embed(texts), k)
+    if len(h) != len(texts):
+        raise ValueError(f"{len(h)} embeddings for {len(texts)} texts")
+    ids, scores = embedder.decoder.top_tokens(h, k)
     literal = embedder.literal_tokens(texts)
     classes, folded = fold(embedder.decoder, ids, literal)
     table = pd.DataFrame(

@@ -175,6 +175,190 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     return ax
 
 
+def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 50) -> Axes:
+    """Draw which share of the energy each component carries.
+
+    Parameters
+    ----------
+    shares : Mapping[str, ndarray]
+        For each embedder the shares of its components, in order.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    for name, share in shares.items():
+        ax.plot(
+            np.arange(1, min(shown, len(share)) + 1),
+            share[:shown],
+            "o-",
+            markersize=4,
+            color=color_of(name),
+            label=name,
+        )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
+    ax.set(xlabel="component j", ylabel="share of the energy (log scale)")
+    ax.set_title(title)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 30) -> np.ndarray:
+    """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
+
+    Parameters
+    ----------
+    variations : Mapping[str, ndarray]
+        For each pair, such as ``smol-eol → smol-sim``, the v_j in order.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    figure, axes = plt.subplots(
+        1, len(variations), figsize=(3.1 * len(variations), 3.4), layout="constrained", squeeze=False
+    )
+    for ax, (pair, v) in zip(axes[0], variations.items(), strict=True):
+        places = np.arange(1, min(shown, len(v)) + 1)
+        ax.bar(places, v[:shown], color=[ORANGE, *[GREY] * (len(places) - 1)], width=0.9)
+        ax.axhline(0, color="black", linewidth=0.8)
+        ax.annotate(f"$v_1$ = {v[0]:.1f}", (1, v[0]), (12, 0), textcoords="offset points", va="center", fontsize=10)
+        ax.set_title(pair, fontsize=10, fontweight="normal")
+        ax.set(xlabel="component j")
+        ax.grid(axis="x", visible=False)
+    axes[0, 0].set_ylabel("mean shift $v_j$, units of h")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
+    """Draw what the first component and the rest add to the scores of some tokens.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        ``token``, ``first`` and ``rest``: the two contributions to each token's score; a row a token.
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(7.5, 0.3 * len(parts) + 1.4), layout="constrained")[1]
+    places = np.arange(len(parts))
+    ax.barh(places - 0.2, parts["first"], height=0.4, color=GREY, label="first component")
+    ax.barh(places + 0.2, parts["rest"], height=0.4, color=ORANGE, label="all the rest")
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(places, [_literal(token) for token in parts["token"]])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel="contribution to the token's score, above the average token")
+    ax.set_title(_literal(title))
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_sweep(
+    tables: Mapping[str, pd.DataFrame], title: str, *, marks: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """Draw the rates while embeddings move along a direction.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        For each line a table of :func:`~tokalign_helpers.spectrum.sweep`. Names that are no embedders are drawn grey.
+    title : str
+    marks : Mapping[str, float], optional
+        For a line, the λ to mark with a star.
+
+    Returns
+    -------
+    ndarray of Axes, one a rate
+    """
+    columns = ["Hit@K", "LAR", "GAR", "content words"]
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained")
+    for name, table in tables.items():
+        known = name in EMBEDDER_COLORS
+        color = color_of(name) if known else "#BBBBBB"
+        for ax, column in zip(axes, columns, strict=True):
+            ax.plot(table["amount"], table[column], color=color, linewidth=2 if known else 1, zorder=3 if known else 1,
+                    label=name if known else None)  # fmt: skip
+            if marks and name in marks:
+                near = (table["amount"] - marks[name]).abs().idxmin()
+                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4)
+    for ax, column in zip(axes, columns, strict=True):
+        ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        ax.set(xlabel="λ, units of h", ylabel=f"{column}, share")
+        ax.set_ylim(bottom=0)
+    axes[0].legend(frameon=False, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes
+
+
+def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axes:
+    """Draw one rate for several directions of the same length, each with its interval if it has one.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``direction`` (its name), ``value``; ``low`` and ``high``, NaN for no interval.
+    title : str
+    value : str
+        What the numbers are.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
+    for place, row in enumerate(table.itertuples()):
+        color = ORANGE if place == 0 else GREY
+        if np.isfinite(row.low):
+            ax.plot([row.low, row.high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+        ax.plot(row.value, place, "o", color=color, markersize=8)
+        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+    ax.set_yticks(range(len(table)), table["direction"])
+    ax.set(xlabel=f"{value}, share", xlim=(0, table["high"].fillna(table["value"]).max() * 1.15))
+    ax.set_ylim(len(table) - 0.4, -0.7)
+    ax.set_title(title)
+    return ax
+
+
+def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
+    """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for :func:`plot_aligned_tokens`.
+    shown : int
+
+    Returns
+    -------
+    str
+    """
+    best = table.head(shown)
+    lift = best["score"] - table["score"].iloc[-1]
+    longest = max(float(lift.iloc[0]), 1e-9)
+    rows = []
+    for row, height in zip(best.itertuples(), lift, strict=True):
+        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
+        rows.append(
+            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
+            f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
+            f'width:{max(1, round(100 * height / longest))}%"></div></td>'
+            f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
+        )
+    legend = "orange: in the text; pale: begins a word of it; grey: neither"
+    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
+
+
 def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
     """Put the tokens of several embedders side by side, the text's own ones marked.
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tokalign_helpers.alignment import aligned_tokens, marked_pieces
+from tokalign_helpers.alignment import aligned_tokens, marked_pieces, read_tokens
 from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens
+from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens, token_bars
+from tokalign_helpers.spectrum import PrincipalComponents
 
 REFERENCE_RANK = 100
 
@@ -73,6 +74,77 @@ def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10)
         control.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([box, ipywidgets.HBox([choice, slider]), words, bars])
+
+
+def adjustment_view(
+    embedder: Embedder, text: str, components: PrincipalComponents, amount: float, j: int = 1, k: int = 12
+) -> str:
+    """Show what an embedding says after it was moved along a component.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+    components : PrincipalComponents
+        Of this embedder.
+    amount : float
+        λ.
+    j : int
+        Which component.
+    k : int
+
+    Returns
+    -------
+    str, HTML
+    """
+    moved = components.adjust(embedder.embed([text]), amount, j)
+    return token_bars(read_tokens(embedder, moved, [text], max(k + 1, REFERENCE_RANK)), k)
+
+
+def explore_adjustment(
+    embedders: Mapping[str, Embedder],
+    components: Mapping[str, PrincipalComponents],
+    text: str,
+    marks: Mapping[str, float],
+) -> ipywidgets.Widget:
+    """Make a small tool: move the embedding of a text along a component and watch its tokens change.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    components : Mapping[str, PrincipalComponents]
+        Of each embedder.
+    text : str
+        To begin with.
+    marks : Mapping[str, float]
+        Of each embedder the λ that the notebook found, v_1.
+
+    Returns
+    -------
+    Widget
+        A box of a text field, a list of embedders, a choice of the component, a slider for λ, and the bars.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    choice = ipywidgets.Dropdown(options=list(embedders), description="Embedder")
+    which = ipywidgets.IntSlider(value=1, min=1, max=5, description="Component")
+    reach = max(abs(mark) for mark in marks.values()) * 2
+    slider = ipywidgets.FloatSlider(value=0, min=-reach, max=reach, step=reach / 100, description="λ", layout=wide)
+    bars = ipywidgets.HTML()
+    note = ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            bars.value = "<p>Type a text first.</p>"
+            return
+        name = choice.value
+        note.value = f"v<sub>1</sub> of {name}: {marks[name]:.1f}"
+        bars.value = adjustment_view(embedders[name], box.value, components[name], slider.value, which.value)
+
+    for control in (box, choice, which, slider):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([choice, which, note]), slider, bars])
 
 
 def png(figure: Figure) -> bytes:
