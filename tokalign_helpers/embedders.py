@@ -100,10 +100,14 @@ def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
 
 
 def adapters_dir() -> Path:
-    """Return the folder of the course's own adapters: ``data/adapters`` of the checkout, or the installed copy."""
+    """Return the folder of the course's own adapters, one folder each."""
+    return data_dir() / "adapters"
+
+
+def data_dir() -> Path:
+    """Return the folder of what the project made itself: ``data`` of the checkout, or its installed copy."""
     here = Path(__file__).resolve().parent
-    installed = here / "adapters"
-    return installed if installed.is_dir() else here.parent / "data" / "adapters"
+    return here / "data" if (here / "data").is_dir() else here.parent / "data"
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -274,8 +274,9 @@ def plot_sweep(
     tables : Mapping[str, DataFrame]
         For each line a table of :func:`~tokalign_helpers.spectrum.sweep`. Names that are no embedders are drawn grey.
     title : str
-    marks : Mapping[str, float], optional
-        For a line, the λ to mark with a star.
+    mark : float, optional
+        The λ to mark with a star.
+    xlabel : str
 
     Returns
     -------
@@ -289,12 +290,12 @@ def plot_sweep(
         for ax, column in zip(axes, columns, strict=True):
             ax.plot(table["amount"], table[column], color=color, linewidth=2 if known else 1, zorder=3 if known else 1,
                     label=name if known else None)  # fmt: skip
-            if marks and name in marks:
-                near = (table["amount"] - marks[name]).abs().idxmin()
+            if mark is not None and known:
+                near = (table["amount"] - mark).abs().idxmin()
                 ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4)
     for ax, column in zip(axes, columns, strict=True):
         ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        ax.set(xlabel="λ, units of h", ylabel=f"{column}, share")
+        ax.set(xlabel=xlabel, ylabel=f"{column}, share")
         ax.set_ylim(bottom=0)
     axes[0].legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)

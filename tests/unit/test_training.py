@@ -1,0 +1,159 @@
+"""A few steps on a tiny model: the loss falls, an interrupted training ends the same, the file loads and no other."""
+
+import shutil
+
+import pytest
+import torch
+
+from tests.unit.conftest import save_llama
+from tokalign_helpers import training, training_data
+from tokalign_helpers.embedders import merge_adapter
+from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.pooling import weighted_mean
+from tokalign_helpers.training import Recipe, batch_of, info_nce, train_adapter
+from tokalign_helpers.training_data import Triplet
+
+NOUNS = ["parrot", "garden", "beak", "word", "bird", "disease", "feather", "sentence"]
+TRIPLETS = [Triplet(f"The {a}.", f"One {a} here.", f"No {b}." if i % 2 else "") for i, (a, b) in enumerate(zip(NOUNS, NOUNS[1:] + NOUNS[:1], strict=True))]  # fmt: skip
+RECIPE = Recipe("tiny", "", {"made": 1.0}, steps=12, batch=4, learning_rate=2e-2, rank=2, layers=2)
+
+
+def fresh(folder):
+    return Embedder.from_pretrained(folder, pooling=weighted_mean)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters") / "tiny"
+    return folder, train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, folder)
+
+
+def test_the_loss_falls_and_nothing_half_written_is_left(trained):
+    folder, losses = trained
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_the_merged_adapter_is_what_was_trained(trained, tiny_folder, tmp_path):
+    embedder = fresh(tiny_folder)
+    train_adapter(embedder, {"made": TRIPLETS}, RECIPE, tmp_path / "again")
+    embedder.model.eval()  # the LoRA layers are still inside
+    base = fresh(tiny_folder)
+    merged = Embedder("m", merge_adapter(base.model, trained[0]), base.tokenizer, base.unembedding, weighted_mean)
+    texts = ["A parrot.", "A quiet garden without birds."]
+    torch.testing.assert_close(
+        merged.embed(texts, cache=False), embedder.embed(texts, cache=False), atol=5e-3, rtol=1e-3
+    )
+    assert (merged.embed(texts) - base.embed(texts)).abs().max() > 0.05
+    shared = {id(p) for p in base.model.parameters()} & {id(p) for p in merged.model.parameters()}
+    assert id(base.model.get_input_embeddings().weight) in shared
+
+
+@pytest.mark.parametrize("stop", [3, 5, 6, 11])
+def test_interrupted_at_any_step_it_ends_the_same(trained, tiny_folder, tmp_path, monkeypatch, stop):
+    real = training.batch_of
+
+    def die(sources, recipe, step):
+        if step == stop:
+            raise KeyboardInterrupt
+        return real(sources, recipe, step)
+
+    monkeypatch.setattr(training, "batch_of", die)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path, every=3)
+    assert not (tmp_path / "adapter_model.safetensors").exists()
+    monkeypatch.undo()
+    losses = train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path, every=3)
+    assert losses == pytest.approx(trained[1], rel=1e-4)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tiny_folder, tmp_path):
+    (tmp_path / training.CHECKPOINT).write_bytes(b"half")
+    with pytest.raises(ValueError, match="is damaged"):
+        train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path)
+
+
+@pytest.mark.parametrize("sources", [{}, {"made": []}, {"made": TRIPLETS[:3]}])
+def test_too_little_data_is_refused(tiny_folder, tmp_path, sources):
+    with pytest.raises(ValueError, match="a batch needs 4"):
+        train_adapter(fresh(tiny_folder), sources, RECIPE, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_adapter_of_another_backbone_is_refused(trained, tokenizer, tmp_path):
+    other = fresh(save_llama(tmp_path / "wide", tokenizer, hidden=32))
+    with pytest.raises(ValueError, match="belongs to another backbone"):
+        merge_adapter(other.model, trained[0])
+
+
+@pytest.mark.parametrize(("name", "content"), [("adapter_model.safetensors", b"half"), ("adapter_config.json", b"{")])
+def test_a_damaged_adapter_is_refused(trained, tiny, tmp_path, name, content):
+    folder = shutil.copytree(trained[0], tmp_path / "copy")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        merge_adapter(tiny.model, folder)
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        merge_adapter(tiny.model, folder)
+
+
+def test_info_nce_equals_its_definition():
+    a, p, n = (torch.randn(rows, 6, generator=torch.Generator().manual_seed(s)) for s, rows in enumerate((3, 3, 2)))
+    same = torch.zeros(3, 3, dtype=torch.bool)
+    same[0, 1] = True
+    expected = 0.0
+    for i in range(3):
+        others = [p[j] for j in range(3) if not same[i, j]] + list(n)
+        scores = torch.stack([torch.cosine_similarity(a[i], x, dim=0) / 0.1 for x in others])
+        mine = torch.cosine_similarity(a[i], p[i], dim=0) / 0.1
+        expected += (torch.logsumexp(scores, 0) - mine) / 3
+    torch.testing.assert_close(info_nce(a, p, n, same, 0.1), expected)
+
+
+def test_a_batch_depends_on_the_step_alone():
+    recipe = Recipe("r", "", {"a": 0.5, "b": 0.5}, batch=2)
+    sources = {"a": TRIPLETS[:4], "b": TRIPLETS[4:]}
+    assert batch_of(sources, recipe, 7) == batch_of(sources, recipe, 7)
+    drawn = [batch_of(sources, recipe, step) for step in range(30)]
+    assert {all(t in sources["a"] for t in batch) for batch in drawn} == {True, False}
+
+
+def test_the_command_line_tells_missing_data(tmp_path, capsys):
+    assert training.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "s1.dev" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sentence", "no"),
+    [
+        ("A man is sleeping.", "A man is not sleeping."),
+        ("A man is not sleeping.", None),
+        ("Dogs bark.", None),
+    ],
+)
+def test_negated(sentence, no):
+    assert training_data.negated(sentence) == no
+
+
+def test_untokenized():
+    assert training_data.untokenized("The man 's dog does n't bark .") == "The man's dog doesn't bark."
+
+
+WORDNET = {
+    "data.verb": '00000001 29 v 02 like 0 enjoy 0 001 ! 00000002 v 0101 01 + 02 00 | find pleasant; "I like it"\n'
+    "00000002 29 v 01 dislike 0 001 ! 00000001 v 0101 01 + 02 00 | have no liking for\n",
+    "index.verb": "  1 a licence line\nlike v 1 1 ! 1 1 00000001  \nenjoy v 1 1 ! 1 1 00000001  \n"
+    "dislike v 1 1 ! 1 1 00000002  \n",
+}
+
+
+def test_wordnet(tmp_path):
+    for kind in ("data", "index"):
+        for part in training_data.PARTS_OF_SPEECH:
+            (tmp_path / f"{kind}.{part}").write_text(WORDNET.get(f"{kind}.{part}", ""))
+    synsets = training_data.wordnet(tmp_path)
+    assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), ())
+    assert training_data.synonym_triplets(synsets) == [("like", "enjoy", "dislike")]
+    assert training_data.gloss_triplets(synsets) == [("dislike", "have no liking for", "")]
+    made = training_data.antonym_triplets([Triplet("p", "People like it")], synsets)
+    assert made == [("p", "People like it", "People dislike it")]
