@@ -151,7 +151,8 @@ def _adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(folder / "adapter_model.safetensors", "pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise ValueError(f"no adapter in {folder}: {Path(str(error.filename or '')).name} is missing") from error
+        missing = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else "adapter_config.json"
+        raise ValueError(f"no adapter in {folder}: {missing} is missing") from error
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"the adapter in {folder} is damaged ({error}); fetch it again") from error
 

@@ -265,7 +265,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_sweep(
-    tables: Mapping[str, pd.DataFrame], title: str, *, marks: Mapping[str, float] | None = None
+    tables: Mapping[str, pd.DataFrame], title: str, *, mark: float | None = None, xlabel: str = "λ, units of h"
 ) -> np.ndarray:
     """Draw the rates while embeddings move along a direction.
 

@@ -35,6 +35,8 @@ CACHE = "TOKALIGN_EMBEDDING_CACHE"
 CELL_TIMEOUT = 1800  # seconds; the very first run may have to fetch a model
 SAMPLE_EVERY = 0.2  # seconds between two looks at the memory
 RUN_TIME = re.compile(r"^\*Run time on 2 CPU cores:.*$", re.MULTILINE)
+QUESTION = re.compile(r"^\*Question: (.*)\*$", re.MULTILINE)
+TABLE = re.compile(r"(<!-- notebooks: .*? -->)\n.*?(<!-- end of notebooks -->)", re.DOTALL)
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -242,6 +244,42 @@ def with_run_time(title: str, first: float, cached: float) -> str:
     return RUN_TIME.sub(f"*Run time on 2 CPU cores: {times}.*", title, count=1)
 
 
+def table_of_contents(notebooks: Mapping[str, NotebookNode]) -> list[str]:
+    """Make the README's rows: notebook, the question in its title, first and cached run time.
+
+    Parameters
+    ----------
+    notebooks : Mapping[str, NotebookNode]
+        By file name, in order.
+
+    Returns
+    -------
+    list[str]
+    """
+    rows = []
+    for name, notebook in notebooks.items():
+        title = notebook.cells[0].source
+        number, _, heading = title.splitlines()[0].removeprefix("# ").partition(" · ")
+        first, _, cached = RUN_TIME.search(title)[0].partition(": ")[2].rstrip(".*").partition(" the first time, ")
+        question = QUESTION.search(title)
+        asks = question[1] if question else heading
+        times = f"{first} | {cached.removesuffix(' with cached embeddings')}"
+        rows.append(f"| [{number} {heading.partition(':')[0]}](notebooks/{name}) | {asks} | {times} |")
+    return rows
+
+
+def write_table(readme: Path, folder: Path) -> None:
+    """Put the rows between the README's two marks.
+
+    Parameters
+    ----------
+    readme, folder : Path
+    """
+    rows = table_of_contents({path.name: read(path) for path in choose(folder, [])})
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(TABLE.sub(lambda m: "\n".join([m[1], *rows, m[2]]), text), encoding="utf-8")
+
+
 def duration(seconds: float) -> str:
     """Say a time as people do: 1 s, 41 s, 3 min."""
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
@@ -371,6 +409,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{path.stem:<40} {result:<8} {outcome.seconds:>8.1f} {outcome.megabytes:>8.0f}", flush=True)
         if outcome.error:
             print(outcome.error, flush=True)
+    if options.write and not failures and options.folder.resolve() == REPOSITORY / "notebooks":
+        write_table(REPOSITORY / "README.md", REPOSITORY / "notebooks")
     return 1 if failures else 0
 
 

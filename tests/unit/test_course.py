@@ -45,6 +45,15 @@ def test_an_unanswered_question_is_no_failure(question, capsys):
     assert "Not answered yet" in capsys.readouterr().out
 
 
+def test_the_readme_lists_every_notebook_with_its_measured_times():
+    from tests.notebooks.run import TABLE, choose, read, table_of_contents
+
+    rows = table_of_contents({path.name: read(path) for path in choose(ROOT / "notebooks", [])})
+    written = TABLE.search((ROOT / "README.md").read_text(encoding="utf-8"))[0].splitlines()[1:-1]
+    assert written == rows
+    assert len(rows) >= 2
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_notebook_asks_what_the_module_checks(name):
     nbformat = pytest.importorskip("nbformat")

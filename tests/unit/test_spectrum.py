@@ -17,7 +17,7 @@ def embeddings(n=60, d=12, seed=0):
 @given(n=st.integers(2, 40), d=st.integers(2, 12), seed=st.integers(0, 99))
 def test_equals_the_singular_value_decomposition(centered, n, d, seed):
     h = embeddings(n, d, seed)
-    matrix = (h - h.mean(0) if centered else h).double().numpy()
+    matrix = (h.double() - h.double().mean(0) if centered else h.double()).numpy()
     _, values, vectors = np.linalg.svd(matrix, full_matrices=False)
     found = PrincipalComponents.fit(h, centered=centered)
     rank = len(found.directions)
@@ -99,7 +99,7 @@ def test_identical_texts_have_one_component():
     assert float(found.shares[0]) == pytest.approx(1)
     with pytest.raises(ValueError, match="component 2 is asked for"):
         found.direction(2)
-    with pytest.raises(ValueError, match=r"components are for \(n, 4\)"):
+    with pytest.raises(ValueError, match=r"expected \(n, 4\)"):
         found.adjust(torch.ones(2, 5), 1.0)
 
 

@@ -14,7 +14,9 @@ from tokalign_helpers.training import Recipe, batch_of, info_nce, train_adapter
 from tokalign_helpers.training_data import Triplet
 
 NOUNS = ["parrot", "garden", "beak", "word", "bird", "disease", "feather", "sentence"]
-TRIPLETS = [Triplet(f"The {a}.", f"One {a} here.", f"No {b}." if i % 2 else "") for i, (a, b) in enumerate(zip(NOUNS, NOUNS[1:] + NOUNS[:1], strict=True))]  # fmt: skip
+TRIPLETS = [
+    Triplet(f"The {noun}.", f"One {noun} here.", f"No {NOUNS[i - 1]}." if i % 2 else "") for i, noun in enumerate(NOUNS)
+]
 RECIPE = Recipe("tiny", "", {"made": 1.0}, steps=12, batch=4, learning_rate=2e-2, rank=2, layers=2)
 
 
