@@ -17,7 +17,7 @@ from tokalign_helpers.alignment import (
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
 from tokalign_helpers.datasets import lee_documents, passages, sentences, sts_pairs, word_ratings
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, data_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
 from tokalign_helpers.evaluation import Interval, bootstrap_interval, pair_similarities, rank_correlation
 from tokalign_helpers.notebook import setup
@@ -41,6 +41,7 @@ __all__ = [
     "asset_path",
     "bootstrap_interval",
     "cache_dir",
+    "data_dir",
     "default_model_path",
     "embed_all",
     "fold",

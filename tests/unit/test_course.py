@@ -8,11 +8,16 @@ import pytest
 import yaml
 
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.exercises import Question, ex00, ex01
+from tokalign_helpers.exercises import Question, ex00, ex01, ex02, ex03
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULES = {"00_start_here": ex00, "01_alignment_phenomenon": ex01}
+MODULES = {
+    "00_start_here": ex00,
+    "01_alignment_phenomenon": ex01,
+    "02_principal_components": ex02,
+    "03_adjusting_the_first_component": ex03,
+}
 QUESTIONS = [
     pytest.param(question, id=f"{name[:2]}-q{number}")
     for name, module in MODULES.items()

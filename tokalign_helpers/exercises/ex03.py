@@ -1,0 +1,81 @@
+"""Exercises of notebook 03."""
+
+from typing import Any
+
+import torch
+
+from tokalign_helpers.alignment import global_alignment_rate, read
+from tokalign_helpers.datasets import sentences
+from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.spectrum import PrincipalComponents
+
+
+def _judge_amount(answer: Any) -> str | None:
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return f"λ is a number; got {answer!r}"
+    embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
+    h = embedder.embed(texts)
+    components = PrincipalComponents.fit(h[:500])
+    gar = [
+        global_alignment_rate(*read(embedder, components.adjust(h[500:], amount), texts[500:]))
+        for amount in (0.0, float(answer))
+    ]
+    if gar[1] >= 4 * gar[0]:
+        return None
+    return f"GAR is {gar[1]:.3f} at λ = {answer:g} and {gar[0]:.3f} at 0: {gar[1] / gar[0]:.1f} times as much, not 4"
+
+
+def _judge_removal(answer: Any) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    for n, d in ((3, 4), (6, 9)):
+        h = torch.randn(n, d, generator=generator) + 2
+        u = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
+        got = torch.as_tensor(answer(h, u))
+        if got.shape != h.shape:
+            return f"with h of the shape {tuple(h.shape)} the result has the shape {tuple(got.shape)}"
+        if float((got @ u).abs().max()) > 1e-4:
+            return f"after the removal text 0 still has {float(got[0] @ u):.3f} along u; expected 0 for every text"
+        if float((got - (h - torch.outer(h @ u, u))).abs().max()) > 1e-4:
+            return "u is gone, but something else has changed as well"
+    return None
+
+
+q1 = Question(
+    task="Find a λ for which the GAR of `smol-eol` on the second half of the sentences is at least 4 times its GAR at λ = 0.",
+    judge=_judge_amount,
+    clue="The interesting side is the negative one. How long is the average embedding along u_1?",
+    answer="answer = -50.0",
+    why="There is a wide valley of good amounts; the exact value does not matter much.",
+    wrong=("answer = 50.0", "answer = -5", "answer = 'left'"),
+)
+q2 = Question(
+    task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing of u "
+    "is left. h is (n, d).",
+    judge=_judge_removal,
+    clue="h @ u says how much of u each text has; torch.outer spreads it over the dimensions.",
+    answer="import torch\ndef answer(h, u):\n    return h - torch.outer(h @ u, u)",
+    why="This is a λ for each text of its own. Notebook 08 compares it with one λ for all.",
+    wrong=(
+        "def answer(h, u):\n    return h - u",
+        "def answer(h, u):\n    return h - (h @ u).mean() * u",
+        "def answer(h, u):\n    return h @ u",
+    ),
+)
+q3 = Question(
+    task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the aligned "
+    "tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
+    "tokens within each, (b) the decoder is trained anew, (c) the texts are embedded again.",
+    judge=choice(
+        "a",
+        {
+            "b": "E_g is the backbone's own matrix and is never changed",
+            "c": "the embeddings are computed once; only a vector is added to them",
+        },
+    ),
+    clue="E_g (h + λu) = E_g h + λ E_g u. The second part does not depend on the text.",
+    answer='answer = "a"',
+    why="The second part is one number a token: a bonus for some tokens, a malus for 'the' and the comma.",
+    wrong=('answer = "b"', 'answer = "c"', "answer = ['a']"),
+)
+QUESTIONS = (q1, q2, q3)
