@@ -1,5 +1,6 @@
 """Exercises, command line, packaging: what readers touch beside the notebooks."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -8,15 +9,13 @@ import pytest
 import yaml
 
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.exercises import Question, ex00, ex01, ex02, ex03
+from tokalign_helpers.exercises import Question
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = {
-    "00_start_here": ex00,
-    "01_alignment_phenomenon": ex01,
-    "02_principal_components": ex02,
-    "03_adjusting_the_first_component": ex03,
+    path.stem: importlib.import_module(f"tokalign_helpers.exercises.ex{path.name[:2]}")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 }
 QUESTIONS = [
     pytest.param(question, id=f"{name[:2]}-q{number}")

@@ -42,7 +42,8 @@ def _judge_removal(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Find a λ for which the GAR of `smol-eol` on the second half of the sentences is at least 4 times its GAR at λ = 0.",
+    task="Find a λ for which the GAR of `smol-eol` on the second half of the sentences is at least 4 times its "
+    "GAR at λ = 0.",
     judge=_judge_amount,
     clue="The interesting side is the negative one. How long is the average embedding along u_1?",
     answer="answer = -50.0",
@@ -50,8 +51,8 @@ q1 = Question(
     wrong=("answer = 50.0", "answer = -5", "answer = 'left'"),
 )
 q2 = Question(
-    task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing of u "
-    "is left. h is (n, d).",
+    task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing "
+    "of u is left. h is (n, d).",
     judge=_judge_removal,
     clue="h @ u says how much of u each text has; torch.outer spreads it over the dimensions.",
     answer="import torch\ndef answer(h, u):\n    return h - torch.outer(h @ u, u)",
@@ -63,8 +64,8 @@ q2 = Question(
     ),
 )
 q3 = Question(
-    task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the aligned "
-    "tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
+    task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the "
+    "aligned tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
     "tokens within each, (b) the decoder is trained anew, (c) the texts are embedded again.",
     judge=choice(
         "a",
