@@ -15,13 +15,40 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
-from tokalign_helpers.datasets import lee_documents, passages, sentences, sts_pairs, word_ratings
+from tokalign_helpers.datasets import (
+    Collection,
+    cloze_collection,
+    cranfield,
+    lee_documents,
+    load_beir,
+    passages,
+    sentences,
+    sts_pairs,
+    word_ratings,
+)
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, data_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
-from tokalign_helpers.evaluation import Interval, bootstrap_interval, pair_similarities, rank_correlation
+from tokalign_helpers.evaluation import (
+    Interval,
+    bootstrap_interval,
+    evaluate_run,
+    fuse,
+    pair_similarities,
+    rank_correlation,
+    reciprocal_rank_fusion,
+)
+from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.notebook import setup
 from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.sparse import (
+    decoded,
+    multiply_adds,
+    sparsify_documents,
+    sparsify_queries,
+    to_torch,
+    token_importance,
+)
 from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
 from tokalign_helpers.vocabulary import kind_shares, recall_by_frequency, token_kinds
 
@@ -29,33 +56,44 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AssetError",
+    "Collection",
     "EMBEDDERS",
     "EOL",
     "Embedder",
     "EmbedderSpec",
     "Interval",
     "PrincipalComponents",
+    "SparseIndex",
     "TokenDecoder",
     "aligned_tokens",
     "alignment_rates",
     "asset_path",
+    "bm25_run",
     "bootstrap_interval",
     "cache_dir",
+    "cloze_collection",
+    "cranfield",
     "data_dir",
+    "decoded",
     "default_model_path",
+    "dense_run",
     "embed_all",
+    "evaluate_run",
     "fold",
     "frequent_answers",
+    "fuse",
     "global_alignment_rate",
     "hit_at_k",
     "kind_shares",
     "last_token",
     "lee_documents",
+    "load_beir",
     "load_embedder",
     "load_embedders",
     "local_alignment_rate",
     "matched_tokens",
     "mean",
+    "multiply_adds",
     "pair_similarities",
     "passages",
     "random_directions",
@@ -64,12 +102,18 @@ __all__ = [
     "read",
     "read_tokens",
     "recall_by_frequency",
+    "reciprocal_rank_fusion",
     "sentences",
     "setup",
     "shift",
     "shuffled",
+    "sparse_run",
+    "sparsify_documents",
+    "sparsify_queries",
     "sts_pairs",
     "sweep",
+    "to_torch",
+    "token_importance",
     "token_kinds",
     "weighted_mean",
     "word_ratings",

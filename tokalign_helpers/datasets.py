@@ -3,6 +3,7 @@
 import bz2
 import csv
 import hashlib
+import json
 import os
 import random
 import re
@@ -89,6 +90,116 @@ def passages(part: str) -> list[Passage]:
     ]
 
 
+class Collection(NamedTuple):
+    """What a retriever is judged on: documents, queries, and which documents answer which query."""
+
+    documents: dict[str, str]
+    queries: dict[str, str]
+    relevant: dict[str, dict[str, int]]
+
+
+def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
+    """Return the course's offline collection: Wikipedia passages, and sentences taken out of some as queries.
+
+    Parameters
+    ----------
+    n_queries : int
+    seed : int
+
+    Returns
+    -------
+    Collection
+        The passages of the articles that the course's adapters have not seen. The passage that a query was taken out
+        of is relevant (grade 1); no other is, though some would do as well.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer passages than queries asked for.
+    """
+    everything = passages("test")
+    if not 1 <= n_queries <= len(everything):
+        raise ValueError(f"{n_queries} queries are asked for; there are {len(everything)} passages")
+    draw = random.Random(seed)
+    chosen = set(draw.sample(range(len(everything)), n_queries))
+    documents, queries, relevant = {}, {}, {}
+    for number, passage in enumerate(everything):
+        left = list(passage.sentences)
+        if number in chosen:
+            queries[f"q{number}"] = left.pop(draw.randrange(len(left)))
+            relevant[f"q{number}"] = {f"d{number}": 1}
+        documents[f"d{number}"] = " ".join(left)
+    return Collection(documents, queries, relevant)
+
+
+def load_beir(folder: str | Path, part: str = "test") -> Collection:
+    """Read a collection in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<part>.tsv``.
+
+    Parameters
+    ----------
+    folder : str or Path
+    part : str
+        Only queries judged in this part are kept.
+
+    Returns
+    -------
+    Collection
+        A document is its title and its text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a line is broken, or a judgement names an unknown document; the message names file and line.
+    """
+    folder = Path(folder)
+    rows = {name: _json_lines(folder / f"{name}.jsonl") for name in ("corpus", "queries")}
+    documents = {row["_id"]: f"{row.get('title', '')} {row['text']}".strip() for row in rows["corpus"]}
+    texts = {row["_id"]: row["text"] for row in rows["queries"]}
+    relevant: dict[str, dict[str, int]] = {}
+    file = folder / "qrels" / f"{part}.tsv"
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], start=2):
+        fields = line.split("\t")
+        if len(fields) != 3 or fields[0] not in texts or fields[1] not in documents:
+            raise ValueError(f"{file}, line {number}: {line[:60]!r} is no judgement of a known query and document")
+        relevant.setdefault(fields[0], {})[fields[1]] = int(fields[2])
+    return Collection(documents, {query: texts[query] for query in relevant}, relevant)
+
+
+def cranfield(folder: str | Path) -> Collection:
+    """Read the Cranfield collection in TREC's form; its two empty documents are left out.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With ``cran.all.1400.xml``, ``cran.qry.xml``, ``cranqrel.trec.txt``.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    """
+    folder = Path(folder)
+    documents, queries = {}, {}
+    for block in re.findall(r"<doc>(.*?)</doc>", (folder / "cran.all.1400.xml").read_text(encoding="utf-8"), re.S):
+        number, text = re.search(r"<docno>\s*(\d+)", block)[1], re.search(r"<text>(.*?)</text>", block, re.S)
+        if text and text[1].strip():
+            documents[number] = re.sub(r"\s+", " ", text[1]).strip()
+    for place, block in enumerate(re.findall(r"<title>(.*?)</title>", (folder / "cran.qry.xml").read_text(), re.S), 1):
+        queries[str(place)] = re.sub(r"\s+", " ", block).strip()
+    relevant: dict[str, dict[str, int]] = {}
+    for line in (folder / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
+        query, _, document, grade = line.split()
+        if document in documents and query in queries:
+            relevant.setdefault(query, {})[document] = max(0, int(grade))
+    return Collection(documents, {query: queries[query] for query in relevant}, relevant)
+
+
 def word_ratings(name: str) -> pd.DataFrame:
     """Return pairs of words with human ratings.
 
@@ -162,6 +273,18 @@ def lee_documents() -> tuple[list[str], np.ndarray]:
     texts = [line.strip() for line in lines if line.strip()]
     upper = np.loadtxt(asset_path("lee-similarities"))
     return texts, np.triu(upper) + np.triu(upper, 1).T
+
+
+def _json_lines(file: Path) -> list[dict]:
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            _ = row["_id"], row["text"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}, line {number}: not a JSON object with _id and text ({error})") from error
+        rows.append(row)
+    return rows
 
 
 # --- Wikipedia ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """How sure is a number: intervals and rank correlation, on top of scipy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import ir_measures
 import numpy as np
 import pandas as pd
 import torch
@@ -106,6 +107,84 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     drawn = [_spearman(x[i], y[i]) for i in rng.integers(len(x), size=(1000, len(x)))]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(_spearman(x, y), float(low), float(high))
+
+
+def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """Judge a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
+
+    Parameters
+    ----------
+    run : Mapping
+        ``{query: {document: score}}``.
+    relevant : Mapping
+        ``{query: {document: grade}}``.
+
+    Returns
+    -------
+    DataFrame, a row a judged query
+        ``nDCG@10``, ``R@100``, ``RR``. A query without results counts 0.
+
+    Raises
+    ------
+    ValueError
+        If no query is judged.
+    """
+    judged = {query: dict(grades) for query, grades in relevant.items() if any(g > 0 for g in grades.values())}
+    if not judged:
+        raise ValueError("no query has a relevant document; there is nothing to judge")
+    measures = {"nDCG@10": ir_measures.nDCG @ 10, "R@100": ir_measures.R @ 100, "RR": ir_measures.RR}
+    table = pd.DataFrame(0.0, index=list(judged), columns=list(measures))
+    known = {query: dict(run[query]) for query in judged if run.get(query)}
+    names = {str(measure): name for name, measure in measures.items()}
+    if known:
+        for found in ir_measures.iter_calc(list(measures.values()), judged, known):
+            table.loc[found.query_id, names[str(found.measure)]] = found.value
+    return table
+
+
+def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
+    """Add up runs, the scores of each query brought to 0…1 first.
+
+    Parameters
+    ----------
+    runs : Sequence of runs
+    weights : Sequence[float], optional
+        Default: equal.
+
+    Returns
+    -------
+    Run
+        A document that one run lacks gets 0 from it.
+    """
+    fused: dict[str, dict[str, float]] = {}
+    for run, weight in zip(runs, weights or [1 / len(runs)] * len(runs), strict=True):
+        for query, hits in run.items():
+            low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
+            here = fused.setdefault(query, {})
+            for document, score in hits.items():
+                here[document] = here.get(document, 0.0) + weight * (score - low) / ((high - low) or 1.0)
+    return fused
+
+
+def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *, k: int = 60) -> dict:
+    """Add up 1 / (k + rank) over runs (Cormack, Clarke and Büttcher 2009).
+
+    Parameters
+    ----------
+    runs : Sequence of runs
+    k : int
+
+    Returns
+    -------
+    Run
+    """
+    fused: dict[str, dict[str, float]] = {}
+    for run in runs:
+        for query, hits in run.items():
+            here = fused.setdefault(query, {})
+            for rank, document in enumerate(sorted(hits, key=hits.__getitem__, reverse=True), start=1):
+                here[document] = here.get(document, 0.0) + 1 / (k + rank)
+    return fused
 
 
 def pair_similarities(

@@ -58,8 +58,8 @@ q2 = Question(
 )
 q3 = Question(
     task="After centring, the first component holds a much smaller share of the energy. Why? (a) centring removes "
-    "noise, (b) the uncentred first component is nearly the mean itself, and centring removes the mean, (c) fewer texts "
-    "are left.",
+    "noise, (b) the uncentred first component is nearly the mean itself, and centring removes the mean, (c) "
+    "fewer texts are left.",
     judge=choice(
         "b",
         {

@@ -1,0 +1,333 @@
+"""Search: exact, over sparse vectors; with dense and BM25 search beside it to compare with.
+
+A *run* is ``{query: {document: score}}``, the best documents of each query; it is what
+:mod:`~tokalign_helpers.evaluation` judges.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from tokalign_helpers.decoding import TokenDecoder
+
+Run = dict[str, dict[str, float]]
+
+
+class SparseIndex:
+    """Exact search over sparse vectors, by token: an inverted index that scipy calls a CSC matrix.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        V; vectors of another width are refused.
+    """
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.vocabulary_size = vocabulary_size
+        self.ids: list[str] = []
+        self._known: set[str] = set()
+        self._parts: list[sparse.csr_array] = []
+        self._inverted: sparse.csc_array | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, ids: Sequence[str], vectors: sparse.csr_array) -> None:
+        """Add documents; all of them or, after an error, none.
+
+        Parameters
+        ----------
+        ids : Sequence[str], n of them
+        vectors : csr_array, (n, V)
+            From :func:`~tokalign_helpers.sparse.sparsify_documents`.
+
+        Raises
+        ------
+        TypeError
+            If an id is no string.
+        ValueError
+            If an id is there already or twice, the numbers of ids and rows differ, or the width is not V.
+        """
+        ids = list(ids)
+        _check_ids(ids, self._known)
+        if vectors.shape != (len(ids), self.vocabulary_size):
+            raise ValueError(
+                f"{len(ids)} ids came with vectors of the shape {vectors.shape}; expected "
+                f"({len(ids)}, {self.vocabulary_size}): vectors of another vocabulary do not fit"
+            )
+        if not np.isfinite(vectors.data).all():
+            raise ValueError("a weight is NaN or Inf")
+        self.ids += ids
+        self._known.update(ids)
+        self._parts.append(sparse.csr_array(vectors, dtype=np.float32))
+        self._inverted = None
+
+    def search(
+        self, queries: sparse.csr_array, k: int = 10, *, workers: int | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return the k best documents of each query. Exact: no document is skipped.
+
+        Parameters
+        ----------
+        queries : csr_array, (n, V)
+            From :func:`~tokalign_helpers.sparse.sparsify_queries`.
+        k : int
+        workers : int, optional
+            Threads that share the queries. Default: one a core.
+
+        Returns
+        -------
+        list of lists of (id, score), best first
+            Documents that share no token with the query are left out; equal scores stand in the order of adding.
+
+        Raises
+        ------
+        ValueError
+            If the width is not V, or k is less than 1.
+        """
+        if queries.shape[1] != self.vocabulary_size:
+            raise ValueError(f"the queries are {queries.shape[1]} wide, the index {self.vocabulary_size}")
+        if k < 1:
+            raise ValueError(f"k is {k}; it must be at least 1")
+        inverted, queries = self._columns(), sparse.csr_array(queries)
+        spans = list(zip(queries.indptr[:-1], queries.indptr[1:], strict=True))
+
+        def one(span: tuple[int, int]) -> list[tuple[str, float]]:
+            here = slice(*span)
+            return self._best(_scores(inverted, queries.indices[here], queries.data[here]), k)
+
+        if len(spans) == 1 or workers == 1:
+            return [one(span) for span in spans]
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            return list(pool.map(one, spans))
+
+    def explain(self, query: sparse.csr_array, document: str, decoder: TokenDecoder) -> pd.DataFrame:
+        """Say which tokens made a document match.
+
+        Parameters
+        ----------
+        query : csr_array, (1, V)
+        document : str
+            Its id.
+        decoder : TokenDecoder
+
+        Returns
+        -------
+        DataFrame
+            ``token``, ``query`` and ``document`` (their weights), ``score`` (the product), largest first; the scores
+            add up to the document's.
+
+        Raises
+        ------
+        ValueError
+            If there is no such document.
+        """
+        if document not in self._known:
+            raise ValueError(f"no document {document!r} in the index")
+        row = self._columns()[[self.ids.index(document)], :].tocoo()
+        weights = dict(zip(row.coords[1].tolist(), row.data.tolist(), strict=True))
+        query = sparse.csr_array(query)
+        shared = [(t, w) for t, w in zip(query.indices.tolist(), query.data.tolist(), strict=True) if t in weights]
+        table = pd.DataFrame(
+            [(decoder.token(t), w, weights[t], w * weights[t]) for t, w in shared],
+            columns=["token", "query", "document", "score"],
+        )
+        return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index to a folder; it appears whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Replaced if it is there.
+        """
+        folder, inverted = Path(folder), self._columns()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+        try:
+            arrays = {"indptr": inverted.indptr, "indices": inverted.indices, "data": inverted.data}
+            for name, array in arrays.items():
+                np.save(staging / f"{name}.npy", array, allow_pickle=False)
+            sizes = {f.name: f.stat().st_size for f in staging.iterdir()}
+            about = {"vocabulary_size": self.vocabulary_size, "ids": self.ids, "sizes": sizes}
+            (staging / "index.json").write_text(json.dumps(about), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: str | Path, vocabulary_size: int | None = None) -> "SparseIndex":
+        """Open a saved index; its arrays are mapped into memory, not read.
+
+        Parameters
+        ----------
+        folder : str or Path
+        vocabulary_size : int, optional
+            What the caller's decoder has, to be checked.
+
+        Returns
+        -------
+        SparseIndex
+
+        Raises
+        ------
+        ValueError
+            If a file is missing or cut short, or the index is of another vocabulary.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            short = [name for name, size in about["sizes"].items() if (folder / name).stat().st_size != size]
+            arrays = (
+                [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("data", "indices", "indptr")]
+                if not short
+                else []
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{folder} holds no whole index ({error})") from error
+        if short:
+            raise ValueError(f"{folder} holds no whole index: {short[0]} was cut short")
+        width = about["vocabulary_size"]
+        if vocabulary_size not in (None, width):
+            raise ValueError(f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's")
+        index = cls(width)
+        index.ids, index._known = about["ids"], set(about["ids"])
+        index._inverted = sparse.csc_array(tuple(arrays), shape=(len(index.ids), width), copy=False)
+        return index
+
+    def _columns(self) -> sparse.csc_array:
+        if self._inverted is None or self._parts:
+            parts = ([self._inverted.tocsr()] if self._inverted is not None else []) + self._parts
+            empty = sparse.csr_array((0, self.vocabulary_size), dtype=np.float32)
+            self._inverted = sparse.vstack(parts or [empty], format="csr").tocsc()
+            self._parts = []
+        return self._inverted
+
+    def _best(self, scores: np.ndarray, k: int) -> list[tuple[str, float]]:
+        places = best_places(scores, k)
+        return [(self.ids[i], float(scores[i])) for i in places if scores[i] != 0]
+
+
+def best_places(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the places of the k largest numbers, best first; equal ones in their order.
+
+    Parameters
+    ----------
+    scores : ndarray, (n,)
+    k : int
+
+    Returns
+    -------
+    ndarray, (min(k, n),)
+    """
+    if k < len(scores):
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+        places = np.flatnonzero(scores >= bound)
+    else:
+        places = np.arange(len(scores))
+    return places[np.argsort(-scores[places], kind="stable")][:k]
+
+
+def sparse_run(
+    index: SparseIndex, queries: Mapping[str, object] | Sequence[str], vectors: sparse.csr_array, k: int = 100
+) -> Run:
+    """Search for every query.
+
+    Parameters
+    ----------
+    index : SparseIndex
+    queries : Mapping or Sequence of str
+        Their names, in the order of the rows.
+    vectors : csr_array, (n, V)
+    k : int
+
+    Returns
+    -------
+    Run
+    """
+    return {name: dict(hits) for name, hits in zip(queries, index.search(vectors, k), strict=True)}
+
+
+def dense_run(
+    queries: Mapping[str, object] | Sequence[str], q: Tensor, documents: Sequence[str], h: Tensor, k: int = 100
+) -> Run:
+    """Search by the cosine of embeddings, exactly.
+
+    Parameters
+    ----------
+    queries : Mapping or Sequence of str
+        Names, in the order of the rows of q.
+    q : Tensor, (n, d)
+    documents : Sequence of str
+        Names, in the order of the rows of h.
+    h : Tensor, (m, d)
+    k : int
+
+    Returns
+    -------
+    Run
+    """
+    names = list(documents)
+    scores = (torch.nn.functional.normalize(q, dim=1) @ torch.nn.functional.normalize(h, dim=1).T).numpy()
+    return {
+        query: {names[i]: float(row[i]) for i in best_places(row, k)}
+        for query, row in zip(queries, scores, strict=True)
+    }
+
+
+def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 100) -> Run:
+    """Search by BM25 over words (bm25s with Lucene's variant, k1 = 1.5, b = 0.75, English stop words left out).
+
+    Parameters
+    ----------
+    queries, documents : Mapping[str, str]
+        Name → text.
+    k : int
+
+    Returns
+    -------
+    Run
+        Documents without a word of the query are left out.
+    """
+    names = list(documents)
+    split = lambda texts: bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)  # noqa: E731
+    engine = bm25s.BM25(method="lucene")
+    engine.index(split(documents.values()), show_progress=False)
+    run: Run = {}
+    for query, words in zip(queries, split(queries.values()), strict=True):
+        scores = engine.get_scores(words) if words else np.zeros(len(names))
+        run[query] = {names[i]: float(scores[i]) for i in best_places(scores, k) if scores[i] > 0}
+    return run
+
+
+def _scores(inverted: sparse.csc_array, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Add up the columns of a query's tokens: (n,), float64."""
+    spans = [(inverted.indptr[t], inverted.indptr[t + 1], w) for t, w in zip(tokens, weights, strict=True)]
+    rows = np.concatenate([inverted.indices[a:b] for a, b, _ in spans]) if spans else np.zeros(0, dtype=np.int32)
+    if not len(rows):
+        return np.zeros(inverted.shape[0])
+    values = np.concatenate([inverted.data[a:b] * np.float64(w) for a, b, w in spans])
+    return np.bincount(rows, weights=values, minlength=inverted.shape[0])
+
+
+def _check_ids(ids: Iterable[object], known: set[str]) -> None:
+    seen: set[str] = set()
+    for position, name in enumerate(ids):
+        if not isinstance(name, str):
+            raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
+        if name in known or name in seen:
+            raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
+        seen.add(name)

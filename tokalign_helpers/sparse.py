@@ -1,0 +1,179 @@
+"""Embeddings → sparse vectors over the vocabulary; queries → token sets (paper, section 5). No training.
+
+Sparse vectors are scipy's ``csr_array``: a row a text, a column a token. Documents keep their K best aligned tokens;
+queries are their literal tokens plus M aligned ones; the score of a pair is one sparse dot product.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from tokalign_helpers.decoding import TokenDecoder
+
+WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "raw": lambda scores: scores,  # the paper's
+    "relu": lambda scores: np.maximum(scores, 0),
+    "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
+}
+
+
+def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weights: str = "log") -> sparse.csr_array:
+    """Keep of each embedding its k best aligned tokens.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    h : Tensor, (n, d)
+        Adjusted before, if at all: see :mod:`~tokalign_helpers.spectrum`.
+    k : int, from 1 to V
+    weights : str
+        ``raw``: the scores, as in the paper. ``relu``: without the negative ones. ``log``: log(1 + relu).
+
+    Returns
+    -------
+    csr_array, (n, V), float32
+        At most k non-zeros a row; columns ascending.
+
+    Raises
+    ------
+    ValueError
+        If the weights are unknown, or as :meth:`TokenDecoder.top_tokens`.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"unknown weights {weights!r}; known: {', '.join(WEIGHTS)}")
+    ids, scores = decoder.top_tokens(h, k)
+    rows = np.repeat(np.arange(len(h)), k)
+    values = WEIGHTS[weights](scores.numpy()).ravel()
+    return _rows(rows, ids.numpy().ravel(), values, (len(h), decoder.vocabulary_size))
+
+
+def sparsify_queries(
+    decoder: TokenDecoder,
+    literal: Sequence[set[int]],
+    h: Tensor | None = None,
+    m: int = 0,
+    *,
+    importance: np.ndarray | None = None,
+    expansion: float = 1.0,
+) -> sparse.csr_array:
+    """Make of each query its literal tokens, and its m best aligned ones.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    literal : Sequence[set[int]], n of them
+        From :meth:`Embedder.literal_tokens`.
+    h : Tensor, (n, d), optional
+        Embeddings of the queries; needed for m > 0.
+    m : int, from 0 to V
+    importance : ndarray, (V,), optional
+        A weight for every token, such as :func:`token_importance`. Default: 1, as in the paper.
+    expansion : float
+        Weight of a token that is aligned but not literal.
+
+    Returns
+    -------
+    csr_array, (n, V), float32
+
+    Raises
+    ------
+    ValueError
+        If m is out of range, or m > 0 without embeddings.
+    """
+    if isinstance(m, bool) or not isinstance(m, int) or not 0 <= m <= decoder.vocabulary_size:
+        raise ValueError(f"m is {m!r}; it must be a whole number from 0 to V = {decoder.vocabulary_size}")
+    if m and (h is None or len(h) != len(literal)):
+        raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
+    aligned = decoder.top_tokens(h, m)[0].tolist() if m else [[]] * len(literal)
+    weight = [
+        dict.fromkeys(more, expansion) | dict.fromkeys(own, 1.0) for own, more in zip(literal, aligned, strict=True)
+    ]
+    rows = np.repeat(np.arange(len(weight)), [len(tokens) for tokens in weight])
+    columns = np.array([token for tokens in weight for token in tokens], dtype=np.int64)
+    values = np.array([value for tokens in weight for value in tokens.values()], dtype=np.float32)
+    if importance is not None:
+        values = values * importance[columns]
+    return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
+
+
+def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.ndarray:
+    """Return how much a token tells texts apart: log(1 + n / texts that hold it), as BM25's idf.
+
+    Parameters
+    ----------
+    literal : Sequence[set[int]], n of them
+        T_s of the documents.
+    vocabulary_size : int
+
+    Returns
+    -------
+    ndarray, (V,), float32
+    """
+    holding = np.zeros(vocabulary_size)
+    for tokens in literal:
+        holding[list(tokens)] += 1
+    return np.log1p((len(literal) - holding + 0.5) / (holding + 0.5)).astype(np.float32)
+
+
+def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> float:
+    """Return the expected multiply-adds of scoring one query against one document, counted as SPLADE does.
+
+    Parameters
+    ----------
+    queries, documents : csr_array, (·, V)
+
+    Returns
+    -------
+    float
+        Sum over tokens of p(token in a query) · p(token in a document). A dense pair costs d.
+    """
+    used = [(matrix != 0).sum(axis=0) / matrix.shape[0] for matrix in (queries, documents)]
+    return float(np.asarray(used[0]).ravel() @ np.asarray(used[1]).ravel())
+
+
+def decoded(matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = None) -> list[list[tuple[str, float]]]:
+    """Return sparse vectors as lists of (token, weight), best first: what search engines and people read.
+
+    Parameters
+    ----------
+    matrix : csr_array, (n, V)
+    decoder : TokenDecoder
+    k : int, optional
+        How many of each. Default: all.
+
+    Returns
+    -------
+    list of lists of (str, float)
+    """
+    rows = []
+    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
+        order = np.argsort(-matrix.data[start:end], kind="stable")[:k] + start
+        rows.append([(decoder.token(int(matrix.indices[i])), float(matrix.data[i])) for i in order])
+    return rows
+
+
+def to_torch(matrix: sparse.csr_array) -> Tensor:
+    """Return the same vectors as a torch sparse tensor in CSR layout.
+
+    Parameters
+    ----------
+    matrix : csr_array, (n, V)
+
+    Returns
+    -------
+    Tensor, (n, V), float32, sparse CSR
+    """
+    parts = [torch.from_numpy(part.copy()) for part in (matrix.indptr, matrix.indices, matrix.data)]
+    return torch.sparse_csr_tensor(*parts, size=matrix.shape, dtype=torch.float32)
+
+
+def _rows(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    kept = values != 0
+    matrix = sparse.csr_array(
+        (values[kept].astype(np.float32), (rows[kept].astype(np.int32), columns[kept].astype(np.int32))), shape=shape
+    )
+    matrix.sort_indices()
+    return matrix
