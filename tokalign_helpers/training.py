@@ -51,7 +51,7 @@ RECIPES = {
     for recipe in (
         Recipe("smol-cse", "smol-wmean", {"inference": 0.6, "negation": 0.1, "synonym": 0.15, "gloss": 0.15}),
         Recipe("smol-sim", "smol-eol", {"inference": 0.55, "negation": 0.15, "antonym": 0.1, "synonym": 0.2}),
-        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}),
+        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=200),
     )
 }
 

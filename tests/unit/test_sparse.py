@@ -1,0 +1,236 @@
+"""Sparse vectors, exact search and its files, judged against plain loops."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+import tokalign_helpers as ta
+from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.index import SparseIndex, best_places
+
+V = 40
+
+
+@pytest.fixture(scope="module")
+def decoder(tokenizer):
+    return TokenDecoder(torch.randn(V, 6, generator=torch.Generator().manual_seed(0)), tokenizer)
+
+
+def embeddings(n=9):
+    return torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+
+
+def random_rows(n, share=0.2, seed=0):
+    return sparse.random_array((n, V), density=share, format="csr", rng=np.random.default_rng(seed), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("weights", "formula"), [("raw", lambda x: x), ("relu", lambda x: max(x, 0)), ("log", lambda x: np.log1p(max(x, 0)))])  # fmt: skip
+def test_documents_keep_their_best_tokens(decoder, weights, formula):
+    h = embeddings()
+    found = ta.sparsify_documents(decoder, h, 12, weights=weights).toarray()
+    for row, scores in zip(found, (h @ decoder.weight.T).numpy(), strict=True):
+        best = sorted(range(V), key=lambda i: -scores[i])[:12]
+        expected = np.zeros(V)
+        expected[best] = [formula(scores[i]) for i in best]
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_queries_are_literal_tokens_and_aligned_ones(decoder):
+    h, literal = embeddings(2), [{1, 2}, {3}]
+    aligned = decoder.top_tokens(h, 4)[0].tolist()
+    found = ta.sparsify_queries(decoder, literal, h, 4, expansion=0.5).toarray()
+    for row, own, more in zip(found, literal, aligned, strict=True):
+        assert set(np.flatnonzero(row)) == own | set(more)
+        assert all(row[i] == (1 if i in own else 0.5) for i in own | set(more))
+    weighted = ta.sparsify_queries(decoder, literal, importance=np.arange(V, dtype=np.float32)).toarray()
+    assert (weighted[0, 1], weighted[0, 2], weighted[1, 3]) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda d: ta.sparsify_documents(d, embeddings(), V + 1), "from 1 to V = 40"),
+        (lambda d: ta.sparsify_documents(d, embeddings(), 3, weights="tf"), "unknown weights 'tf'; known: raw"),
+        (lambda d: ta.sparsify_queries(d, [{1}], m=-1), "from 0 to V = 40"),
+        (lambda d: ta.sparsify_queries(d, [{1}], m=2), "give one embedding for each query"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(decoder, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(decoder)
+
+
+@given(n=st.integers(1, 30), q=st.integers(1, 4), k=st.integers(1, 35), seed=st.integers(0, 50))
+def test_search_is_the_full_sort(n, q, k, seed):
+    documents, queries = random_rows(n, seed=seed), random_rows(q, seed=seed + 100)
+    index = SparseIndex(V)
+    half = n // 2
+    index.add([f"d{i}" for i in range(half)], documents[:half])
+    index.add([f"d{i}" for i in range(half, n)], documents[half:])
+    scores = queries.toarray().astype(np.float64) @ documents.toarray().astype(np.float64).T
+    for row, hits in zip(scores, index.search(queries, k), strict=True):
+        expected = [i for i in sorted(range(n), key=lambda i: (-row[i], i)) if row[i] > 0][:k]
+        assert [name for name, _ in hits] == [f"d{i}" for i in expected]
+        np.testing.assert_allclose([score for _, score in hits], row[expected], rtol=1e-9)
+
+
+def test_an_explanation_adds_up_to_the_score(tokenizer):
+    decoder = TokenDecoder(torch.zeros(V, 2), tokenizer)
+    index, queries = SparseIndex(V), random_rows(1, 0.5, seed=7)
+    index.add(["a", "b"], random_rows(2, 0.5))
+    (hits,) = index.search(queries)
+    for name, score in hits:
+        table = index.explain(queries, name, decoder)
+        assert table["score"].sum() == pytest.approx(score, rel=1e-5)
+        assert table["score"].is_monotonic_decreasing
+    with pytest.raises(ValueError, match="no document 'z'"):
+        index.explain(queries, "z", decoder)
+
+
+def test_saved_loaded_and_added_to(tmp_path):
+    rows, queries = random_rows(20), random_rows(3, seed=5)
+    index = SparseIndex(V)
+    index.add([f"d{i}" for i in range(15)], rows[:15])
+    index.save(tmp_path / "index")
+    again = SparseIndex.load(tmp_path / "index", V)
+    assert again.search(queries) == index.search(queries)
+    again.add([f"d{i}" for i in range(15, 20)], rows[15:])
+    index.add([f"d{i}" for i in range(15, 20)], rows[15:])
+    assert again.search(queries) == index.search(queries)
+    assert [p.name for p in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_damaged_index_is_refused(tmp_path):
+    index = SparseIndex(V)
+    index.add(["a"], random_rows(1))
+    index.save(tmp_path / "index")
+    with pytest.raises(ValueError, match="over 40 tokens, not 50"):
+        SparseIndex.load(tmp_path / "index", 50)
+    data = tmp_path / "index" / "data.npy"
+    data.write_bytes(data.read_bytes()[:-2])
+    with pytest.raises(ValueError, match="data.npy was cut short"):
+        SparseIndex.load(tmp_path / "index")
+    data.unlink()
+    with pytest.raises(ValueError, match="no whole index"):
+        SparseIndex.load(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("ids", "width", "error", "said"),
+    [
+        (["a", "a"], V, ValueError, r"ids\[1\] is 'a', which is there already"),
+        (["a", 5], V, TypeError, r"ids\[1\] is 5; a document's id must be a str"),
+        (["a", "old"], V, ValueError, "'old', which is there already"),
+        (["a"], V, ValueError, "expected"),
+        (["a", "b"], V + 1, ValueError, "another vocabulary"),
+    ],
+)
+def test_bad_documents_are_refused_whole(ids, width, error, said):
+    index = SparseIndex(V)
+    index.add(["old"], random_rows(1))
+    rows = sparse.csr_array((2, width), dtype=np.float32)
+    with pytest.raises(error, match=said):
+        index.add(ids, rows)
+    assert index.ids == ["old"]
+
+
+def test_nothing_matches_nothing():
+    index = SparseIndex(V)
+    empty = sparse.csr_array((1, V), dtype=np.float32)
+    assert index.search(empty) == [[]]
+    index.add(["a"], empty)
+    assert index.search(random_rows(1)) == [[]]
+    with pytest.raises(ValueError, match="k is 0"):
+        index.search(empty, 0)
+    with pytest.raises(ValueError, match="the queries are 3 wide"):
+        index.search(sparse.csr_array((1, 3)))
+
+
+def test_best_places_breaks_ties_by_order():
+    assert best_places(np.array([1.0, 3, 3, 2, 3]), 2).tolist() == [1, 2]
+
+
+def test_the_same_vectors_in_other_forms(decoder):
+    matrix = ta.sparsify_documents(decoder, embeddings(), 5)
+    torch.testing.assert_close(ta.to_torch(matrix).to_dense(), torch.from_numpy(matrix.toarray()))
+    lists = ta.decoded(matrix, decoder, 3)
+    for row, pairs in zip(matrix.toarray(), lists, strict=True):
+        assert [weight for _, weight in pairs] == pytest.approx(sorted(row, reverse=True)[: len(pairs)])
+
+
+def test_multiply_adds_is_the_mean_overlap():
+    a, b = random_rows(7), random_rows(11, seed=3)
+    overlaps = (a.toarray() != 0).astype(float) @ (b.toarray() != 0).T
+    assert ta.multiply_adds(a, b) == pytest.approx(overlaps.mean())
+
+
+def test_dense_and_bm25_runs():
+    documents = {"x": "parrots eat seeds", "y": "rivers flood villages", "z": "the parrot sleeps"}
+    run = ta.bm25_run({"q": "parrots and seeds", "none": "zebra", "stop": "the of"}, documents)
+    assert (list(run["q"]), run["none"], run["stop"]) == (["x"], {}, {})
+    h = torch.tensor([[1.0, 0], [0, 1], [2, 2]])
+    dense = ta.dense_run(["q"], torch.tensor([[5.0, 0]]), list(documents), h)
+    assert dense["q"] == pytest.approx({"x": 1, "z": 0.5**0.5, "y": 0})
+
+
+def test_runs_are_judged_as_by_hand():
+    relevant = {"a": {"x": 1, "y": 2}, "b": {"x": 1}, "c": {"x": 0}, "d": {"z": 1}}
+    run = {"a": {"x": 3.0, "z": 2.0, "y": 1.0}, "b": {"z": 1.0, "x": 0.5}, "d": {}}
+    found = ta.evaluate_run(run, relevant)
+    assert list(found.index) == ["a", "b", "d"]
+    ideal = 2 + 1 / np.log2(3)
+    assert found.loc["a", "nDCG@10"] == pytest.approx((1 + 2 / np.log2(4)) / ideal)
+    assert found["RR"].to_list() == pytest.approx([1, 0.5, 0])
+    assert found["R@100"].to_list() == [1, 1, 0]
+    with pytest.raises(ValueError, match="nothing to judge"):
+        ta.evaluate_run(run, {"a": {"x": 0}})
+
+
+def test_fusion():
+    one, two = {"q": {"x": 10.0, "y": 5.0, "z": 0.0}}, {"q": {"z": 1.0, "y": 0.5}}
+    assert ta.fuse([one, two])["q"] == pytest.approx({"x": 0.5, "y": 0.25, "z": 0.5})
+    ranks = ta.reciprocal_rank_fusion([one, two], k=1)["q"]
+    assert ranks == pytest.approx({"x": 1 / 2, "y": 1 / 3 + 1 / 3, "z": 1 / 4 + 1 / 2})
+
+
+def beir(folder, corpus='{"_id": "d", "title": "T", "text": "x"}\n', qrels="q\td\t1\n"):
+    (folder / "qrels").mkdir()
+    (folder / "corpus.jsonl").write_text(corpus)
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "why"}) + "\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + qrels)
+    return folder
+
+
+def test_a_beir_folder(tmp_path):
+    assert ta.load_beir(beir(tmp_path)) == ({"d": "T x"}, {"q": "why"}, {"q": {"d": 1}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"corpus": '{"_id": "d", "text": "x"}\n{"_id": '}, "corpus.jsonl, line 2"),
+        ({"corpus": '{"_id": "d"}\n'}, "corpus.jsonl, line 1"),
+        ({"qrels": "q\tunknown\t1\n"}, "test.tsv, line 2"),
+    ],
+)
+def test_a_broken_beir_folder_names_file_and_line(tmp_path, changed, said):
+    with pytest.raises(ValueError, match=said):
+        ta.load_beir(beir(tmp_path, **changed))
+
+
+def test_the_offline_collection():
+    documents, queries, relevant = ta.cloze_collection()
+    assert len(documents) >= 2000
+    assert len(queries) == len(relevant) == 400
+    for name, text in queries.items():
+        (answer,) = relevant[name]
+        assert text not in documents[answer]
+    articles = {part: {p.article for p in ta.passages(part)} for part in ("train", "test")}
+    assert articles["train"].isdisjoint(articles["test"])
+    with pytest.raises(ValueError, match="unknown part"):
+        ta.passages("dev")
