@@ -331,6 +331,55 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axe
     return ax
 
 
+def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> Axes:
+    """Draw a table of numbers as a heat map, the best cell framed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows and columns are two settings.
+    title : str
+    xlabel, ylabel : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(1.2 * len(table.columns) + 2, 0.6 * len(table) + 1.5), layout="constrained")[1]
+    sns.heatmap(table, annot=True, fmt=".3f", cmap="cividis", ax=ax, cbar=False, linewidths=1)
+    row, column = np.unravel_index(np.argmax(table.to_numpy()), table.shape)
+    ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_title(title)
+    return ax
+
+
+def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
+    """Draw retrievers in the plane of cost and quality.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``retriever``, ``cost`` (multiply-adds a pair of query and document), ``value``, ``low``, ``high`` (nDCG@10).
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4.4), layout="constrained")[1]
+    palette = [ORANGE, BLUE, GREEN, PURPLE, GREY, SKY, "#E69F00"]
+    for row, color in zip(table.itertuples(), palette * 2, strict=False):
+        ax.plot([row.cost, row.cost], [row.low, row.high], color=color, linewidth=2)
+        ax.plot(row.cost, row.value, "o", color=color, markersize=9)
+        ax.annotate(row.retriever, (row.cost, row.value), (9, 0), textcoords="offset points", va="center", fontsize=9)
+    ax.set_xscale("log")
+    ax.set(xlabel="multiply-adds for a query and a document (log scale)", ylabel="nDCG@10", ylim=(0, None))
+    ax.set_xlim(table["cost"].min() / 2, table["cost"].max() * 8)
+    ax.set_title(title)
+    return ax
+
+
 def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
 

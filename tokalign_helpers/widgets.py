@@ -1,16 +1,22 @@
 """Thin ipywidgets over pure functions. Only core widgets that ipywidgets 7.7 and 8 both have."""
 
+import html
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import ipywidgets
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import sparse
+from torch import Tensor
 
 from tokalign_helpers.alignment import aligned_tokens, marked_pieces, read_tokens
+from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.index import SparseIndex
 from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens, token_bars
+from tokalign_helpers.sparse import sparsify_queries
 from tokalign_helpers.spectrum import PrincipalComponents
 
 REFERENCE_RANK = 100
@@ -145,6 +151,79 @@ def explore_adjustment(
         control.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([box, ipywidgets.HBox([choice, which, note]), slider, bars])
+
+
+def search_view(
+    index: SparseIndex, documents: Mapping[str, str], query: sparse.csr_array, decoder: TokenDecoder, k: int = 3
+) -> str:
+    """Show the best documents for a query, each with the tokens that made it match.
+
+    Parameters
+    ----------
+    index : SparseIndex
+    documents : Mapping[str, str]
+        Name → text.
+    query : csr_array, (1, V)
+    decoder : TokenDecoder
+    k : int
+
+    Returns
+    -------
+    str, HTML
+    """
+    rows = []
+    for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
+        why = index.explain(query, name, decoder).head(8)
+        tokens = ", ".join(f"{html.escape(t)} {s:.1f}" for t, s in zip(why["token"], why["score"], strict=True))
+        text = html.escape(documents[name][:220])
+        rows.append(f"<p><b>{rank}. {score:.1f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
+    return "".join(rows) or "<p>No document shares a token with the query.</p>"
+
+
+def explore_search(
+    embedder: Embedder,
+    index: SparseIndex,
+    documents: Mapping[str, str],
+    text: str,
+    change: Callable[[Tensor], Tensor] = lambda h: h,
+) -> ipywidgets.Widget:
+    """Make a small search engine: type a query, read what is found and why.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    index : SparseIndex
+    documents : Mapping[str, str]
+    text : str
+        To begin with.
+    change : Callable
+        (n, d) → (n, d), applied to the query's embedding, as it was to the documents'.
+
+    Returns
+    -------
+    Widget
+        A text field, a slider for the number of aligned tokens added to the query, and the hits.
+    """
+    box = ipywidgets.Text(
+        value=text, description="Query", layout=ipywidgets.Layout(width="95%"), continuous_update=False
+    )
+    more = ipywidgets.IntSlider(value=0, min=0, max=100, step=10, description="M", continuous_update=False)
+    own = ipywidgets.Checkbox(value=True, description="literal tokens")
+    hits = ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            hits.value = "<p>Type a query first.</p>"
+            return
+        literal = embedder.literal_tokens([box.value]) if own.value else [set()]
+        h = change(embedder.embed([box.value])) if more.value else None
+        query = sparsify_queries(embedder.decoder, literal, h, more.value)
+        hits.value = search_view(index, documents, query, embedder.decoder)
+
+    for control in (box, more, own):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([more, own]), hits])
 
 
 def png(figure: Figure) -> bytes:

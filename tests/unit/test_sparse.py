@@ -29,7 +29,10 @@ def random_rows(n, share=0.2, seed=0):
     return sparse.random_array((n, V), density=share, format="csr", rng=np.random.default_rng(seed), dtype=np.float32)
 
 
-@pytest.mark.parametrize(("weights", "formula"), [("raw", lambda x: x), ("relu", lambda x: max(x, 0)), ("log", lambda x: np.log1p(max(x, 0)))])  # fmt: skip
+FORMULAS = {"raw": lambda x: x, "relu": lambda x: max(x, 0), "log": lambda x: np.log1p(max(x, 0))}
+
+
+@pytest.mark.parametrize(("weights", "formula"), FORMULAS.items())
 def test_documents_keep_their_best_tokens(decoder, weights, formula):
     h = embeddings()
     found = ta.sparsify_documents(decoder, h, 12, weights=weights).toarray()
