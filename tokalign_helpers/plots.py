@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from tokalign_helpers.vocabulary import KINDS
 
@@ -167,8 +167,9 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     for name, table in tables.items():
         ax.plot(table["texts"], table["recall"], "o-", color=color_of(name), label=name, linewidth=2)
     ax.set_yscale("log")
+    ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], minor=False)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.yaxis.set_minor_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
     ax.set_title(title)
     ax.legend(frameon=False)

@@ -32,8 +32,8 @@ def _judge_ranking(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="The documents a and b are relevant, x, y and z are not. Write a ranking of the five, as a list, whose nDCG@10 is "
-    "0.920.",
+    task="The documents a and b are relevant, x, y and z are not. Write a ranking of the five, as a list, whose "
+    "nDCG@10 is 0.920.",
     judge=_judge_ranking,
     clue="The gain at rank r is 1 / log2(r + 1). With a and b on top nDCG is 1. Move one of them down by one.",
     answer='answer = ["a", "x", "b", "y", "z"]',
@@ -54,13 +54,13 @@ q2 = Question(
     ),
 )
 q3 = Question(
-    task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong otherwise? "
-    "(a) nothing, the documents are the same, (b) the best of many settings looks better on the queries it was "
-    "chosen on than on new ones, (c) the index would be too large.",
+    task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong "
+    "otherwise? (a) nothing, the documents are the same, (b) the best of many settings looks better on the queries it "
+    "was chosen on than on new ones, (c) the index would be too large.",
     judge=choice(
         "b",
         {
-            "a": "the documents are, but the best of many noisy numbers is partly good luck, and luck does not carry over",
+            "a": "the documents are, but the best of many noisy numbers is partly good luck, and luck stays behind",
             "c": "the size of the index does not depend on the queries",
         },
     ),
