@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy import sparse
 
 import tokalign_helpers as ta
+from tokalign_helpers.index import SparseIndex
 
 ROWS: list[tuple[str, str, str, bool]] = []
 
@@ -115,7 +118,72 @@ def decode() -> None:
         report(f"decode: k = {k}, exact; extra memory, MB", f"{same}; {extra:.0f}", "True; 150", same and extra < 150)
 
 
-BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode)}
+def zipf_rows(n: int, per_row: int, rng: np.random.Generator, v: int = 49_152) -> sparse.csr_array:
+    """Make sparse rows whose tokens are drawn by Zipf's law, without repeats within a row."""
+    weights = 1 / np.arange(1, v + 1)
+    drawn = rng.choice(v, size=(n, 2 * per_row), p=weights / weights.sum()).astype(np.int32)
+    rows = [np.unique(row)[:per_row] for row in drawn]
+    pointers = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    values = rng.random(pointers[-1], dtype=np.float32)
+    return sparse.csr_array((values, np.concatenate(rows), pointers), shape=(n, v))
+
+
+def index() -> None:
+    """Exact search over 20,000 documents × 500 non-zeros, 200 queries × 60 tokens, one thread."""
+    rng = np.random.default_rng(0)
+    documents, queries = zipf_rows(20_000, 500, rng), zipf_rows(200, 60, rng)
+    names = [f"d{i}" for i in range(documents.shape[0])]
+    start = time.perf_counter()
+    made = SparseIndex(documents.shape[1])
+    made.add(names, documents)
+    made.search(queries[[0]], 10)
+    built = time.perf_counter() - start
+    report("index: build, seconds", f"{built:.2f}", "1", built < 1)
+    columns = documents.tocsc()
+    size = (columns.data.nbytes + columns.indices.nbytes + columns.indptr.nbytes) / columns.nnz
+    report("index: bytes a non-zero", f"{size:.2f}", "8.5", size <= 8.5)
+    ours, bare = [], []
+    for i in range(queries.shape[0]):
+        one = queries[[i]]
+        ours.append(seconds(lambda one=one: made.search(one, 10, workers=1)))
+        bare.append(seconds(lambda one=one: np.argpartition(-(columns[:, one.indices] @ one.data), 10)[:10]))
+    ratio = float(np.median(ours) / np.median(bare))
+    report(f"index: median query {1000 * np.median(ours):.2f} ms, of bare scipy's", f"{ratio:.2f}", "1.2", ratio <= 1.2)
+    exact = (queries[:20].astype(np.float64) @ documents.astype(np.float64).T).toarray()
+    right = all(
+        np.allclose([s for _, s in hits], np.sort(row)[::-1][:10], rtol=1e-9)
+        for hits, row in zip(made.search(queries[:20]), exact, strict=True)
+    )
+    report("index: equal to brute force in float64", str(right), "True", right)
+    alone, both = (seconds(lambda w=w: made.search(queries, 10, workers=w)) for w in (1, None))
+    report("index: batch search, speed-up by all cores", f"{alone / both:.2f}", "1.2", alone / both >= 1.2)
+
+
+def growth() -> None:
+    """Time a query over more and more documents of 100 non-zeros, up to a million."""
+    rng = np.random.default_rng(1)
+    block, queries = zipf_rows(50_000, 100, rng), zipf_rows(20, 60, rng)
+    times = {}
+    for n in (50_000, 200_000, 1_000_000):
+        made = SparseIndex(block.shape[1])
+        for part in range(n // block.shape[0]):
+            made.add([f"d{part}-{i}" for i in range(block.shape[0])], block)
+        made.search(queries[[0]])
+        times[n] = seconds(lambda made=made: made.search(queries, 10, workers=1)) / queries.shape[0]
+        print(f"       {n:>9} documents: {1000 * times[n]:.2f} ms a query")
+    ratio = times[1_000_000] / times[50_000] / 20
+    report("growth: time a document, 1,000,000 to 50,000 documents", f"{ratio:.2f}", "2", ratio <= 2)
+
+
+def sparsify() -> None:
+    """Sparse vectors of 2,000 embeddings at K = 1,000 against the decoding alone."""
+    decoder = ta.load_embedder("smol-eol").decoder
+    h = torch.randn(2000, decoder.weight.shape[1])
+    ratio = seconds(lambda: ta.sparsify_documents(decoder, h, 1000)) / seconds(lambda: decoder.top_tokens(h, 1000))
+    report("sparsify: K = 1,000, of the decoding alone", f"{ratio:.2f}", "1.3", ratio <= 1.3)
+
+
+BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode, index, growth, sparsify)}
 
 
 def main(names: list[str]) -> int:
