@@ -212,7 +212,10 @@ class SparseIndex:
         if self._inverted is None or self._parts:
             parts = ([self._inverted.tocsr()] if self._inverted is not None else []) + self._parts
             empty = sparse.csr_array((0, self.vocabulary_size), dtype=np.float32)
-            self._inverted = sparse.vstack(parts or [empty], format="csr").tocsc()
+            columns = sparse.vstack(parts or [empty], format="csr").tocsc()
+            if columns.nnz < np.iinfo(np.int32).max:  # scipy keeps 8 bytes a place where one of the parts did
+                columns.indices, columns.indptr = columns.indices.astype(np.int32), columns.indptr.astype(np.int32)
+            self._inverted = columns
             self._parts = []
         return self._inverted
 
@@ -315,12 +318,7 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
 
 def _scores(inverted: sparse.csc_array, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Add up the columns of a query's tokens: (n,), float64."""
-    spans = [(inverted.indptr[t], inverted.indptr[t + 1], w) for t, w in zip(tokens, weights, strict=True)]
-    rows = np.concatenate([inverted.indices[a:b] for a, b, _ in spans]) if spans else np.zeros(0, dtype=np.int32)
-    if not len(rows):
-        return np.zeros(inverted.shape[0])
-    values = np.concatenate([inverted.data[a:b] * np.float64(w) for a, b, w in spans])
-    return np.bincount(rows, weights=values, minlength=inverted.shape[0])
+    return inverted[:, tokens] @ weights.astype(np.float64)
 
 
 def _check_ids(ids: Iterable[object], known: set[str]) -> None:
