@@ -243,7 +243,7 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``text1``, ``text2``, ``rating`` (0–5).
+        Columns ``text1``, ``text2``, ``rating`` (0–5), ``source`` (such as ``images``).
 
     Raises
     ------
@@ -257,8 +257,8 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
         fields = line.split("\t")
         if len(fields) < 7:
             raise ValueError(f"{file}, line {number}: {len(fields)} fields; a line has at least 7, separated by tabs")
-        rows.append((fields[5], fields[6], float(fields[4])))
-    return pd.DataFrame(rows, columns=["text1", "text2", "rating"])
+        rows.append((fields[5], fields[6], float(fields[4]), fields[1]))
+    return pd.DataFrame(rows, columns=["text1", "text2", "rating", "source"])
 
 
 def lee_documents() -> tuple[list[str], np.ndarray]:

@@ -36,7 +36,7 @@ class Recipe:
     name: str
     start_from: str  # an embedder by name: its prompt and pooling
     sources: Mapping[str, float]  # of training_data, with how often a batch comes from each
-    steps: int = 300
+    steps: int = 200
     batch: int = 32
     learning_rate: float = 5e-4
     temperature: float = 0.05
@@ -49,9 +49,11 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("smol-cse", "smol-wmean", {"inference": 0.6, "negation": 0.1, "synonym": 0.15, "gloss": 0.15}),
-        Recipe("smol-sim", "smol-eol", {"inference": 0.55, "negation": 0.15, "antonym": 0.1, "synonym": 0.2}),
-        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=200),
+        Recipe("smol-cse", "smol-wmean", {"inference": 0.6, "negation": 0.1, "graded": 0.3}),
+        Recipe(
+            "smol-sim", "smol-eol", {"inference": 0.4, "negation": 0.1, "antonym": 0.1, "synonym": 0.15, "graded": 0.25}
+        ),
+        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}),
     )
 }
 
@@ -98,7 +100,7 @@ def train_adapter(
     losses = _resume(folder / CHECKPOINT, parameters, optimizer, schedule)
     with tqdm(total=recipe.steps, initial=len(losses), desc=f"Training {recipe.name}", unit="step") as bar:
         for step in range(len(losses), recipe.steps):
-            loss = info_nce(*_vectors(embedder, model, batch_of(sources, recipe, step), recipe), recipe.temperature)
+            loss = _loss(embedder, model, batch_of(sources, recipe, step), recipe)
             if not torch.isfinite(loss):
                 raise ValueError(f"the loss of step {step} is {loss.item()}; try a smaller learning rate")
             optimizer.zero_grad()
@@ -140,6 +142,25 @@ def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, same: Tensor
     return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
 
 
+def ranking_loss(anchors: Tensor, others: Tensor, ratings: Tensor, temperature: float) -> Tensor:
+    """Return the loss of pairs that people rated: of two pairs the better rated one must have the larger cosine.
+
+    Parameters
+    ----------
+    anchors, others : Tensor, (b, d)
+    ratings : Tensor, (b,)
+    temperature : float
+
+    Returns
+    -------
+    Tensor, scalar
+        log(1 + Σ exp((cos_j − cos_i) / τ)) over all i rated above j (CoSENT).
+    """
+    cosines = torch.cosine_similarity(anchors.float(), others.float()) / temperature
+    wrong = (cosines.unsqueeze(0) - cosines.unsqueeze(1))[ratings.unsqueeze(1) > ratings.unsqueeze(0)]
+    return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), dim=0)
+
+
 def lora_config(embedder: Embedder, recipe: Recipe) -> peft.LoraConfig:
     """Return where and how large the low-rank updates are.
 
@@ -176,6 +197,14 @@ def batch_of(sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, step: int
     names, weights = zip(*sorted(recipe.sources.items()), strict=True)
     source = sources[names[draw.choice(len(names), p=np.array(weights) / sum(weights))]]
     return [source[i] for i in draw.choice(len(source), size=recipe.batch, replace=False)]
+
+
+def _loss(embedder: Embedder, model: torch.nn.Module, batch: list[Triplet], recipe: Recipe) -> Tensor:
+    anchors, positives, negatives, same = _vectors(embedder, model, batch, recipe)
+    if batch[0].rating is None:
+        return info_nce(anchors, positives, negatives, same, recipe.temperature)
+    ratings = torch.tensor([pair.rating for pair in batch], device=anchors.device)
+    return ranking_loss(anchors, positives, ratings, recipe.temperature)
 
 
 def _vectors(
@@ -281,6 +310,7 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "antonym": "SNLI with WordNet 3.0 antonyms, CC BY-SA 4.0 and the WordNet licence",
         "synonym": "WordNet 3.0, the WordNet licence",
         "gloss": "WordNet 3.0, the WordNet licence",
+        "graded": "STS benchmark train, captions and headlines only: CC BY-SA, Europe Media Monitor",
         "cloze": "Wikipedia passages of every second packaged article, CC BY-SA 3.0",
     }
     rows = [
@@ -302,7 +332,7 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}",
         "",
         f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`;",
-        "FOLDER holds `snli` and `wordnet` (the database files of WordNet 3.0).",
+        "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0).",
         "",
     ])  # fmt: skip
 
@@ -322,7 +352,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers.training", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
-    parser.add_argument("--data", type=Path, required=True, help="a folder that holds the folders snli and wordnet")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder that holds the folders snli, stsb and wordnet"
+    )
     parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
     given = parser.parse_args(arguments)

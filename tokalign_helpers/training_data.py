@@ -1,7 +1,8 @@
 """Pairs and triplets of texts for contrastive training, made from folders that the caller names.
 
 Nothing here is needed to *use* the course's adapters; it is how they were made. Every source is free for any use
-(SNLI: CC BY-SA 4.0; WordNet 3.0: its own free licence; Wikipedia: CC BY-SA 3.0).
+(SNLI: CC BY-SA 4.0; WordNet 3.0: its own free licence; Wikipedia: CC BY-SA 3.0; of the STS benchmark only the sources
+whose texts may be used).
 """
 
 import random
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tokalign_helpers.datasets import passages, sentences
+from tokalign_helpers.datasets import passages, sentences, sts_pairs
 
 AUXILIARY = re.compile(
     r"\b(is|are|was|were|has|have|had|can|will|could|would|should|must|does|do|did)\b(?! n[o']t| not)"
@@ -20,11 +21,15 @@ PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 
 
 class Triplet(NamedTuple):
-    """An anchor, a text that belongs to it, and one that looks alike but does not ("" where there is none)."""
+    """An anchor, a text that belongs to it, and one that looks alike but does not ("" where there is none).
+
+    With a rating the first two are a pair that people judged, and how far the second belongs to the first is the rating.
+    """
 
     anchor: str
     positive: str
     negative: str = ""
+    rating: float | None = None
 
 
 class Synset(NamedTuple):
@@ -152,6 +157,25 @@ def gloss_triplets(synsets: list[Synset]) -> list[Triplet]:
     return [Triplet(s.words[0], s.gloss) for s in synsets if len(s.gloss.split()) >= 3]
 
 
+def graded_pairs(folder: Path) -> list[Triplet]:
+    """Return the pairs of the STS benchmark's training part whose texts are free to use, with their ratings.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``sts-train.csv``.
+
+    Returns
+    -------
+    list[Triplet]
+        Image captions (CC BY-SA) and headlines (Europe Media Monitor). Its other sources ask for an agreement or state
+        no terms, and stay out.
+    """
+    pairs = sts_pairs(folder, "train")
+    pairs = pairs[pairs["source"].isin(["images", "headlines"])]
+    return [Triplet(p.text1, p.text2, rating=p.rating) for p in pairs.itertuples()]
+
+
 def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
     """Make (sentence, the passage it was taken out of), the inverse cloze task, from one half of the articles.
 
@@ -277,9 +301,9 @@ def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, 
     Parameters
     ----------
     names : tuple[str, ...]
-        Of ``inference``, ``negation``, ``antonym``, ``synonym``, ``gloss``, ``cloze``.
+        Of ``inference``, ``negation``, ``antonym``, ``synonym``, ``gloss``, ``cloze``, ``graded``.
     folder : Path
-        With the subfolders ``snli`` and ``wordnet``.
+        With the subfolders ``snli``, ``stsb`` and ``wordnet``, as far as the sources need them.
 
     Yields
     ------
@@ -299,6 +323,7 @@ def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, 
         "synonym": lambda: synonym_triplets(wordnet(folder / "wordnet")),
         "gloss": lambda: gloss_triplets(wordnet(folder / "wordnet")),
         "cloze": cloze_triplets,
+        "graded": lambda: graded_pairs(folder / "stsb"),
     }
     for name in names:
         if name not in makers:

@@ -112,6 +112,15 @@ def test_info_nce_equals_its_definition():
     torch.testing.assert_close(info_nce(a, p, n, same, 0.1), expected)
 
 
+def test_the_ranking_loss_equals_its_definition():
+    a, b = (torch.randn(4, 6, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    ratings = torch.tensor([3.0, 1.0, 5.0, 3.0])
+    cosines = torch.cosine_similarity(a, b) / 0.1
+    pairs = [(i, j) for i in range(4) for j in range(4) if ratings[i] > ratings[j]]
+    expected = torch.log(1 + sum(torch.exp(cosines[j] - cosines[i]) for i, j in pairs))
+    torch.testing.assert_close(training.ranking_loss(a, b, ratings, 0.1), expected)
+
+
 def test_a_batch_depends_on_the_step_alone():
     recipe = Recipe("r", "", {"a": 0.5, "b": 0.5}, batch=2)
     sources = {"a": TRIPLETS[:4], "b": TRIPLETS[4:]}
@@ -155,7 +164,7 @@ def test_wordnet(tmp_path):
             (tmp_path / f"{kind}.{part}").write_text(WORDNET.get(f"{kind}.{part}", ""))
     synsets = training_data.wordnet(tmp_path)
     assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), ())
-    assert training_data.synonym_triplets(synsets) == [("like", "enjoy", "dislike")]
-    assert training_data.gloss_triplets(synsets) == [("dislike", "have no liking for", "")]
+    assert training_data.synonym_triplets(synsets) == [Triplet("like", "enjoy", "dislike")]
+    assert training_data.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
     made = training_data.antonym_triplets([Triplet("p", "People like it")], synsets)
-    assert made == [("p", "People like it", "People dislike it")]
+    assert made == [Triplet("p", "People like it", "People dislike it")]
