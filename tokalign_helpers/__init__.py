@@ -14,20 +14,22 @@ from tokalign_helpers.alignment import (
     read_tokens,
     shuffled,
 )
-from tokalign_helpers.assets import AssetError, asset_path, cache_dir, default_model_path
+from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
 from tokalign_helpers.datasets import (
     Collection,
     cloze_collection,
     cranfield,
     lee_documents,
     load_beir,
+    minimal_pairs,
     passages,
     sentences,
     sts_pairs,
+    two_labels,
     word_ratings,
 )
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, data_dir, load_embedder, load_embedders
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
 from tokalign_helpers.evaluation import (
     Interval,
@@ -93,6 +95,7 @@ __all__ = [
     "local_alignment_rate",
     "matched_tokens",
     "mean",
+    "minimal_pairs",
     "multiply_adds",
     "pair_similarities",
     "passages",
@@ -115,6 +118,7 @@ __all__ = [
     "to_torch",
     "token_importance",
     "token_kinds",
+    "two_labels",
     "weighted_mean",
     "word_ratings",
 ]

@@ -145,6 +145,12 @@ def cache_dir() -> Path:
     return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("tokalign"))
 
 
+def data_dir() -> Path:
+    """Return the folder of what the project made itself: ``data`` of the checkout, or its installed copy."""
+    here = Path(__file__).resolve().parent
+    return here / "data" if (here / "data").is_dir() else here.parent / "data"
+
+
 def asset_path(name: str) -> Path:
     """Return the verified local file of an asset, fetching its wheel on the first call.
 

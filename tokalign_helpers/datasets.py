@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from tokalign_helpers.assets import asset_path, cache_dir
+from tokalign_helpers.assets import asset_path, cache_dir, data_dir
 
 PASSAGE = 3  # sentences
 WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
@@ -259,6 +259,70 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
             raise ValueError(f"{file}, line {number}: {len(fields)} fields; a line has at least 7, separated by tabs")
         rows.append((fields[5], fields[6], float(fields[4]), fields[1]))
     return pd.DataFrame(rows, columns=["text1", "text2", "rating", "source"])
+
+
+EMOTIONS = ("joy", "anger", "sadness", "fear", "surprise")
+TOPICS = ("travel", "food", "health", "sport", "technology", "work", "music", "home")
+PAIR_KINDS = ("paraphrase", "negation", "antonym", "role swap", "same topic", "unrelated")
+
+
+def two_labels(file: str | Path | None = None) -> pd.DataFrame:
+    """Return texts that have a topic and an emotion, the two independent of each other.
+
+    Parameters
+    ----------
+    file : str or Path, optional
+        A CSV file of yours with the same columns. Default: 320 texts written for the course.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text``, ``topic``, ``emotion``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a text is blank or a label is unknown; the message names file and line.
+    """
+    labels = {"topic": TOPICS, "emotion": EMOTIONS}
+    return _labelled(Path(file) if file else data_dir() / "texts" / "two_labels.csv", ["text"], labels)
+
+
+def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
+    """Return sentence pairs of six kinds, which similarity and relatedness judge differently.
+
+    Parameters
+    ----------
+    file : str or Path, optional
+        A CSV file of yours with the same columns. Default: 240 pairs written for the course.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text1``, ``text2``, ``kind`` (of :data:`PAIR_KINDS`), ``group`` (pairs with the same first text).
+
+    Raises
+    ------
+    ValueError
+        As :func:`two_labels`.
+    """
+    file = Path(file) if file else data_dir() / "texts" / "minimal_pairs.csv"
+    return _labelled(file, ["text1", "text2"], {"kind": PAIR_KINDS})[["text1", "text2", "kind", "group"]]
+
+
+def _labelled(file: Path, texts: list[str], labels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    table = pd.read_csv(file, keep_default_na=False, dtype=str)
+    missing = [name for name in [*texts, *labels] if name not in table]
+    if missing:
+        raise ValueError(f"{file}, line 1: there is no column {missing[0]!r}")
+    for place, row in enumerate(table.to_dict("records"), start=2):
+        for name in texts:
+            if not row[name].strip():
+                raise ValueError(f"{file}, line {place}: the column {name!r} is empty")
+        for name, known in labels.items():
+            if row[name] not in known:
+                raise ValueError(f"{file}, line {place}: {row[name]!r} is no {name}; known: {', '.join(known)}")
+    return table
 
 
 def lee_documents() -> tuple[list[str], np.ndarray]:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.assets import default_model_path, quiet_transformers
-from tokalign_helpers.embedding import EOL, SLOT, Embedder, load_llm
+from tokalign_helpers.assets import data_dir, default_model_path, quiet_transformers
+from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, load_llm
 from tokalign_helpers.pooling import Pooling, last_token, mean, weighted_mean
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -76,7 +76,8 @@ def load_embedder(name: str) -> Embedder:
     model, tokenizer, unembedding = _backbone()
     if spec.adapter:
         model = _adapted(spec.adapter)
-    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.template)
+    asked = EOL_ABOUT if spec.template == EOL else ""
+    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.template, instruction_format=asked)
 
 
 def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
@@ -102,12 +103,6 @@ def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
 def adapters_dir() -> Path:
     """Return the folder of the course's own adapters, one folder each."""
     return data_dir() / "adapters"
-
-
-def data_dir() -> Path:
-    """Return the folder of what the project made itself: ``data`` of the checkout, or its installed copy."""
-    here = Path(__file__).resolve().parent
-    return here / "data" if (here / "data").is_dir() else here.parent / "data"
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -25,6 +25,8 @@ from tokalign_helpers.pooling import Pooling, last_token
 
 EOL = 'This sentence: "{text}" means in one word: "'
 SLOT = "{text}"
+ASKED = "{instruction}"
+EOL_ABOUT = f'The {ASKED} of this sentence: "{SLOT}" means in one word: "'
 CHUNK = 4096  # texts tokenised, sorted by length and embedded at a time; memory is bounded by it, not by n
 BATCH_TOKENS = 2048  # padded tokens in one forward pass
 
@@ -49,6 +51,8 @@ class Embedder:
         The prompt; ``{text}`` stands for the text, once. Other braces are ordinary characters.
     max_tokens : int
         A longer text is cut to so many tokens. The template is never cut.
+    instruction_format : str
+        How this embedder is asked for something: holds ``{instruction}`` and ``{text}``. Empty if it cannot be asked.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Embedder:
     pooling: Pooling = last_token
     template: str = SLOT
     max_tokens: int = 512
+    instruction_format: str = ""
 
     def __post_init__(self) -> None:
         if self.template.count(SLOT) != 1:
@@ -66,6 +71,10 @@ class Embedder:
             raise ValueError(f"the tokenizer of {self.name!r} gives no character offsets; load its fast version")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        asked = len(self.tokenizer(self.template.replace(SLOT, "")).input_ids)
+        if context and asked >= context:
+            raise ValueError(f"the prompt alone has {asked} tokens; {self.name!r} reads at most {context}")
 
     @classmethod
     def from_pretrained(
@@ -172,6 +181,34 @@ class Embedder:
         Embedder
         """
         return replace(self, template=template, name=name or self.name)
+
+    def with_instruction(self, instruction: str) -> "Embedder":
+        """Return the same embedder asked for something about the text.
+
+        Parameters
+        ----------
+        instruction : str
+            For the PromptEOL embedders a noun, such as ``topic`` or ``emotion``; for others what their model card says.
+
+        Returns
+        -------
+        Embedder
+            Named ``<name>: <instruction>``.
+
+        Raises
+        ------
+        ValueError
+            If the instruction is blank, this embedder has no place for one, or the prompt gets longer than the model
+            reads.
+        """
+        if not isinstance(instruction, str) or not instruction.strip():
+            raise ValueError(f"the instruction is {instruction!r}; say what to look for, such as 'topic'")
+        if ASKED not in self.instruction_format:
+            raise ValueError(
+                f"{self.name!r} has no place for an instruction; write a prompt with with_template instead"
+            )
+        filled = self.instruction_format.replace(ASKED, instruction.strip().replace(SLOT, "text"))
+        return self.with_template(filled, f"{self.name}: {instruction.strip()}")
 
     @cached_property
     def decoder(self) -> TokenDecoder:

@@ -352,9 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers.training", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
-    parser.add_argument(
-        "--data", type=Path, required=True, help="a folder that holds the folders snli, stsb and wordnet"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="a folder that holds snli, stsb and wordnet")
     parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
     given = parser.parse_args(arguments)

@@ -23,7 +23,7 @@ PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 class Triplet(NamedTuple):
     """An anchor, a text that belongs to it, and one that looks alike but does not ("" where there is none).
 
-    With a rating the first two are a pair that people judged, and how far the second belongs to the first is the rating.
+    With a rating the first two are a pair that people judged; the rating says how far the second belongs to the first.
     """
 
     anchor: str

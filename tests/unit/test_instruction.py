@@ -1,0 +1,64 @@
+"""Instructions, and the texts written for the course."""
+
+import pytest
+
+import tokalign_helpers as ta
+from tokalign_helpers import datasets
+
+
+def test_an_instruction_stands_in_the_prompt(smol):
+    asked = smol.with_instruction(" topic ")
+    assert asked.template == 'The topic of this sentence: "{text}" means in one word: "'
+    assert asked.name == "smol-eol: topic"
+    assert asked.fingerprint != smol.fingerprint
+
+
+@pytest.mark.parametrize("instruction", ["", "  ", None])
+def test_a_blank_instruction_is_refused(smol, instruction):
+    with pytest.raises(ValueError, match="say what to look for"):
+        smol.with_instruction(instruction)
+
+
+def test_an_instruction_needs_a_place(tiny):
+    with pytest.raises(ValueError, match="has no place for an instruction"):
+        tiny.with_instruction("topic")
+
+
+def test_an_instruction_longer_than_the_context_is_refused(smol):
+    with pytest.raises(ValueError, match="reads at most 8192"):
+        smol.with_instruction("word " * 9000)
+
+
+def test_a_text_may_hold_the_templates_own_quotes(smol):
+    asked = smol.with_instruction("{text}")
+    (ids,), _ = asked.prompts(['say "topic" of {text}'])
+    assert asked.tokenizer.decode(ids) == 'The text of this sentence: "say "topic" of {text}" means in one word: "'
+
+
+def test_topic_and_emotion_are_independent():
+    table = ta.two_labels()
+    assert len(table) == 320
+    assert set(table.groupby(["topic", "emotion"]).size()) == {8}
+    assert table["text"].is_unique
+    assert table["text"].str.split().str.len().between(8, 40).all()
+
+
+def test_pairs_of_six_kinds():
+    table = ta.minimal_pairs()
+    assert table["kind"].value_counts().to_dict() == dict.fromkeys(datasets.PAIR_KINDS, 40)
+    assert (table["text1"] != table["text2"]).all()
+    assert set(table.groupby("group")["text1"].nunique()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "said"),
+    [
+        (ta.two_labels, "text,topic\nx,food\n", "line 1: there is no column 'emotion'"),
+        (ta.two_labels, "text,topic,emotion\nx,food,joy\ny,food,jog\n", "line 3: 'jog' is no emotion; known: joy"),
+        (ta.minimal_pairs, "text1,text2,kind,group\na,,negation,1\n", "line 2: the column 'text2' is empty"),
+    ],
+)
+def test_a_bad_label_names_file_and_line(tmp_path, read, content, said):
+    (tmp_path / "own.csv").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path / "own.csv")
