@@ -40,6 +40,7 @@ from tokalign_helpers.evaluation import (
     rank_correlation,
     reciprocal_rank_fusion,
 )
+from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.notebook import setup
 from tokalign_helpers.pooling import last_token, mean, weighted_mean
@@ -108,6 +109,7 @@ __all__ = [
     "reciprocal_rank_fusion",
     "sentences",
     "setup",
+    "shared_tokens",
     "shift",
     "shuffled",
     "sparse_run",
@@ -115,7 +117,9 @@ __all__ = [
     "sparsify_queries",
     "sts_pairs",
     "sweep",
+    "tight_decoder",
     "to_torch",
+    "token_contributions",
     "token_importance",
     "token_kinds",
     "two_labels",
