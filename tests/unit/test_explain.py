@@ -31,5 +31,5 @@ def test_what_cannot_be_split_is_refused(tokenizer):
 
 def test_shared_tokens(tokenizer):
     decoder = TokenDecoder(torch.eye(4).repeat(2, 1)[:6], tokenizer)
-    shared = shared_tokens(decoder, torch.tensor([9.0, 8, 0, 0]), torch.tensor([0.0, 8, 0, 9]), 4)
+    shared = shared_tokens(decoder, torch.tensor([0.0, 9, 8, 0]), torch.tensor([0.0, 8, 0, 9]), 3)
     assert shared == [decoder.token(1), decoder.token(5)]

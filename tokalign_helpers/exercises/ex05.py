@@ -1,0 +1,80 @@
+"""Exercises of notebook 05."""
+
+from typing import Any
+
+from tokalign_helpers.alignment import read_tokens
+from tokalign_helpers.datasets import EMOTIONS, two_labels
+from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.exercises import Question, choice
+
+TEXT = "My flight to Paris was cancelled and the airline refused to refund me!"
+
+
+def _judge_instruction(answer: Any) -> str | None:
+    if not isinstance(answer, str) or not answer.strip():
+        return f"an instruction is a word or a phrase, as a string; got {answer!r}"
+    base = load_embedder("smol-eol")
+    texts = two_labels()["text"].tolist()
+    asked = base.with_instruction(answer)
+    mean = asked.embed(texts).mean(dim=0)
+    tokens = read_tokens(asked, asked.embed([TEXT]) - mean, [TEXT], 20)["token"].str.strip("▁").str.lower()
+    if tokens.isin(["paris", "france", "french", "airport", "europe"]).any():
+        return None
+    return f"asked for the {answer}, it says: {', '.join(tokens[:8])}; none of the 20 is a place"
+
+
+def _judge_agreement(answer: Any) -> str | None:
+    cases = (
+        ("all neighbours agree", ["a", "a", "b", "b"], [[1], [0], [3], [2]], 1.0),
+        ("none agrees", ["a", "b"], [[1], [0]], 0.0),
+        ("two of three", ["a", "a", "b", "a"], [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]], 0.5),
+    )
+    for name, labels, neighbours, expected in cases:
+        got = float(answer(labels, neighbours))
+        if abs(got - expected) > 1e-9:
+            return f"case '{name}': expected {expected}, got {got}"
+    return None
+
+
+q1 = Question(
+    task="Write an instruction for `smol-eol`, one word or a phrase, under which a place is among the 20 best centred tokens "
+    "for the text about the flight.",
+    judge=_judge_instruction,
+    clue='The prompt goes: The … of this sentence: "…" means in one word. What would you ask a person?',
+    answer='answer = "place"',
+    why="The instruction is part of the prompt, and the prompt decides what the model is about to say.",
+    wrong=("answer = 3", 'answer = ""', 'answer = "emotion"'),
+)
+q2 = Question(
+    task="Write `agreement(labels, neighbours)`: the share of all neighbours that carry the label of the text they are "
+    "neighbours of. `neighbours` holds a list of positions a text.",
+    judge=_judge_agreement,
+    clue="Compare labels[j] with labels[i] for every j among the neighbours of i, and average over all of them.",
+    answer="def answer(labels, neighbours):\n"
+    "    same = [labels[i] == labels[j] for i, row in enumerate(neighbours) for j in row]\n"
+    "    return sum(same) / len(same)",
+    why="With five balanced labels, chance is a little under one fifth.",
+    wrong=(
+        "def answer(labels, neighbours):\n    return sum(len(row) for row in neighbours) / len(labels)",
+        "def answer(labels, neighbours):\n"
+        "    same = [labels[i] != labels[j] for i, row in enumerate(neighbours) for j in row]\n"
+        "    return sum(same) / len(same)",
+    ),
+)
+q3 = Question(
+    task=f"The texts have {len(EMOTIONS)} emotions and 8 topics, each combination equally often. Why does that matter? "
+    "(a) clusters by topic then say nothing about emotion, so each instruction can be judged alone, (b) k-means needs "
+    "it, (c) it makes the texts longer.",
+    judge=choice(
+        "a",
+        {
+            "b": "k-means works on any texts; it only finds groups",
+            "c": "the design says how often labels meet, not how long a text is",
+        },
+    ),
+    clue="Suppose all texts about sport were joyful.",
+    answer='answer = "a"',
+    why="If joy always came with sport, a clustering by sport would pass for a clustering by joy.",
+    wrong=('answer = "b"', 'answer = "c"', "answer = 5"),
+)
+QUESTIONS = (q1, q2, q3)

@@ -1,0 +1,76 @@
+"""Exercises of notebook 06."""
+
+from typing import Any
+
+import torch
+
+from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.exercises import Question, choice
+
+
+def _judge_pair(answer: Any) -> str | None:
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(isinstance(t, str) for t in answer):
+        return f"it must be two sentences, as a tuple of two strings; got {answer!r}"
+    if len(set(answer[0].lower().split()) ^ set(answer[1].lower().split())) > 3:
+        return "the two sentences differ in more than three words"
+    cosine = {}
+    for name in ("smol-sim", "smol-rel"):
+        a, b = load_embedder(name).embed(list(answer))
+        cosine[name] = float(torch.cosine_similarity(a, b, dim=0))
+    gap = cosine["smol-rel"] - cosine["smol-sim"]
+    if gap >= 0.1:
+        return None
+    return f"smol-sim gives {cosine['smol-sim']:.2f} and smol-rel {cosine['smol-rel']:.2f}: a gap of {gap:.2f}, not 0.1"
+
+
+def _judge_sum(answer: Any) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    for v, d in ((9, 3), (20, 5)):
+        frame, _ = torch.linalg.qr(torch.randn(v, d, generator=generator))
+        a, b = torch.randn(d, generator=generator), torch.randn(d, generator=generator)
+        expected, got = (frame @ a) * (frame @ b), torch.as_tensor(answer(frame, a, b))
+        if got.shape != (v,):
+            return f"with V={v} the result has the shape {tuple(got.shape)}; expected one number a token"
+        if float((got - expected).abs().max()) > 1e-5:
+            return f"with V={v}, d={d} token 0 should give {float(expected[0]):.4f}, got {float(got[0]):.4f}"
+    return None
+
+
+q1 = Question(
+    task="Find two sentences that differ in at most three words and whose cosine is at least 0.1 larger in `smol-rel` than in "
+    "`smol-sim`.",
+    judge=_judge_pair,
+    clue="A relatedness embedder cares for the subject of a sentence, a similarity embedder for what is claimed.",
+    answer='answer = ("I like apples.", "I dislike apples.")',
+    why="Both are about apples; they say opposite things.",
+    wrong=('answer = "apples"', 'answer = ("A cat sleeps.", "Rome is a city in Italy.")', 'answer = ("Yes.", "Yes.")'),
+)
+q2 = Question(
+    task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
+    "frame (V, d).",
+    judge=_judge_sum,
+    clue="frame @ a has one number a token, frame @ b another.",
+    answer="def answer(frame, a, b):\n    return (frame @ a) * (frame @ b)",
+    why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",
+    wrong=(
+        "def answer(frame, a, b):\n    return (frame @ a) + (frame @ b)",
+        "def answer(frame, a, b):\n    return (frame @ a) @ (frame @ b)",
+    ),
+)
+q3 = Question(
+    task="You build a search engine for a library, and a filter for duplicate questions in a forum. Which embedder for which? "
+    "(a) smol-sim for both, (b) smol-rel for the library, smol-sim for the duplicates, (c) smol-sim for the library, "
+    "smol-rel for the duplicates.",
+    judge=choice(
+        "b",
+        {
+            "a": "a searcher wants books about the subject, also those that claim the opposite",
+            "c": "to a relatedness embedder 'how do I open' and 'how do I close an account' are nearly the same question",
+        },
+    ),
+    clue="Is a book that says the opposite a hit? Is a question that asks the opposite a duplicate?",
+    answer='answer = "b"',
+    why="Relatedness finds what a text is about; similarity finds what says the same.",
+    wrong=('answer = "a"', 'answer = "c"', "answer = None"),
+)
+QUESTIONS = (q1, q2, q3)
