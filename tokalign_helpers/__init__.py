@@ -20,6 +20,7 @@ from tokalign_helpers.datasets import (
     cloze_collection,
     cranfield,
     lee_documents,
+    lexicon,
     load_beir,
     minimal_pairs,
     passages,
@@ -53,7 +54,7 @@ from tokalign_helpers.sparse import (
     token_importance,
 )
 from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
-from tokalign_helpers.vocabulary import kind_shares, recall_by_frequency, token_kinds
+from tokalign_helpers.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,8 @@ __all__ = [
     "kind_shares",
     "last_token",
     "lee_documents",
+    "lexicon",
+    "lexicon_tokens",
     "load_beir",
     "load_embedder",
     "load_embedders",

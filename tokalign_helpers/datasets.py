@@ -288,6 +288,17 @@ def two_labels(file: str | Path | None = None) -> pd.DataFrame:
     return _labelled(Path(file) if file else data_dir() / "texts" / "two_labels.csv", ["text"], labels)
 
 
+def lexicon() -> pd.DataFrame:
+    """Return words that stand for the topics and emotions of :func:`two_labels`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``labelling`` (topic or emotion), ``label``, ``word``.
+    """
+    return pd.read_csv(data_dir() / "texts" / "lexicon.csv", keep_default_na=False)
+
+
 def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
     """Return sentence pairs of six kinds, which similarity and relatedness judge differently.
 

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from tokalign_helpers.datasets import sentences
+from tokalign_helpers.datasets import lexicon, sentences
 from tokalign_helpers.decoding import TokenDecoder
 
 KINDS = ("content word", "function word", "word piece", "number", "punctuation", "other")
@@ -83,6 +84,50 @@ def word_counts() -> Counter[str]:
         0 for a word that is not there.
     """
     return Counter(word for sentence in sentences() for word in re.findall(r"[a-z]+", sentence.lower()))
+
+
+def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -> dict[str, set[int]]:
+    """Return the tokens that stand for each label of the course's texts.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    labelling : str
+        ``topic`` or ``emotion``.
+    nearest : int
+        For each word also so many tokens whose rows of the decoder layer's matrix have the largest cosine with it, as
+        long as they are no token of another label.
+
+    Returns
+    -------
+    dict[str, set[int]]
+        Label → token ids. A word counts with any case and with or without a leading space, if it is one token.
+
+    Raises
+    ------
+    ValueError
+        If the labelling is unknown.
+    """
+    table = lexicon()
+    if labelling not in set(table["labelling"]):
+        raise ValueError(f"unknown labelling {labelling!r}; known: {', '.join(sorted(set(table['labelling'])))}")
+    table = table[table["labelling"] == labelling]
+    forms: dict[str, list[int]] = {}
+    for token in range(decoder.vocabulary_size):
+        forms.setdefault(decoder.token(token).lstrip("▁").casefold(), []).append(token)
+    found = {
+        label: {t for word in words for t in forms.get(word, [])} for label, words in table.groupby("label")["word"]
+    }
+    if nearest:
+        unit = torch.nn.functional.normalize(decoder.weight, dim=1)
+        taken = set().union(*found.values())
+        near = {
+            label: set((unit[sorted(tokens)] @ unit.T).topk(nearest + 1, dim=1).indices.flatten().tolist()) - taken
+            for label, tokens in found.items()
+        }
+        owners = Counter(token for tokens in near.values() for token in tokens)
+        found = {label: tokens | {t for t in near[label] if owners[t] == 1} for label, tokens in found.items()}
+    return found
 
 
 def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd.Series:

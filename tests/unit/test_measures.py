@@ -56,6 +56,19 @@ def test_token_kind(token, kind):
     assert token_kind(token) == kind
 
 
+def test_lexicon_tokens(smol):
+    words = ta.lexicon_tokens(smol.decoder, "emotion")
+    assert set(words) == {"joy", "anger", "sadness", "fear", "surprise"}
+    said = {smol.decoder.token(token) for token in words["fear"]}
+    assert {"▁fear", "Fear", "▁danger"} <= said
+    more = ta.lexicon_tokens(smol.decoder, "emotion", nearest=5)
+    assert all(words[label] < more[label] for label in words)
+    tokens = [token for found in more.values() for token in found]
+    assert len(tokens) == len(set(tokens))
+    with pytest.raises(ValueError, match="unknown labelling 'mood'; known: emotion, topic"):
+        ta.lexicon_tokens(smol.decoder, "mood")
+
+
 def test_kind_shares_sum_to_one():
     shares = ta.kind_shares([[0, 1], [1, 2]], ["number", "other", "number"])
     assert list(shares.index) == list(KINDS)
