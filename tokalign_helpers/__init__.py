@@ -15,6 +15,7 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
 from tokalign_helpers.datasets import (
     Collection,
     cloze_collection,
@@ -76,6 +77,7 @@ __all__ = [
     "bootstrap_interval",
     "cache_dir",
     "cloze_collection",
+    "cluster_agreement",
     "cranfield",
     "data_dir",
     "decoded",
@@ -101,6 +103,7 @@ __all__ = [
     "mean",
     "minimal_pairs",
     "multiply_adds",
+    "neighbour_agreement",
     "pair_similarities",
     "passages",
     "random_directions",
