@@ -40,6 +40,7 @@ from tokalign_helpers.evaluation import (
     fuse,
     pair_similarities,
     rank_correlation,
+    rank_correlation_difference,
     reciprocal_rank_fusion,
 )
 from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
@@ -108,6 +109,7 @@ __all__ = [
     "passages",
     "random_directions",
     "rank_correlation",
+    "rank_correlation_difference",
     "rates",
     "read",
     "read_tokens",

@@ -1,4 +1,4 @@
-"""Groups of embeddings against labels: do texts with the same label lie together?"""
+"""Groups of embeddings against labels: texts with the same label should lie together."""
 
 from collections.abc import Sequence
 

@@ -109,6 +109,34 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     return Interval(_spearman(x, y), float(low), float(high))
 
 
+def rank_correlation_difference(
+    first: Sequence[float], second: Sequence[float], rated: Sequence[float], *, seed: int = 0
+) -> Interval:
+    """Return how much better the first model's scores agree with people's ratings than the second's, on the same pairs.
+
+    Parameters
+    ----------
+    first, second, rated : Sequence[float], n of them each
+    seed : int
+
+    Returns
+    -------
+    Interval
+        The difference of the two Spearman ρ; the bootstrap draws whole pairs, so both models see the same ones.
+
+    Raises
+    ------
+    ValueError
+        As :func:`rank_correlation`.
+    """
+    estimate = rank_correlation(first, rated).estimate - rank_correlation(second, rated).estimate
+    x, y, z = (np.asarray(values, dtype=float) for values in (first, second, rated))
+    rows = np.random.default_rng(seed).integers(len(z), size=(1000, len(z)))
+    drawn = [_spearman(x[i], z[i]) - _spearman(y[i], z[i]) for i in rows]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Interval(estimate, float(low), float(high))
+
+
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
     """Judge a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
 

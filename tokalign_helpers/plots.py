@@ -355,6 +355,66 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     return ax
 
 
+def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
+
+    Parameters
+    ----------
+    similarities : DataFrame
+        ``kind``, and a column of numbers for each embedder.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    names = [column for column in similarities if column != "kind"]
+    kinds = list(dict.fromkeys(similarities["kind"]))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.3 * len(names) + 1, 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        groups = [similarities.loc[similarities["kind"] == kind, name].to_numpy() for kind in kinds]
+        parts = ax.violinplot(groups, orientation="horizontal", showmedians=True, showextrema=False, widths=0.85)
+        for body in parts["bodies"]:
+            body.set_facecolor(color_of(name))
+            body.set_alpha(0.6)
+        parts["cmedians"].set_color("black")
+        ax.set_yticks(range(1, len(kinds) + 1), kinds)
+        ax.set(xlabel="cosine", title=name)
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown: int = 10) -> np.ndarray:
+    """Draw which tokens add most to the cosine of two texts, one panel an embedder.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        Of :func:`~tokalign_helpers.explain.token_contributions`.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(4 * len(tables), 0.28 * shown + 1.6), layout="constrained", squeeze=False
+    )
+    for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
+        best = table.head(shown)
+        ax.barh(np.arange(shown), best["contribution"], color=color_of(name))
+        ax.set_yticks(np.arange(shown), [_literal(token) for token in best["token"]])
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set(xlabel="contribution to the cosine", title=f"{name}: {table['contribution'].sum():.2f} in all")
+    figure.suptitle(_literal(title), x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
 def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
     """Draw retrievers in the plane of cost and quality.
 

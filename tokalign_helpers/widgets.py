@@ -2,7 +2,7 @@
 
 import html
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
 from matplotlib.axes import Axes
@@ -151,6 +151,44 @@ def explore_adjustment(
         control.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([box, ipywidgets.HBox([choice, which, note]), slider, bars])
+
+
+def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:
+    """Make a small tool: a text, an instruction, and the tokens of the answer.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        With a place for an instruction.
+    text : str
+        To begin with.
+    background : Sequence[str]
+        Texts whose mean embedding, asked the same, is subtracted.
+
+    Returns
+    -------
+    Widget
+        Two text fields and the bars. A new instruction embeds the background once, which takes some seconds.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    ask = ipywidgets.Text(value="topic", description="Asked for", continuous_update=False)
+    bars, note = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        try:
+            asked = embedder.with_instruction(ask.value)
+            note.value = f"<p>Asking {len(background)} texts for their {html.escape(ask.value)} …</p>"
+            h = asked.embed([box.value]) - asked.embed(background, progress=False).mean(dim=0)
+            bars.value = token_bars(read_tokens(asked, h, [box.value], REFERENCE_RANK), 12)
+            note.value = ""
+        except ValueError as error:
+            note.value = f"<p>{html.escape(str(error))}</p>"
+
+    for control in (box, ask):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ask, note, bars])
 
 
 def search_view(

@@ -37,6 +37,18 @@ def test_rank_correlation_is_spearman_with_ties():
         ta.rank_correlation([1, 2], [1, 2, 3])
 
 
+def test_the_difference_of_two_rank_correlations():
+    rng = np.random.default_rng(0)
+    rated = rng.normal(size=80)
+    good, bad = rated + 0.3 * rng.normal(size=80), rng.normal(size=80)
+    found = ta.rank_correlation_difference(good, bad, rated)
+    expected = stats.spearmanr(good, rated).statistic - stats.spearmanr(bad, rated).statistic
+    assert found.estimate == pytest.approx(expected)
+    assert 0 < found.low < found.estimate < found.high
+    same = ta.rank_correlation_difference(good, good, rated)
+    assert same == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("token", "kind"),
     [
