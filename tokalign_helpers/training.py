@@ -53,7 +53,7 @@ RECIPES = {
         Recipe(
             "smol-sim", "smol-eol", {"inference": 0.4, "negation": 0.1, "antonym": 0.1, "synonym": 0.15, "graded": 0.25}
         ),
-        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}),
+        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=100),
     )
 }
 
