@@ -8,13 +8,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from scipy import sparse
 
 import tokalign_helpers as ta
+from tokalign_helpers import widgets
 from tokalign_helpers.index import SparseIndex
 
 ROWS: list[tuple[str, str, str, bool]] = []
@@ -183,7 +184,33 @@ def sparsify() -> None:
     report("sparsify: K = 1,000, of the decoding alone", f"{ratio:.2f}", "1.3", ratio <= 1.3)
 
 
-BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode, index, growth, sparsify)}
+def slider() -> None:
+    """One movement of the adjustment widget's slider: an addition, a decode, the bars."""
+    embedder = ta.load_embedder("smol-eol")
+    components = ta.PrincipalComponents.fit(embedder.embed(ta.sentences(100), progress=False), 5)
+    text = "What diseases are parrots prone to?"
+    widgets.adjustment_view(embedder, text, components, 0.0)
+    took = 1000 * seconds(lambda: widgets.adjustment_view(embedder, text, components, -40.0), 5)
+    report("slider: redraw, milliseconds", f"{took:.0f}", "150", took < 150)
+
+
+def spectrum() -> None:
+    """Components of 1,000,000 embeddings, read in chunks: the memory beyond one chunk."""
+
+    def chunks() -> Iterator[torch.Tensor]:
+        for i in range(125):
+            yield torch.randn(8000, 576, generator=torch.Generator().manual_seed(i)) + 1
+
+    ta.PrincipalComponents.fit(torch.randn(8000, 576))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    found = ta.PrincipalComponents.fit(chunks(), 5)
+    took = time.perf_counter() - start
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    report(f"spectrum: {found.n} embeddings in {took:.0f} s, extra memory, MB", f"{grown:.0f}", "200", grown < 200)
+
+
+BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode, index, growth, sparsify, slider, spectrum)}
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,81 @@
+"""The widgets are moved as a reader would, without a browser."""
+
+import ipywidgets
+import pytest
+
+import tokalign_helpers as ta
+from tokalign_helpers import widgets
+from tokalign_helpers.spectrum import PrincipalComponents
+
+TEXT = "What diseases are parrots prone to?"
+
+
+def parts(widget, kind):
+    found = [widget] if isinstance(widget, kind) else []
+    return found + [part for child in getattr(widget, "children", ()) for part in parts(child, kind)]
+
+
+@pytest.fixture(scope="module")
+def components(tiny):
+    texts = ["A parrot.", "The garden is quiet.", "Birds in a garden.", "One word.", "What is it?", "No feathers here."]
+    return PrincipalComponents.fit(tiny.embed(texts))
+
+
+def test_the_alignment_widget(tiny):
+    tool = widgets.explore_alignment({"tiny": tiny}, TEXT)
+    (box,), (slider,) = parts(tool, ipywidgets.Text), parts(tool, ipywidgets.IntSlider)
+    (picture,), (words,) = parts(tool, ipywidgets.Image), parts(tool, ipywidgets.HTML)
+    before = picture.value
+    assert before.startswith(b"\x89PNG")
+    slider.value = 3
+    assert picture.value != before
+    box.value = "A quiet garden."
+    assert "garden" in words.value
+    box.value = " "
+    assert "Type a text first" in words.value
+
+
+def test_the_adjustment_widget(tiny, components):
+    tool = widgets.explore_adjustment({"tiny": tiny}, {"tiny": components}, TEXT, {"tiny": -3.0})
+    (slider,), (which,) = parts(tool, ipywidgets.FloatSlider), parts(tool, ipywidgets.IntSlider)
+    bars = tool.children[-1]
+    before = bars.value
+    assert before == widgets.adjustment_view(tiny, TEXT, components, 0.0)
+    slider.value = slider.min
+    assert bars.value != before
+    moved = bars.value
+    which.value = 2
+    assert bars.value not in (before, moved)
+    assert bars.value == widgets.adjustment_view(tiny, TEXT, components, slider.min, 2)
+
+
+def test_the_search_widget(tiny):
+    documents = {"a": "The parrot spoke.", "b": "A garden without birds."}
+    index = ta.SparseIndex(tiny.decoder.vocabulary_size)
+    index.add(list(documents), ta.sparsify_documents(tiny.decoder, tiny.embed(list(documents.values())), 100))
+    tool = widgets.explore_search(tiny, index, documents, "birds")
+    (box,), (own,) = parts(tool, ipywidgets.Text), parts(tool, ipywidgets.Checkbox)
+    hits = tool.children[-1]
+    assert "because of" in hits.value
+    own.value = False
+    assert "No document shares a token" in hits.value
+    box.value = ""
+    assert "Type a query first" in hits.value
+
+
+def test_the_instruction_widget(smol):
+    tool = widgets.explore_instruction(smol, TEXT, ["A text.", "Another one."])
+    box, ask = parts(tool, ipywidgets.Text)
+    bars, note = tool.children[-1], tool.children[-2]
+    before = bars.value
+    ask.value = "emotion"
+    assert bars.value != before
+    ask.value = " "
+    assert "say what to look for" in note.value
+    assert box.value == TEXT
+
+
+def test_marks_in_html_are_escaped(tiny):
+    words, _ = widgets.alignment_view(tiny, "<b>bold & brave</b>", 3)
+    assert "<b>" not in words
+    assert "&lt;" in words
