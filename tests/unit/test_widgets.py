@@ -26,7 +26,7 @@ def test_the_alignment_widget(tiny):
     (box,), (slider,) = parts(tool, ipywidgets.Text), parts(tool, ipywidgets.IntSlider)
     (picture,), (words,) = parts(tool, ipywidgets.Image), parts(tool, ipywidgets.HTML)
     before = picture.value
-    assert before.startswith(b"\x89PNG")
+    assert bytes(before).startswith(b"\x89PNG")
     slider.value = 3
     assert picture.value != before
     box.value = "A quiet garden."
