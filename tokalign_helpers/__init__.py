@@ -48,6 +48,7 @@ from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.notebook import setup
 from tokalign_helpers.pooling import last_token, mean, weighted_mean
 from tokalign_helpers.sparse import (
+    aligned_run,
     decoded,
     multiply_adds,
     sparsify_documents,
@@ -71,6 +72,7 @@ __all__ = [
     "PrincipalComponents",
     "SparseIndex",
     "TokenDecoder",
+    "aligned_run",
     "aligned_tokens",
     "alignment_rates",
     "asset_path",

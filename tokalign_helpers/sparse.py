@@ -4,7 +4,7 @@ Sparse vectors are scipy's ``csr_array``: a row a text, a column a token. Docume
 queries are their literal tokens plus M aligned ones; the score of a pair is one sparse dot product.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.index import Run, SparseIndex, sparse_run
 
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "raw": lambda scores: scores,  # the paper's
@@ -97,6 +98,52 @@ def sparsify_queries(
     if importance is not None:
         values = values * importance[columns]
     return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
+
+
+def aligned_run(
+    decoder: TokenDecoder,
+    queries: Mapping[str, set[int]],
+    q: Tensor,
+    documents: Sequence[str],
+    h: Tensor,
+    *,
+    k: int = 1000,
+    m: int = 100,
+    weights: str = "raw",
+    importance: np.ndarray | None = None,
+    expansion: float = 1.0,
+) -> Run:
+    """Search with aligned tokens from end to end: sparsify both sides, index, search. The defaults are the paper's.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    queries : Mapping[str, set[int]], n of them
+        Name → literal tokens.
+    q : Tensor, (n, d)
+        Embeddings of the queries.
+    documents : Sequence of str
+        Names, in the order of the rows of h.
+    h : Tensor, (m, d)
+    k, weights
+        As :func:`sparsify_documents`.
+    m, importance, expansion
+        As :func:`sparsify_queries`.
+
+    Returns
+    -------
+    Run
+        The 100 best documents of each query.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sparsify_documents` and :func:`sparsify_queries`.
+    """
+    index = SparseIndex(decoder.vocabulary_size)
+    index.add(list(documents), sparsify_documents(decoder, h, k, weights=weights))
+    asked = sparsify_queries(decoder, list(queries.values()), q, m, importance=importance, expansion=expansion)
+    return sparse_run(index, queries, asked)
 
 
 def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.ndarray:
