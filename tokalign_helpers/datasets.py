@@ -288,6 +288,74 @@ def two_labels(file: str | Path | None = None) -> pd.DataFrame:
     return _labelled(Path(file) if file else data_dir() / "texts" / "two_labels.csv", ["text"], labels)
 
 
+def goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
+    """Return comments that people gave one emotion, one of the five that the course's own texts have.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With ``labels.txt``, ``dev.tsv`` and ``test.tsv`` as Demszky et al. (2020) distribute them.
+    part : str
+        ``dev`` or ``test``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text``, ``label`` (of :data:`EMOTIONS`).
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a line has not three fields, or a label is unknown; the message names it.
+    """
+    folder, rows = Path(folder), []
+    names = (folder / "labels.txt").read_text(encoding="utf-8").split()
+    file = folder / f"{part}.tsv"
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = line.split("\t")
+        if len(fields) != 3 or not all(i.isdecimal() and int(i) < len(names) for i in fields[1].split(",")):
+            raise ValueError(f"{file}, line {number}: expected a text, labels from 0 to {len(names) - 1} and an id")
+        labels = [names[int(i)] for i in fields[1].split(",")]
+        if len(labels) == 1 and labels[0] in EMOTIONS:
+            rows.append((fields[0], labels[0]))
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
+    """Return requests to an assistant, each with its intent and the domain of that intent.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With ``data_full.json`` and ``domains.json`` as Larson et al. (2019) distribute them.
+    part : str
+        ``train``, ``val`` or ``test``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text``, ``label`` (the domain), ``intent``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If there is no such part, or an intent has no domain.
+    """
+    read = {name: json.loads((Path(folder) / f"{name}.json").read_text("utf-8")) for name in ("data_full", "domains")}
+    if part not in read["data_full"]:
+        raise ValueError(f"unknown part {part!r}; known: {', '.join(read['data_full'])}")
+    domain = {intent: name for name, intents in read["domains"].items() for intent in intents}
+    table = pd.DataFrame(read["data_full"][part], columns=["text", "intent"])
+    table["label"] = table["intent"].map(domain)
+    if table["label"].isna().any():
+        raise ValueError(f"{folder}: the intent {table['intent'][table['label'].isna()].iloc[0]!r} has no domain")
+    return table[["text", "label", "intent"]]
+
+
 def lexicon() -> pd.DataFrame:
     """Return words that stand for the topics and emotions of :func:`two_labels`.
 

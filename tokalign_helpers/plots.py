@@ -355,6 +355,40 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     return ax
 
 
+def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarray:
+    """Draw a 2 × 2 of instruction and labelling: one panel a labelling, one point an instruction, with its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``asked for``, ``labels``, ``value``, ``low``, ``high``.
+    title : str
+    value : str
+        What the numbers are.
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    labellings = list(table["labels"].unique())
+    figure, axes = plt.subplots(
+        1, len(labellings), figsize=(8.5, 2.4), sharex=True, layout="constrained", squeeze=False
+    )
+    for ax, labelling in zip(axes[0], labellings, strict=True):
+        rows = table[table["labels"] == labelling]
+        for place, row in enumerate(rows.to_dict("records")):
+            color = ORANGE if row["asked for"] == labelling else GREY
+            ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
+            ax.plot(row["value"], place, "o", color=color, markersize=8)
+            ax.annotate(f"{row['value']:.2f}", (row["value"], place), (0, 8), textcoords="offset points",
+                        ha="center", fontsize=9)  # fmt: skip
+        ax.set_yticks(range(len(rows)), [f"asked for the {name}" for name in rows["asked for"]])
+        ax.set(xlim=(0, table["high"].max() * 1.15), ylim=(len(rows) - 0.4, -0.7), xlabel=f"{value}: {labelling}")
+    axes[0, -1].set_yticklabels([])
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
 def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
     """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
 

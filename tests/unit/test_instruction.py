@@ -62,3 +62,22 @@ def test_a_bad_label_names_file_and_line(tmp_path, read, content, said):
     (tmp_path / "own.csv").write_text(content)
     with pytest.raises(ValueError, match=said):
         read(tmp_path / "own.csv")
+
+
+def test_comments_with_one_known_emotion(tmp_path):
+    (tmp_path / "labels.txt").write_text("admiration\njoy\nanger\n")
+    (tmp_path / "test.tsv").write_text("What a day!\t1\tx1\nBoth.\t1,2\tx2\nNice car.\t0\tx3\nHow dare you.\t2\tx4\n")
+    assert ta.goemotions(tmp_path).values.tolist() == [["What a day!", "joy"], ["How dare you.", "anger"]]
+    (tmp_path / "dev.tsv").write_text("Fine.\t1\tx1\nBroken.\t7\tx2\n")
+    with pytest.raises(ValueError, match=r"dev\.tsv, line 2: expected a text, labels from 0 to 2"):
+        ta.goemotions(tmp_path, "dev")
+
+
+def test_requests_with_intent_and_domain(tmp_path):
+    (tmp_path / "domains.json").write_text('{"banking": ["balance"]}')
+    (tmp_path / "data_full.json").write_text('{"test": [["how much have i got", "balance"]], "val": [["hm", "odd"]]}')
+    assert ta.clinc150(tmp_path).values.tolist() == [["how much have i got", "banking", "balance"]]
+    with pytest.raises(ValueError, match="the intent 'odd' has no domain"):
+        ta.clinc150(tmp_path, "val")
+    with pytest.raises(ValueError, match="unknown part 'dev'"):
+        ta.clinc150(tmp_path, "dev")

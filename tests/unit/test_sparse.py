@@ -237,3 +237,16 @@ def test_the_offline_collection():
     assert articles["train"].isdisjoint(articles["test"])
     with pytest.raises(ValueError, match="unknown part"):
         ta.passages("dev")
+
+
+def test_a_search_from_end_to_end(decoder):
+    h, q, literal = embeddings(9), embeddings(11)[9:], {"a": {1, 2}, "b": {3}}
+    names, importance = [f"d{i}" for i in range(9)], np.linspace(0.5, 2, V).astype(np.float32)
+    found = ta.aligned_run(decoder, literal, q, names, h, k=20, m=5, weights="log", importance=importance)
+    scores = (h @ decoder.weight.T).numpy()
+    for (name, own), row in zip(literal.items(), (q @ decoder.weight.T).numpy(), strict=True):
+        asked = own | set(np.argsort(-row)[:5].tolist())
+        for place, document in enumerate(names):
+            kept = set(np.argsort(-scores[place])[:20].tolist())
+            expected = sum(importance[t] * np.log1p(max(scores[place, t], 0)) for t in asked & kept)
+            assert found[name].get(document, 0) == pytest.approx(expected, rel=1e-4, abs=1e-5)

@@ -1,0 +1,101 @@
+"""Judge every retriever on several collections, which a notebook has no time for.
+
+``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
+and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
+this file. The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
+"""
+
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import tokalign_helpers as ta
+
+RESULTS = Path(__file__).parent / "results.csv"
+DOCUMENTS = 1000  # of a collection; all relevant ones of the chosen queries are among them
+QUERIES = 150
+TOKENS = 128  # longer documents are cut, for time
+K, M = 1000, 100
+IMPROVED = {"k": K, "m": M, "weights": "log"}
+
+
+def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
+    """Draw queries, keep what is relevant to them, and fill up with other documents."""
+    draw = random.Random(seed)
+    queries = draw.sample(sorted(collection.queries), min(QUERIES, len(collection.queries)))
+    wanted = {d for q in queries for d, grade in collection.relevant[q].items() if grade > 0}
+    rest = [d for d in collection.documents if d not in wanted]
+    kept = wanted | set(draw.sample(rest, max(0, min(len(rest), DOCUMENTS - len(wanted)))))
+    return ta.Collection(
+        {d: text for d, text in collection.documents.items() if d in kept},
+        {q: collection.queries[q] for q in queries},
+        {q: {d: g for d, g in collection.relevant[q].items() if d in kept} for q in queries},
+    )
+
+
+def runs_of(embedder: ta.Embedder, collection: ta.Collection) -> dict[str, dict]:
+    """Search with one embedder in every way."""
+    h = replace(embedder, max_tokens=TOKENS).embed(list(collection.documents.values()))
+    q = embedder.embed(list(collection.queries.values()))
+    literal = dict(zip(collection.queries, embedder.literal_tokens(list(collection.queries.values())), strict=True))
+    own = embedder.literal_tokens(list(collection.documents.values()))
+    idf = ta.token_importance(own, embedder.decoder.vocabulary_size)
+    centre, names = h.mean(dim=0), collection.documents
+    improved = ta.aligned_run(embedder.decoder, literal, q - centre, names, h - centre, importance=idf, **IMPROVED)
+    bm25 = ta.bm25_run(collection.queries, collection.documents)
+    dense = ta.dense_run(literal, q - centre, names, h - centre)
+    return {
+        "dense": ta.dense_run(literal, q, names, h),
+        "sparse": ta.aligned_run(embedder.decoder, literal, q, names, h),
+        "dense, centred": dense,
+        "sparse, improved": improved,
+        "BM25": bm25,
+        "BM25 + sparse": ta.fuse([bm25, improved]),
+        "BM25 + dense": ta.fuse([bm25, dense]),
+    }
+
+
+def rows_of(name: str, what: str, collection: ta.Collection) -> list[dict]:
+    """Judge all runs of one embedder on one collection; differences are paired, query by query."""
+    runs = runs_of(ta.load_embedder(name), collection)
+    scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
+    share = scores["sparse"].mean() / max(1e-9, scores["dense"].mean())
+    draw = np.random.default_rng(0).integers(len(scores["dense"]), size=(1000, len(scores["dense"])))
+    ratio = scores["sparse"][draw].mean(axis=1) / np.maximum(1e-9, scores["dense"][draw].mean(axis=1))
+    found = {m: ta.bootstrap_interval(s) for m, s in scores.items()}
+    found["sparse / dense"] = ta.evaluation.Interval(share, *np.percentile(ratio, [2.5, 97.5]))
+    pairs = {
+        "sparse, improved − dense": ("sparse, improved", "dense"),
+        "BM25 + sparse − BM25": ("BM25 + sparse", "BM25"),
+        "BM25 + dense − BM25": ("BM25 + dense", "BM25"),
+    }
+    found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in pairs.items()}
+    return [
+        {"collection": what, "embedder": name, "method": m, "nDCG@10": i.estimate, "low": i.low, "high": i.high}
+        for m, i in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    whole = ta.load_beir(folder / "scifact", "train")
+    bm25 = ta.bootstrap_interval(
+        ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
+    )
+    print(f"BM25 on the whole of SciFact, {len(whole.documents)} documents, {len(whole.queries)} queries: {bm25}")
+    collections = {
+        "cloze": part_of(ta.cloze_collection(300, seed=0)),
+        "SciFact": part_of(whole),
+        "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
+    }
+    rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
+    for name in sys.argv[2:] or list(ta.EMBEDDERS):
+        rows = [row for row in rows if row["embedder"] != name]
+        for what, collection in collections.items():
+            rows += rows_of(name, what, collection)
+            print(pd.DataFrame(rows[-11:]).round(3).to_string(index=False), flush=True)
+        pd.DataFrame(rows).round(4).to_csv(RESULTS, index=False)
