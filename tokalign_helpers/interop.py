@@ -4,7 +4,6 @@ Needs the extra ``interop``: ``pip install 'tokalign-helpers[interop]'``. Nothin
 """
 
 import numpy as np
-import torch
 from sentence_transformers import SparseEncoder
 from sentence_transformers.models import Module, Router
 from torch import Tensor
@@ -87,5 +86,4 @@ def sparse_encoder(
         document_modules=[_Aligned(embedder, k, weights)],
         default_route="document",
     )
-    with torch.inference_mode(False):
-        return SparseEncoder(modules=[router], device="cpu")
+    return SparseEncoder(modules=[router], device="cpu")
