@@ -21,8 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tokalign_helpers.embedders import adapters_dir, load_embedder
+from tokalign_helpers.datasets import sts_pairs, word_ratings
+from tokalign_helpers.embedders import adapters_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import Embedder, pad
+from tokalign_helpers.evaluation import pair_similarities, rank_correlation
 from tokalign_helpers.training_data import Triplet, recipe_sources
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -337,6 +339,50 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
     ])  # fmt: skip
 
 
+def scores(name: str, folder: Path) -> dict[str, str]:
+    """Judge an adapter and what it was made from by people's ratings: Spearman's ρ with 95 % intervals.
+
+    Parameters
+    ----------
+    name : str
+        Of :data:`RECIPES`.
+    folder : Path
+        With ``stsb``.
+
+    Returns
+    -------
+    dict[str, str]
+        What was judged → a row of the card's table.
+    """
+    sets = {"STS benchmark, test": sts_pairs(folder / "stsb", "test")}
+    sets |= {"SimLex-999": word_ratings("simlex999"), "WordSim-353": word_ratings("wordsim353")}
+    both = load_embedders([RECIPES[name].start_from, name])
+    found = {
+        what: [rank_correlation(pair_similarities(e, pairs), pairs["rating"]) for e in both.values()]
+        for what, pairs in sets.items()
+    }
+    return {what: f"| {what} | {before} | {after} |" for what, (before, after) in found.items()}
+
+
+def with_scores(written: str, name: str, rows: Mapping[str, str]) -> str:
+    """Put scores at the end of a card, in place of older ones.
+
+    Parameters
+    ----------
+    written : str
+        The card.
+    name : str
+    rows : Mapping[str, str]
+        Of :func:`scores`.
+
+    Returns
+    -------
+    str
+    """
+    head = [f"| Spearman's ρ of cosines | `{RECIPES[name].start_from}` | `{name}` |", "|---|---|---|"]
+    return "\n".join([written.partition("\n## Scores")[0].rstrip(), "", "## Scores", "", *head, *rows.values(), ""])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -355,7 +401,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="a folder that holds snli, stsb and wordnet")
     parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
+    parser.add_argument("--score", action="store_true", help="judge the adapter in data/adapters; do not train")
     given = parser.parse_args(arguments)
+    if given.score:
+        return _score(given.name, given.data)
     recipe = RECIPES[given.name]
     if given.steps:
         recipe = Recipe(**(vars(recipe) | {"steps": given.steps}))
@@ -371,6 +420,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     (folder / "README.md").write_text(card(recipe, sources, losses, time.monotonic() - began), encoding="utf-8")
+    return 0
+
+
+def _score(name: str, data: Path) -> int:
+    written = adapters_dir() / name / "README.md"
+    try:
+        rows = scores(name, data)
+        written.write_text(with_scores(written.read_text(encoding="utf-8"), name, rows), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(rows.values()))
     return 0
 
 

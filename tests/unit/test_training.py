@@ -168,3 +168,16 @@ def test_wordnet(tmp_path):
     assert training_data.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
     made = training_data.antonym_triplets([Triplet("p", "People like it")], synsets)
     assert made == [Triplet("p", "People like it", "People dislike it")]
+
+
+def test_scores_stand_at_the_end_of_a_card_once():
+    rows = {"SimLex-999": "| SimLex-999 | 0.1 | 0.2 |"}
+    once = training.with_scores("# smol-sim\n\n* steps: 200\n", "smol-sim", rows)
+    assert training.with_scores(once, "smol-sim", rows) == once
+    assert once.startswith("# smol-sim\n\n* steps: 200\n")
+    assert once.endswith("| `smol-eol` | `smol-sim` |\n|---|---|---|\n| SimLex-999 | 0.1 | 0.2 |\n")
+
+
+def test_scoring_without_the_ratings_is_told_in_one_line(tmp_path, capsys):
+    assert training.main(["smol-sim", "--data", str(tmp_path), "--score"]) == 2
+    assert "sts-test.csv" in capsys.readouterr().err
