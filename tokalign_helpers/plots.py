@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from tokalign_helpers.vocabulary import KINDS
 
@@ -201,7 +201,7 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
             label=name,
         )
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     ax.set(xlabel="component j", ylabel="share of the energy (log scale)")
     ax.set_title(title)
     ax.legend(frameon=False)
@@ -440,11 +440,13 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
     )
     for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
         best = table.head(shown)
-        ax.barh(np.arange(shown), best["contribution"], color=color_of(name))
+        ax.barh(np.arange(shown), 1000 * best["contribution"], color=color_of(name))
         ax.set_yticks(np.arange(shown), [_literal(token) for token in best["token"]])
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        ax.set(xlabel="contribution to the cosine", title=f"{name}: {table['contribution'].sum():.2f} in all")
+        ax.set(
+            xlabel="contribution to the cosine, thousandths", title=f"{name}: {table['contribution'].sum():.2f} in all"
+        )
     figure.suptitle(_literal(title), x=0.01, ha="left", fontweight="bold", fontsize=12)
     return axes[0]
 
