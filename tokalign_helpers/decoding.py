@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tokalign_helpers.hub import MaskedHead
+
 ROWS = 256  # rows decoded at a time: 50 MB of scores at V = 49,152, and the matrix product already runs at full speed
 
 
@@ -20,11 +22,14 @@ class TokenDecoder:
         E_g, the decoder layer's matrix (``lm_head``) of the **original** LLM, not of the embedder made from it.
     tokenizer : PreTrainedTokenizerBase
         Turns ids into strings.
+    head : MaskedHead, optional
+        What an encoder's masked-LM head does before and after the matrix.
     """
 
-    def __init__(self, weight: Tensor, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, weight: Tensor, tokenizer: PreTrainedTokenizerBase, head: MaskedHead | None = None) -> None:
         self.weight = weight.detach()
         self.tokenizer = tokenizer
+        self.head = head
 
     @property
     def vocabulary_size(self) -> int:
@@ -48,7 +53,8 @@ class TokenDecoder:
             If h is not (n, d) with the decoder's d, or holds NaN or Inf.
         """
         self._check(h)
-        return (h.to(self.weight) @ self.weight.T).float()
+        scores = self._read(h) @ self.weight.T
+        return (scores if self.head is None else scores + self.head.bias).float()
 
     def top_tokens(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the k best-scoring tokens of each embedding: the aligned token set, best first. Exact.
@@ -82,8 +88,14 @@ class TokenDecoder:
         """Score `ROWS` embeddings at a time into one buffer, so that memory does not grow with n."""
         buffer = self.weight.new_empty(min(ROWS, len(h)), self.vocabulary_size)
         for start in range(0, len(h), ROWS):
-            chunk = h[start : start + ROWS].detach().to(self.weight)
-            yield slice(start, start + len(chunk)), torch.mm(chunk, self.weight.T, out=buffer[: len(chunk)])
+            chunk = self._read(h[start : start + ROWS].detach())
+            scores = torch.mm(chunk, self.weight.T, out=buffer[: len(chunk)])
+            yield slice(start, start + len(chunk)), scores if self.head is None else scores.add_(self.head.bias)
+
+    def _read(self, h: Tensor) -> Tensor:
+        """Return what the matrix reads: the embedding itself, or what the head makes of it."""
+        h = h.to(self.weight)
+        return h if self.head is None else self.head(h)
 
     def _check(self, h: Tensor) -> None:
         d = self.weight.shape[1]
@@ -126,6 +138,9 @@ class TokenDecoder:
 
 
 def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    stored = tokenizer.convert_ids_to_tokens(token_id) or ""
+    if stored.startswith("▁"):  # SentencePiece drops the space of a text's first token
+        return stored
     text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
     if "\ufffd" in text:  # part of a character: name the bytes instead
         raw = tokenizer.convert_ids_to_tokens(token_id)

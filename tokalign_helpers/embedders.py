@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import importlib.util
 import json
 import warnings
 from collections.abc import Sequence
@@ -10,47 +11,367 @@ from functools import lru_cache
 from pathlib import Path
 
 import peft
+import psutil  # comes with accelerate
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.assets import data_dir, default_model_path, quiet_transformers
-from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, load_llm
-from tokalign_helpers.pooling import Pooling, last_token, mean, weighted_mean
+from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, check_backbone, load_llm
+from tokalign_helpers.hub import (
+    ADAPTER,
+    ADAPTER_PICKLE,
+    adapter_folder,
+    decoder_layer,
+    load_body,
+    read_tensors,
+    weights_folder,
+)
+from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 SMOL = "SmolLM2-135M-Instruct"
 SHARE_ALIKE = "CC BY-SA 4.0 (adapter), Apache-2.0 (model)"
+OPT_LICENSE = "OPT licence, research only"
+LLAMA_LICENSE = "LLaMA licence, research only"
+WEB_SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
+ASK = "Instruct: {instruction}\nQuery: {text}"
+ASK_GRIT = "<|user|>\n{instruction}\n<|embed|>\n{text}"
+ASK_INST = "[INST] {instruction} {text} [/INST]"
+MASKED = 'This sentence of "{text}" means [MASK].'
+
+# Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
+SMOL_135M = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+NEO_125M = {
+    "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
+    "license": "MIT",
+}  # fmt: skip
+NEO_1B3 = NEO_125M | {"backbone": "EleutherAI/gpt-neo-1.3B", "parameters": 1_315_575_808, "width": 2048}
+OPT_125M = {
+    "backbone": "facebook/opt-125m", "parameters": 125_239_296, "vocabulary": 50_272, "width": 768,
+    "license": OPT_LICENSE,
+}  # fmt: skip
+OPT_350M = OPT_125M | {"backbone": "facebook/opt-350m", "parameters": 331_196_416, "width": 512}
+OPT_1B3 = OPT_125M | {"backbone": "facebook/opt-1.3b", "parameters": 1_315_758_080, "width": 2048}
+LLAMA_7B = {
+    "backbone": "huggyllama/llama-7b", "parameters": 6_607_343_616, "vocabulary": 32_000, "width": 4096,
+    "license": LLAMA_LICENSE, "gated": True,
+}  # fmt: skip
+MISTRAL_7B = {
+    "backbone": "mistralai/Mistral-7B-Instruct-v0.2", "parameters": 7_110_660_096, "vocabulary": 32_000, "width": 4096,
+    "gated": True,
+}  # fmt: skip
+QWEN3_600M = {
+    "backbone": "Qwen/Qwen3-0.6B-Base", "parameters": 596_049_920, "vocabulary": 151_936, "width": 1024,
+}  # fmt: skip
+BERT = {
+    "backbone": "google-bert/bert-base-uncased", "parameters": 109_482_240, "vocabulary": 30_522, "width": 768,
+}  # fmt: skip
+MPNET = {
+    "backbone": "microsoft/mpnet-base", "parameters": 109_486_464, "vocabulary": 30_527, "width": 768,
+    "license": "MIT",
+}  # fmt: skip
+GRITLM = {
+    "weights": "GritLM/GritLM-7B", "template": "<|embed|>\n{text}", "instruction_format": ASK_GRIT,
+    "query_template": ASK_GRIT.replace("{instruction}", WEB_SEARCH), "span": "text", "attention": "full",
+}  # fmt: skip
+MNTP = "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp"
+LLM2VEC = {
+    "template": "[INST] {text} [/INST]", "instruction_format": ASK_INST, "span": "text", "attention": "full",
+    "query_template": ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"),
+    "license": "MIT (adapters), Apache-2.0 (model)",
+}  # fmt: skip
+SPECB = {"brackets": ("{", "}"), "query_brackets": ("[", "]")}
+ASKED_QUERIES = {"instruction_format": ASK, "query_template": ASK.replace("{instruction}", WEB_SEARCH)}
+E5_PREFIXES = {"template": "passage: {text}", "query_template": "query: {text}"}
 
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """What makes an embedder: a row of the table below, never a branch in the code."""
+    """What makes an embedder: a row of the table below, never a branch in the code.
+
+    Parameters
+    ----------
+    name : str
+    backbone : str
+        The LLM whose decoder layer reads the embeddings: a name on the hub, or a local folder.
+    pooling : Pooling
+    template : str
+    adapters : tuple[str, ...]
+        LoRA adapters, merged one after another: names on the hub, local folders, or those of ``data/adapters``.
+    made_by : str
+        ``as it is``, ``prompt``, ``contrastive``, ``prompt + contrastive``, …
+    license : str
+    weights : str
+        The embedder's own weights. Empty: the backbone's.
+    raw : str
+        The embedder of this table that it was before training: f of this f̂.
+    revision : str
+        Of the weights and the adapters on the hub.
+    backbone_revision : str
+    gated : bool
+        Whether terms must be accepted before the download.
+    parameters, vocabulary, width : int
+        Parameters below the decoder layer; V and d of that layer.
+    instruction_format, span, attention, brackets, query_template, query_brackets, max_tokens
+        As :class:`Embedder`.
+    """
 
     name: str
     backbone: str
     pooling: Pooling
     template: str = SLOT
-    adapter: str = ""
+    adapters: tuple[str, ...] = ()
     made_by: str = "as it is"
     license: str = "Apache-2.0"
+    weights: str = ""
+    raw: str = ""
+    revision: str = "main"
+    backbone_revision: str = "main"
+    gated: bool = False
+    parameters: int = 0
+    vocabulary: int = 0
+    width: int = 0
+    instruction_format: str = ""
+    span: str = "all"
+    attention: str = "causal"
+    brackets: tuple[str, str] = ("", "")
+    query_template: str = ""
+    query_brackets: tuple[str, str] = ("", "")
+    max_tokens: int = 512
 
+    @property
+    def packaged(self) -> bool:
+        """Whether it comes with the course and needs no hub."""
+        return self.backbone == SMOL
+
+    def bytes(self, dtype: str) -> int:
+        """Return the memory that the weights take, the decoder layer read beside them included.
+
+        Parameters
+        ----------
+        dtype : str
+            A key of :data:`DTYPES`. In ``4bit`` the token embeddings and the decoder layer stay at 16 bits.
+
+        Returns
+        -------
+        int
+        """
+        layer = self.vocabulary * self.width
+        beside = 0 if self.packaged else layer  # the packaged model's decoder layer is its embedding matrix
+        if dtype == "4bit":
+            return int((self.parameters - layer) * DTYPES[dtype] + 2 * (layer + beside))
+        return int((self.parameters + beside) * DTYPES[dtype])
+
+
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.56}  # bytes a parameter; 4 bits and their scales
+WORKING = 1 << 30  # for hidden states and scores
 
 EMBEDDERS: dict[str, EmbedderSpec] = {
     spec.name: spec
     for spec in (
-        EmbedderSpec("smol-last", SMOL, last_token),
-        EmbedderSpec("smol-mean", SMOL, mean),
-        EmbedderSpec("smol-wmean", SMOL, weighted_mean),
-        EmbedderSpec("smol-eol", SMOL, last_token, EOL, made_by="prompt"),
-        EmbedderSpec("smol-cse", SMOL, weighted_mean, adapter="smol-cse", made_by="contrastive", license=SHARE_ALIKE),
-        EmbedderSpec("smol-sim", SMOL, last_token, EOL, "smol-sim", "prompt + contrastive", SHARE_ALIKE),
-        EmbedderSpec("smol-rel", SMOL, last_token, EOL, "smol-rel", "prompt + contrastive", SHARE_ALIKE),
+        EmbedderSpec("smol-last", pooling=last_token, **SMOL_135M),
+        EmbedderSpec("smol-mean", pooling=mean, **SMOL_135M),
+        EmbedderSpec("smol-wmean", pooling=weighted_mean, **SMOL_135M),
+        EmbedderSpec(
+            "smol-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **SMOL_135M
+        ),
+        EmbedderSpec(
+            "smol-cse", pooling=weighted_mean, adapters=("smol-cse",), made_by="contrastive", license=SHARE_ALIKE,
+            raw="smol-wmean", **SMOL_135M,
+        ),
+        EmbedderSpec(
+            "smol-sim", pooling=last_token, template=EOL, adapters=("smol-sim",), made_by="prompt + contrastive",
+            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+        ),
+        EmbedderSpec(
+            "smol-rel", pooling=last_token, template=EOL, adapters=("smol-rel",), made_by="prompt + contrastive",
+            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+        ),
+        # The paper's eight, and the backbones as they are.
+        EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
+        EmbedderSpec(
+            "sgpt-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-nli",
+            made_by="contrastive", raw="gpt-neo-1.3b", **NEO_1B3,
+        ),
+        EmbedderSpec(
+            "sgpt-msmarco", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-msmarco-specb-bitfit",
+            made_by="contrastive", raw="gpt-neo-1.3b", **SPECB, **NEO_1B3,
+        ),
+        EmbedderSpec("opt-1.3b", pooling=last_token, **OPT_1B3),
+        EmbedderSpec(
+            "opt-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **OPT_1B3
+        ),
+        EmbedderSpec(
+            "opt-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-opt-1.3b",),
+            made_by="prompt + contrastive", raw="opt-eol", instruction_format=EOL_ABOUT, **OPT_1B3,
+        ),
+        EmbedderSpec("llama-7b", pooling=last_token, **LLAMA_7B),
+        EmbedderSpec(
+            "llama-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **LLAMA_7B
+        ),
+        EmbedderSpec(
+            "llama-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-llama-7b",),
+            made_by="prompt + contrastive", raw="llama-eol", instruction_format=EOL_ABOUT, **LLAMA_7B,
+        ),
+        EmbedderSpec("mistral-7b", pooling=mean, **MISTRAL_7B),
+        EmbedderSpec(
+            "gritlm", pooling=mean, made_by="contrastive + next token", raw="mistral-7b", **GRITLM, **MISTRAL_7B
+        ),
+        EmbedderSpec(
+            "llm2vec", pooling=mean, adapters=(MNTP, f"{MNTP}-supervised"), made_by="masked tokens + contrastive",
+            raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+        ),
+        EmbedderSpec(
+            "llm2vec-unsup", pooling=mean, adapters=(MNTP, f"{MNTP}-unsup-simcse"),
+            made_by="masked tokens + contrastive", raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+        ),
+        EmbedderSpec(
+            "e5-mistral", pooling=last_token, weights="intfloat/e5-mistral-7b-instruct", made_by="contrastive",
+            brackets=("", "</s>"), **ASKED_QUERIES,
+            **MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1", "license": "MIT"},
+        ),
+        # Smaller kin, for a free GPU or a CPU.
+        EmbedderSpec("gpt-neo-125m", pooling=weighted_mean, **NEO_125M),
+        EmbedderSpec(
+            "sgpt-125m-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-125M-weightedmean-nli-bitfit",
+            made_by="contrastive", raw="gpt-neo-125m", **NEO_125M,
+        ),
+        EmbedderSpec(
+            "sgpt-125m-msmarco", pooling=weighted_mean,
+            weights="Muennighoff/SGPT-125M-weightedmean-msmarco-specb-bitfit", made_by="contrastive",
+            raw="gpt-neo-125m", **SPECB, **NEO_125M,
+        ),
+        EmbedderSpec(
+            "opt-125m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
+            **OPT_125M,
+        ),
+        EmbedderSpec(
+            "opt-350m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
+            **OPT_350M,
+        ),
+        EmbedderSpec("qwen3-0.6b", pooling=last_token, **QWEN3_600M),
+        EmbedderSpec(
+            "qwen3-embedding", pooling=last_token, weights="Qwen/Qwen3-Embedding-0.6B", made_by="contrastive",
+            raw="qwen3-0.6b", brackets=("", "<|endoftext|>"), **ASKED_QUERIES, **QWEN3_600M,
+        ),
+        # Encoders, which decode through their own masked-LM head.
+        EmbedderSpec("bert-cls", pooling=first_token, **BERT),
+        EmbedderSpec("bert-mean", pooling=mean, **BERT),
+        EmbedderSpec("prompt-bert", pooling=mean, template=MASKED, span="mask", made_by="prompt", **BERT),
+        EmbedderSpec(
+            "prompt-bert-cse", pooling=mean, template=MASKED, span="mask", weights="royokong/sup-PromptBERT",
+            made_by="prompt + contrastive", raw="prompt-bert", **BERT | {"license": "unstated"},
+        ),
+        EmbedderSpec(
+            "simcse", pooling=first_token, weights="princeton-nlp/sup-simcse-bert-base-uncased",
+            made_by="contrastive", raw="bert-cls", **BERT | {"license": "MIT"},
+        ),
+        EmbedderSpec(
+            "e5", pooling=mean, weights="intfloat/e5-base-v2", made_by="contrastive", raw="bert-mean",
+            **E5_PREFIXES, **BERT | {"license": "MIT"},
+        ),
+        EmbedderSpec("mpnet-mean", pooling=mean, **MPNET),
+        EmbedderSpec(
+            "all-mpnet", pooling=mean, weights="sentence-transformers/all-mpnet-base-v2", made_by="contrastive",
+            raw="mpnet-mean", max_tokens=384, **MPNET | {"license": "Apache-2.0"},
+        ),
     )
-}
+}  # fmt: skip
 
 
-def load_embedder(name: str) -> Embedder:
-    """Load an embedder of :data:`EMBEDDERS`. For one of your own see :meth:`Embedder.from_pretrained`.
+@dataclass(frozen=True)
+class Plan:
+    """What loading an embedder would take on this machine.
+
+    Parameters
+    ----------
+    name : str
+    device : str
+    dtype : str
+        The best of :data:`DTYPES` that fits; where none does, the smallest.
+    needed, free : int
+        Bytes.
+    instead : str
+        What to choose where it does not fit.
+    """
+
+    name: str
+    device: str
+    dtype: str
+    needed: int
+    free: int
+    instead: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room."""
+        return self.needed <= self.free
+
+    def __str__(self) -> str:
+        room = f"{self.needed / 1e9:.1f} GB as {self.dtype} on {self.device}, {self.free / 1e9:.1f} GB are free"
+        if self.fits:
+            return f"{self.name} takes {room}"
+        return f"{self.name} needs {room}; choose {self.instead} instead, or a machine with more memory"
+
+
+def plan(
+    embedder: str | EmbedderSpec, dtype: str | None = None, device: str | None = None, free: int | None = None
+) -> Plan:
+    """Say what an embedder takes before anything is loaded.
+
+    Parameters
+    ----------
+    embedder : str or EmbedderSpec
+    dtype : str, optional
+        A key of :data:`DTYPES`. Default: the most exact one that fits.
+    device : str, optional
+        Default: a GPU if there is one, else the CPU.
+    free : int, optional
+        Bytes to count with. Default: what is free now.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the embedder or the dtype is unknown.
+    """
+    spec = embedder if isinstance(embedder, EmbedderSpec) else spec_of(embedder)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    free = _free_bytes(device) if free is None else free
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+    known = [dtype] if dtype else _dtypes(device)
+    needed = {name: spec.bytes(name) + WORKING for name in known}
+    best = next((name for name in known if needed[name] <= free), known[-1])
+    instead = "" if needed[best] <= free else _that_fits(spec, known[-1], free)
+    return Plan(spec.name, device, best, needed[best], free, instead)
+
+
+def _dtypes(device: str) -> list[str]:
+    if not device.startswith("cuda"):
+        return ["float32", "bfloat16"]
+    half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
+    return ["float32", half, *(["4bit"] if importlib.util.find_spec("bitsandbytes") else [])]
+
+
+def _free_bytes(device: str) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else psutil.virtual_memory().available
+
+
+def _that_fits(spec: EmbedderSpec, dtype: str, free: int) -> str:
+    """Name the largest embedder that fits, of those made most alike."""
+    ways = set(spec.made_by.split(" + "))
+    fitting = [s for s in EMBEDDERS.values() if s.bytes(dtype) + WORKING <= free]
+    alike = {s.name: (-len(ways ^ set(s.made_by.split(" + "))), s.parameters) for s in fitting}
+    return max(alike, key=alike.__getitem__) if alike else "smol-eol"
+
+
+def spec_of(name: str) -> EmbedderSpec:
+    """Return a row of :data:`EMBEDDERS`.
 
     Parameters
     ----------
@@ -58,26 +379,87 @@ def load_embedder(name: str) -> Embedder:
 
     Returns
     -------
-    Embedder
-        Embedders of one backbone share its weights in memory.
+    EmbedderSpec
 
     Raises
     ------
     ValueError
         If there is none of that name; the message suggests the nearest.
-    AssetError
-        If the default model cannot be fetched.
     """
-    if name not in EMBEDDERS:
-        near = difflib.get_close_matches(name, EMBEDDERS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown embedder {name!r}{hint} Known: {', '.join(EMBEDDERS)}")
-    spec = EMBEDDERS[name]
-    model, tokenizer, unembedding = _backbone()
-    if spec.adapter:
-        model = _adapted(spec.adapter)
-    asked = EOL_ABOUT if spec.template == EOL else ""
-    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.template, instruction_format=asked)
+    if name in EMBEDDERS:
+        return EMBEDDERS[name]
+    near = difflib.get_close_matches(name, EMBEDDERS, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"unknown embedder {name!r}{hint} Known: {', '.join(EMBEDDERS)}")
+
+
+def load_embedder(
+    embedder: str | EmbedderSpec,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    pickles: Sequence[str] = (),
+) -> Embedder:
+    """Load an embedder of :data:`EMBEDDERS`, or one that a row of your own describes.
+
+    Parameters
+    ----------
+    embedder : str or EmbedderSpec
+    device : str, optional
+        Default: a GPU if there is one, else the CPU. The course's own embedders are float32 wherever they run.
+    dtype : str, optional
+        A key of :data:`DTYPES`. Default: the most exact one that fits.
+    pickles : Sequence[str]
+        Names of pickled files that may be read where an embedder has no safetensors, such as ``pytorch_model.bin``.
+        A pickle can hold code: name it only if you trust whoever made it.
+
+    Returns
+    -------
+    Embedder
+        The course's own embedders share their backbone's weights in memory.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message suggests the nearest. If it does not fit into the memory; the
+        message says what does. If the backbone is not its backbone, or an adapter does not fit.
+    AssetError
+        If its files cannot be fetched.
+    """
+    spec = embedder if isinstance(embedder, EmbedderSpec) else spec_of(embedder)
+    if spec.packaged:
+        model, tokenizer, unembedding = _backbone()
+        parts = (_adapted(*spec.adapters) if spec.adapters else model, tokenizer, unembedding, None)
+    else:
+        parts = _fetched(spec, plan(spec, dtype, device), pickles)
+    model, tokenizer, unembedding, head = parts
+    as_the_row_says = {
+        name: getattr(spec, name)
+        for name in (
+            "pooling", "template", "max_tokens", "instruction_format", "span", "attention", "brackets",
+            "query_template", "query_brackets",
+        )
+    }  # fmt: skip
+    return Embedder(spec.name, model, tokenizer, unembedding, head=head, **as_the_row_says)
+
+
+def _fetched(
+    spec: EmbedderSpec, chosen: Plan, pickles: Sequence[str]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, object]:
+    """Load model, tokenizer and decoder layer from the hub or from local folders, as the plan says."""
+    if not chosen.fits:
+        raise ValueError(str(chosen))
+    half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
+    dtype = torch.float32 if chosen.dtype == "float32" else half
+    source, revision = (spec.weights, spec.revision) if spec.weights else (spec.backbone, spec.backbone_revision)
+    folder = weights_folder(source, revision, pickles)
+    model = load_body(folder, dtype, chosen.device, four_bit=chosen.dtype == "4bit")
+    for adapter in spec.adapters:
+        model = merge_into(model, adapter_folder(adapter, spec.revision, pickles))
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    unembedding, head = decoder_layer(spec.backbone, spec.backbone_revision, dtype, chosen.device, pickles)
+    check_backbone(source, model, tokenizer, spec.backbone, unembedding, spec.backbone_revision)
+    return model, tokenizer, unembedding, head
 
 
 def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
@@ -138,6 +520,51 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         warnings.simplefilter("ignore")  # peft asks for the embedding layer's vocabulary on a hub that is not needed
         merged = peft.PeftModel.from_pretrained(copied, folder).merge_and_unload(safe_merge=True)
     return merged.eval().requires_grad_(False)
+
+
+def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Merge a LoRA adapter into a model, in place: a large model is not held twice.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        f, without the decoder layer; the adapter may have been trained with it.
+    folder : Path
+        In PEFT's format, as :func:`~tokalign_helpers.hub.adapter_folder` gives it.
+
+    Returns
+    -------
+    PreTrainedModel
+
+    Raises
+    ------
+    ValueError
+        If the adapter belongs to another backbone.
+    """
+    file = folder / ADAPTER
+    tensors = read_tensors(file if file.is_file() else folder / ADAPTER_PICKLE)
+    modules = dict(model.named_modules())
+    config = peft.PeftConfig.from_pretrained(str(folder))
+    config.task_type, config.inference_mode = None, True
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")
+        try:
+            wrapped = peft.get_peft_model(model, config)
+            fitted = {_place(name, modules): tensor for name, tensor in tensors.items()}
+            unknown = peft.set_peft_model_state_dict(wrapped, fitted).unexpected_keys
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"the adapter {folder} belongs to another backbone ({str(error)[:120]})") from error
+        if unknown:
+            raise ValueError(f"the adapter {folder} belongs to another backbone: {unknown[0]} has no place here")
+        merged = wrapped.merge_and_unload(safe_merge=True)
+    return merged.eval().requires_grad_(False)
+
+
+def _place(name: str, modules: dict[str, object]) -> str:
+    """Return an adapter tensor's name in a model without its decoder layer, whose modules stand one level higher."""
+    path, lora, side = name.removeprefix("base_model.model.").partition(".lora_")
+    inner = path.partition(".")[2]
+    return f"base_model.model.{path if path in modules or inner not in modules else inner}{lora}{side}"
 
 
 def _adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

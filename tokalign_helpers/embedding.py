@@ -21,12 +21,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from tokalign_helpers import pooling as pooling_module
 from tokalign_helpers.cache import EmbeddingCache, weights_digest
 from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.hub import MaskedHead, decoder_layer, load_body, settings_folder, weights_folder
 from tokalign_helpers.pooling import Pooling, last_token
 
 EOL = 'This sentence: "{text}" means in one word: "'
 SLOT = "{text}"
 ASKED = "{instruction}"
 EOL_ABOUT = f'The {ASKED} of this sentence: "{SLOT}" means in one word: "'
+SPANS = ("all", "text", "mask")
+ATTENTIONS = ("causal", "full")
 CHUNK = 4096  # texts tokenised, sorted by length and embedded at a time; memory is bounded by it, not by n
 BATCH_TOKENS = 2048  # padded tokens in one forward pass
 
@@ -53,6 +56,20 @@ class Embedder:
         A longer text is cut to so many tokens. The template is never cut.
     instruction_format : str
         How this embedder is asked for something: holds ``{instruction}`` and ``{text}``. Empty if it cannot be asked.
+    span : str
+        Which positions the pooling sees. ``all``; ``text``: those from the text on, not the instruction before it;
+        ``mask``: only that of the tokenizer's mask token, which the template holds.
+    attention : str
+        ``causal``: as the model was built (for an encoder: in both directions). ``full``: every token sees every other.
+    brackets : tuple[str, str]
+        Tokens set before and after what the model reads, each empty or a single token; a special token that the
+        tokenizer sets there itself is not set twice.
+    query_template : str
+        The prompt of a search query, where it differs from that of a document.
+    query_brackets : tuple[str, str]
+        The same for the brackets; both empty: as those of a document.
+    head : MaskedHead, optional
+        What an encoder has around its decoder layer.
     """
 
     name: str
@@ -63,6 +80,12 @@ class Embedder:
     template: str = SLOT
     max_tokens: int = 512
     instruction_format: str = ""
+    span: str = "all"
+    attention: str = "causal"
+    brackets: tuple[str, str] = ("", "")
+    query_template: str = ""
+    query_brackets: tuple[str, str] = ("", "")
+    head: MaskedHead | None = None
 
     def __post_init__(self) -> None:
         if self.template.count(SLOT) != 1:
@@ -71,8 +94,14 @@ class Embedder:
             raise ValueError(f"the tokenizer of {self.name!r} gives no character offsets; load its fast version")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        asked = len(self.tokenizer(self.template.replace(SLOT, "")).input_ids)
+        if self.span not in SPANS or self.attention not in ATTENTIONS:
+            raise ValueError(f"span is one of {SPANS} and attention of {ATTENTIONS}; got {(self.span, self.attention)}")
+        if self.span == "mask" and (self.tokenizer.mask_token or SLOT) not in self.template.replace(SLOT, ""):
+            raise ValueError(f"the template {self.template!r} does not hold the tokenizer's mask token")
+        for bracket in filter(None, self.brackets):
+            if len(self.tokenizer(bracket, add_special_tokens=False).input_ids) != 1:
+                raise ValueError(f"the bracket {bracket!r} is not a single token of {self.name!r}")
+        context, asked = self._context, self._overhead
         if context and asked >= context:
             raise ValueError(f"the prompt alone has {asked} tokens; {self.name!r} reads at most {context}")
 
@@ -114,20 +143,15 @@ class Embedder:
         ------
         ValueError
             If the backbone's decoder layer does not fit the embedder's dimension.
-        OSError
-            If transformers finds no model there.
+        HubError
+            If there is no model of that name; the message says what to do.
         """
-        model, tokenizer, unembedding = load_llm(path, device=device, dtype=dtype)
-        if backbone is not None and str(backbone) != str(path):
-            _, tokenizer_b, unembedding = load_llm(backbone, device=device, dtype=dtype)
-            if tokenizer.get_vocab() != tokenizer_b.get_vocab():
-                warnings.warn(f"{path} and its backbone {backbone} have different vocabularies", stacklevel=2)
-        if unembedding.shape[1] != _width(model, unembedding):
-            raise ValueError(
-                f"the decoder layer of {backbone or path} reads vectors of {unembedding.shape[1]} numbers, "
-                f"but {path} makes {_width(model, unembedding)}: {backbone or path} is not its backbone"
-            )
-        return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder, origin = weights_folder(path), backbone or path
+        model, tokenizer = load_body(folder, dtype, device), AutoTokenizer.from_pretrained(folder)
+        unembedding, head = decoder_layer(origin, dtype=dtype, device=device)
+        check_backbone(path, model, tokenizer, origin, unembedding)
+        return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template, head=head)
 
     def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
         """Embed texts.
@@ -210,10 +234,22 @@ class Embedder:
         filled = self.instruction_format.replace(ASKED, instruction.strip().replace(SLOT, "text"))
         return self.with_template(filled, f"{self.name}: {instruction.strip()}")
 
+    def for_queries(self) -> "Embedder":
+        """Return the same embedder as it reads search queries; itself, where it reads them as it does documents.
+
+        Returns
+        -------
+        Embedder
+        """
+        if not self.query_template and not any(self.query_brackets):
+            return self
+        brackets = self.query_brackets if any(self.query_brackets) else self.brackets
+        return replace(self, template=self.query_template or self.template, brackets=brackets)
+
     @cached_property
     def decoder(self) -> TokenDecoder:
         """The backbone's decoder layer, ready to read this embedder's vectors."""
-        return TokenDecoder(self.unembedding, self.tokenizer)
+        return TokenDecoder(self.unembedding, self.tokenizer, self.head)
 
     @property
     def dimension(self) -> int:
@@ -229,7 +265,7 @@ class Embedder:
             digest.update(Path(module.__file__).read_bytes())
         code = getattr(self.pooling, "__code__", None)
         digest.update(f"{self.pooling.__qualname__}{code and (code.co_code, code.co_consts)}".encode())
-        digest.update(repr((self.template, self.max_tokens)).encode())
+        digest.update(repr((self.template, self.max_tokens, self.span, self.attention, self.brackets)).encode())
         return digest.hexdigest()[:32]
 
     def _tokenize(self, texts: list[str]) -> "object":
@@ -254,7 +290,69 @@ class Embedder:
         ValueError
             If a text has no tokens.
         """
-        limit = max_tokens or self.max_tokens
+        written, cut = self._written(texts, max_tokens or self.max_tokens)
+        return [self._bracketed(ids) for ids in self.tokenizer(written, verbose=False).input_ids], cut
+
+    def pooled_spans(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
+        """Return from which to before which position of its prompt each text is pooled; None: all of them.
+
+        Parameters
+        ----------
+        texts : Sequence[str]
+
+        Returns
+        -------
+        list of (int, int), or None
+        """
+        if self.span == "all":
+            return None
+        written, _ = self._written(texts, self.max_tokens)
+        read = self.tokenizer(written, return_offsets_mapping=True, verbose=False)
+        begin, spans = len(self.template.split(SLOT)[0].rstrip(" ")), []  # the space before a word is the word's
+        for ids, offsets in zip(read.input_ids, read.offset_mapping, strict=True):
+            before, after = self._around(ids)
+            start, end = 0, len(before) + len(ids) + len(after)
+            if self.span == "mask":
+                start = len(before) + len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id)
+                end = start + 1
+            elif begin:
+                start = len(before) + next(i for i, (_, stop) in enumerate(offsets) if stop > begin)
+            spans.append((start, end))
+        return spans
+
+    @property
+    def _context(self) -> int | None:
+        """How many tokens the model reads at most; some encoders keep two of their positions for themselves."""
+        places = getattr(self.model.config, "max_position_embeddings", None)
+        return min(places, self.tokenizer.model_max_length) if places else None
+
+    @property
+    def _overhead(self) -> int:
+        """Tokens that are not the text's: template, special tokens, brackets."""
+        return len(self._bracketed(self.tokenizer(self.template.replace(SLOT, "")).input_ids))
+
+    @cached_property
+    def _bracket_ids(self) -> tuple[list[int], list[int]]:
+        before, after = (self.tokenizer(bracket, add_special_tokens=False).input_ids for bracket in self.brackets)
+        return before, after
+
+    def _around(self, ids: list[int]) -> tuple[list[int], list[int]]:
+        """Return the brackets that a prompt lacks: a special token that stands there already is not set again."""
+        before, after = self._bracket_ids
+        special = set(self.tokenizer.all_special_ids)
+        twice = before == ids[:1] and special.issuperset(before), after == ids[-1:] and special.issuperset(after)
+        return [] if twice[0] else before, [] if twice[1] else after
+
+    def _bracketed(self, ids: list[int]) -> list[int]:
+        if not any(self.brackets):
+            return ids
+        before, after = self._around(ids)
+        return before + ids + after
+
+    def _written(self, texts: Sequence[str], limit: int) -> tuple[list[str], int]:
+        """Put each text, cut to the limit, into the template; say how many were cut."""
+        context = self._context
+        limit = min(limit, context - self._overhead) if context else limit
         prefix, suffix = self.template.split(SLOT)
         plain = self._tokenize(list(texts))
         cut = 0
@@ -266,7 +364,7 @@ class Embedder:
                 text = text[: offsets[limit - 1][1]]
                 cut += 1
             prompts.append(prefix + text + suffix)
-        return self.tokenizer(prompts, verbose=False).input_ids, cut
+        return prompts, cut
 
 
 def embed_all(
@@ -362,6 +460,45 @@ def load_llm(
     return llm.base_model, tokenizer, llm.get_output_embeddings().weight
 
 
+def check_backbone(
+    source: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    backbone: str | Path,
+    unembedding: Tensor,
+    revision: str = "main",
+) -> None:
+    """Refuse a decoder layer that does not read the model's vectors; warn where the vocabularies differ.
+
+    Parameters
+    ----------
+    source : str or Path
+        Where the model is from.
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizerBase
+    backbone : str or Path
+        Where the decoder layer is from.
+    unembedding : Tensor, (V, d)
+    revision : str
+        Of the backbone.
+
+    Raises
+    ------
+    ValueError
+        If the widths differ.
+    """
+    width = _width(model, unembedding)
+    if unembedding.shape[1] != width:
+        raise ValueError(
+            f"the decoder layer of {backbone} reads vectors of {unembedding.shape[1]} numbers, "
+            f"but {source} makes {width}: {backbone} is not its backbone"
+        )
+    if str(backbone) != str(source):
+        other = AutoTokenizer.from_pretrained(settings_folder(backbone, revision))
+        if tokenizer.get_vocab() != other.get_vocab():
+            warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=3)
+
+
 def _width(model: PreTrainedModel, unembedding: Tensor) -> int:
     """Length of the model's output vectors, by asking it: configurations name it in too many ways."""
     ids = torch.zeros(1, 1, dtype=torch.int64, device=unembedding.device)
@@ -372,7 +509,8 @@ def _width(model: PreTrainedModel, unembedding: Tensor) -> int:
 def _shared_passes(embedders: Mapping[str, Embedder]) -> list[list[str]]:
     groups: dict[tuple, list[str]] = {}
     for name, e in embedders.items():
-        groups.setdefault((id(e.model), id(e.tokenizer), e.template, e.max_tokens), []).append(name)
+        how = (id(e.model), id(e.tokenizer), e.template, e.max_tokens, e.span, e.attention, e.brackets)
+        groups.setdefault(how, []).append(name)
     return list(groups.values())
 
 
@@ -392,9 +530,12 @@ def _embed_group(
         for start in range(0, len(todo), CHUNK):
             chunk = todo[start : start + CHUNK]
             prompts, more_cut = first.prompts([texts[i] for i in chunk])
+            spans = first.pooled_spans([texts[i] for i in chunk])
             cut += more_cut
             for batch in _batches(prompts):
-                hidden, mask = _forward(first.model, [prompts[j] for j in batch])
+                hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
+                if spans:
+                    mask = within(mask, [spans[j] for j in batch])
                 rows = [chunk[j] for j in batch]
                 for name, embedder in group.items():
                     out[name][rows] = embedder.pooling(hidden, mask).float().cpu()
@@ -439,9 +580,46 @@ def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tenso
     return ids.to(device), mask.to(device)
 
 
-def _forward(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Return the hidden states (b, L, d) and the mask (b, L) of a batch."""
+def within(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Keep of a mask only the positions of each text's span.
+
+    Parameters
+    ----------
+    mask : Tensor, (b, L), padded on the right
+    spans : Sequence of (int, int), b of them
+        From the first position on, up to before the second.
+
+    Returns
+    -------
+    Tensor, (b, L)
+    """
+    bounds = torch.tensor(spans, device=mask.device)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return mask * ((places >= bounds[:, :1]) & (places < bounds[:, 1:]))
+
+
+def see_everything(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a padding mask into an attention mask under which a decoder reads in both directions.
+
+    Parameters
+    ----------
+    mask : Tensor, (b, L)
+    dtype : torch.dtype
+        The model's.
+
+    Returns
+    -------
+    Tensor, (b, 1, L, L)
+        0 where a position is seen, the dtype's lowest number where it is padding; it is added to the attention scores.
+    """
+    hidden = (mask == 0)[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+    return torch.zeros(hidden.shape, dtype=dtype, device=mask.device).masked_fill(hidden, torch.finfo(dtype).min)
+
+
+def _forward(model: PreTrainedModel, prompts: list[list[int]], attention: str = "causal") -> tuple[Tensor, Tensor]:
+    """Return the hidden states (b, L, d), float32, and the mask (b, L) of a batch."""
     ids, mask = pad(prompts, model.device)
+    seen = see_everything(mask, model.dtype) if attention == "full" else mask
     with torch.inference_mode():
-        hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    return hidden, mask
+        hidden = model(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
+    return hidden.float(), mask

@@ -1,4 +1,4 @@
-"""Hidden states of a text's tokens → one vector. Three pure functions, right under left and right padding."""
+"""Hidden states of a text's tokens → one vector. Four pure functions, right under left and right padding."""
 
 from collections.abc import Callable
 
@@ -21,6 +21,21 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     """
     last = mask.cumsum(dim=1).argmax(dim=1)  # argmax returns the first maximum: where the count stops growing
     return hidden[range(len(hidden)), last]
+
+
+def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Take the state of the first real token: an encoder's ``[CLS]``.
+
+    Parameters
+    ----------
+    hidden : Tensor, (n, L, d), float32
+    mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+
+    Returns
+    -------
+    Tensor, (n, d)
+    """
+    return hidden[range(len(hidden)), mask.argmax(dim=1)]
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:

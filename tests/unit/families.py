@@ -1,0 +1,160 @@
+"""Random models of a few thousand weights of every architecture in the table, saved as the hub lays them out."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    BertConfig,
+    GPTNeoConfig,
+    LlamaConfig,
+    MistralConfig,
+    MPNetConfig,
+    OPTConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+
+from tests.unit.conftest import CORPUS
+
+MORE = ["[INST] [/INST] {passage: query: Instruct: Query:}", 'This sentence of "a garden" means one word.']
+ROTARY = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 256, "initializer_range": 0.4,
+}  # fmt: skip
+ENCODER = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "initializer_range": 0.4,
+}  # fmt: skip
+OPT = {
+    "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 256, "init_std": 0.4,
+}  # fmt: skip
+# Which architecture, with which tokenizer, stands for a backbone of the table.
+FAMILIES = {
+    "EleutherAI/gpt-neo": (
+        GPTNeoConfig, "bytes",
+        {
+            "hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
+            "window_size": 8, "max_position_embeddings": 256, "initializer_range": 0.4,
+        },
+    ),
+    "facebook/opt-350m": (
+        OPTConfig, "bytes, start", {**OPT, "hidden_size": 24, "word_embed_proj_dim": 16, "do_layer_norm_before": False}
+    ),
+    "facebook/opt": (OPTConfig, "bytes, start", {**OPT, "hidden_size": 16, "word_embed_proj_dim": 16}),
+    "huggyllama/": (LlamaConfig, "pieces", {**ROTARY, "tie_word_embeddings": False}),
+    "mistralai/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
+    "Qwen/": (Qwen3Config, "bytes, end", {**ROTARY, "tie_word_embeddings": True}),
+    "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
+    "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
+}  # fmt: skip
+
+
+def family_of(backbone):
+    return next(prefix for prefix in FAMILIES if backbone.startswith(prefix))
+
+
+def bytes_tokenizer(post=""):
+    """As GPT-2's; ``start``: OPT's mark in front; ``end``: Qwen3-Embedding's mark behind."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=380, special_tokens=["<|endoftext|>", "</s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    bpe.train_from_iterator(CORPUS + MORE, trainer)
+    if post:
+        single = {"start": "</s> $A", "end": "$A <|endoftext|>"}[post]
+        marks = [(mark, bpe.token_to_id(mark)) for mark in ("</s>", "<|endoftext|>")]
+        bpe.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="</s>", pad_token="<|endoftext|>", padding_side="left"
+    )
+
+
+def pieces_tokenizer():
+    """As LLaMA's: SentencePiece with a mark for spaces, single bytes for the rest, <s> in front."""
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    bpe.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    marks = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=440, special_tokens=marks, show_progress=False)
+    bpe.train_from_iterator(CORPUS + MORE, trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def words_tokenizer():
+    """As BERT's: lower-case WordPiece."""
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.decoder = decoders.WordPiece()
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces.train_from_iterator(
+        CORPUS + MORE, trainers.WordPieceTrainer(vocab_size=200, special_tokens=marks, show_progress=False)
+    )
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]",
+        mask_token="[MASK]", model_max_length=64,
+    )  # fmt: skip
+
+
+TOKENIZERS = {
+    "bytes": bytes_tokenizer,
+    "bytes, start": lambda: bytes_tokenizer("start"),
+    "bytes, end": lambda: bytes_tokenizer("end"),
+    "pieces": pieces_tokenizer,
+    "words": words_tokenizer,
+}
+
+
+def save_model(folder, backbone, *, seed=0, bare=False, shards=False):
+    """Save a random model; ``bare``: without its head, as most embedders are; ``shards``: in many small files."""
+    config_class, kind, sizes = FAMILIES[family_of(backbone)]
+    tokenizer = TOKENIZERS[kind]()
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1 if config_class is MPNetConfig else 0}
+    config = config_class(vocab_size=len(tokenizer), **sizes, **special)
+    torch.manual_seed(seed)
+    whole = AutoModelForMaskedLM if kind == "words" else AutoModelForCausalLM
+    model = (AutoModel if bare else whole).from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:  # fresh models have biases of 0 and norms of 1, which hide mistakes
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            assert torch.isfinite(parameter).all(), name
+    model.save_pretrained(folder, **({"max_shard_size": "4KB"} if shards else {}))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_adapter(folder, model_folder, *, seed, head=True):
+    """Save a LoRA adapter as PEFT does, by hand; ``head``: trained on the model with its decoder layer."""
+    body = AutoModel.from_pretrained(model_folder)
+    outer = "model." if head else ""
+    draw, tensors = torch.Generator().manual_seed(seed), {}
+    for name, module in body.named_modules():
+        if name.endswith(("q_proj", "v_proj")):
+            rows, columns = module.weight.shape
+            stem = f"base_model.model.{outer}{name}"
+            tensors[f"{stem}.lora_A.weight"] = torch.randn(2, columns, generator=draw) * 0.2
+            tensors[f"{stem}.lora_B.weight"] = torch.randn(rows, 2, generator=draw) * 0.2
+    about = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj", "v_proj"],
+        "base_model_name_or_path": "somewhere/else", "bias": "none",
+    }  # fmt: skip
+    Path(folder).mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder

@@ -1,0 +1,285 @@
+"""The way to the hub and what can go wrong on it, against a stand-in on this machine that speaks the hub's protocol."""
+
+import hashlib
+import json
+import re
+import threading
+from collections import Counter
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
+
+from tests.unit.families import save_adapter, save_model
+from tokalign_helpers import hub
+from tokalign_helpers.__main__ import main
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder
+from tokalign_helpers.pooling import last_token, weighted_mean
+
+COMMIT = "c0ffee" + "0" * 34
+REMOTE = {name: spec for name, spec in EMBEDDERS.items() if not spec.packaged}
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """Answer as the hub does: what a model consists of, a file's name and size, a file."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body):
+        hub_state = self.server.state
+        path = self.path.partition("?")[0].strip("/")
+        hub_state.asked.append(path)
+        info = re.fullmatch(r"api/models/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/]+))?(?:/.*)?", path)
+        file = re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        repo, revision = (info or file).group(1), (info or file).group(2) or "main"
+        if repo in hub_state.refused:
+            return self.refuse(*hub_state.refused[repo])
+        if repo not in hub_state.models:
+            return self.refuse(404, "RepoNotFound")
+        if revision not in ("main", COMMIT):
+            return self.refuse(404, "RevisionNotFound")
+        folder = hub_state.models[repo]
+        if info:
+            return self.send_info(repo, folder, path)
+        wanted = folder / file.group(3)
+        return self.send_file(wanted, body) if wanted.is_file() else self.refuse(404, "EntryNotFound")
+
+    def refuse(self, status, code):
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", f"refused as {code}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_info(self, repo, folder, path):
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        if "/tree/" in path:
+            what = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": oid(f)} for f in files]
+        else:
+            what = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": f.name} for f in files], "tags": []}
+        content = json.dumps(what).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def send_file(self, file, body):
+        content = file.read_bytes()
+        start = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+        broken = body and self.server.state.breaks[file.name] > 0
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{oid(file)}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if body and not broken:
+            self.wfile.write(content[start:])
+        if broken:  # half of the file, then the line goes dead
+            self.server.state.breaks[file.name] -= 1
+            self.wfile.write(content[start : start + (len(content) - start) // 2])
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.close()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def oid(file):
+    return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+class State:
+    """What the stand-in holds and has been asked."""
+
+    def __init__(self):
+        self.models, self.refused, self.breaks, self.asked = {}, {}, Counter(), []
+
+    def files(self, repo):
+        """Which files of a model were sent."""
+        return {path.rpartition("/")[2] for path in self.asked if path.startswith(f"{repo}/resolve/")}
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    server.state = State()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the library waits between its attempts
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server.state.close = lambda: (server.shutdown(), server.server_close())
+    close_session()
+    yield server.state
+    server.shutdown()
+    server.server_close()
+    close_session()
+
+
+@pytest.fixture(scope="session")
+def opt(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("stand-in") / "opt", "facebook/opt-125m")
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 260
+    return text
+
+
+def test_a_model_is_fetched_once_and_found_offline_later(stand_in, opt, monkeypatch):
+    stand_in.models["facebook/opt-125m"] = opt
+    first = load_embedder("opt-125m-eol", device="cpu").embed(["the beak"], cache=False)
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= stand_in.files("facebook/opt-125m")
+    stand_in.asked.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = load_embedder("opt-125m-eol", device="cpu").embed(["the beak"], cache=False)
+    torch.testing.assert_close(first, again, atol=0, rtol=0)
+    assert stand_in.asked == []
+
+
+def test_of_the_backbone_only_the_file_with_the_decoder_layer_is_fetched(stand_in, tmp_path):
+    stand_in.models["EleutherAI/gpt-neo-125m"] = save_model(tmp_path / "neo", "EleutherAI/gpt-neo", shards=True)
+    stand_in.models["Muennighoff/SGPT-125M-weightedmean-nli-bitfit"] = save_model(
+        tmp_path / "sgpt", "EleutherAI/gpt-neo", seed=1, bare=True
+    )
+    load_embedder("sgpt-125m-nli", device="cpu")
+    weights = {f for f in stand_in.files("EleutherAI/gpt-neo-125m") if f.endswith("safetensors")}
+    shards = {f.name for f in (tmp_path / "neo").glob("*.safetensors")}
+    assert len(weights) == 1
+    assert len(shards) > 5
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_each_name_asks_for_its_own_models_and_revision(name, stand_in, tmp_path, monkeypatch):
+    spec = REMOTE[name]
+    repos = [spec.weights or spec.backbone, *spec.adapters, spec.backbone]
+    monkeypatch.setattr("tokalign_helpers.embedders._free_bytes", lambda device: 10**12)
+    stand_in.models = {repos[0]: save_model(tmp_path / "m", spec.backbone, seed=1, bare=bool(spec.weights))}
+    if spec.weights:
+        stand_in.models[spec.backbone] = save_model(tmp_path / "b", spec.backbone)
+    for number, adapter in enumerate(spec.adapters):
+        stand_in.models[adapter] = save_adapter(tmp_path / f"a{number}", tmp_path / "m", seed=number)
+    assert load_embedder(name, device="cpu").name == name
+    for repo in repos:
+        assert f"api/models/{repo}/revision/main" in stand_in.asked
+        assert {"adapter_config.json", "adapter_model.safetensors"} <= stand_in.files(repo) or {
+            "config.json", "model.safetensors"} <= stand_in.files(repo)  # fmt: skip
+    asked = {m[1] for path in stand_in.asked if (m := re.match(r"(?:api/models/)?([^/]+/[^/]+)", path))}
+    assert asked == set(repos)
+    assert not any(file.endswith((".bin", ".py", ".pt")) for repo in repos for file in stand_in.files(repo))
+
+
+def test_a_pinned_commit_is_what_is_asked_for(stand_in, opt):
+    stand_in.models["facebook/opt-125m"] = opt
+    spec = replace(EMBEDDERS["opt-125m-eol"], backbone_revision=COMMIT)
+    assert load_embedder(spec, device="cpu").dimension == 16
+    assert stand_in.asked
+    assert all(COMMIT in path for path in stand_in.asked)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (None, "there is no model 'facebook/opt-125m' on the hub"),
+        ((401, "GatedRepo"), "facebook/opt-125m is gated: accept its terms.*hf auth login"),
+        ((403, "GatedRepo"), "facebook/opt-125m is gated: accept its terms.*hf auth login"),
+        ((401, "RepoNotFound"), "private and you are not logged in"),
+        ((500, "Broken"), "facebook/opt-125m.*run again"),
+    ],
+)
+def test_a_refusal_is_told_in_one_line(stand_in, refusal, said):
+    if refusal:
+        stand_in.refused["facebook/opt-125m"] = refusal
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder("opt-125m-eol", device="cpu")
+    assert re.search(said, one_line(caught))
+
+
+def test_a_wrong_revision_is_told(stand_in, opt):
+    stand_in.models["facebook/opt-125m"] = opt
+    spec = replace(EMBEDDERS["opt-125m-eol"], backbone_revision="v9")
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder(spec, device="cpu")
+    assert "facebook/opt-125m has no revision 'v9'" in one_line(caught)
+
+
+def test_an_interrupted_download_is_told_and_goes_on(stand_in, opt):
+    stand_in.models["facebook/opt-125m"] = opt
+    stand_in.breaks["model.safetensors"] = 50
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder("opt-125m-eol", device="cpu")
+    assert "the download of facebook/opt-125m broke off" in one_line(caught)
+    stand_in.breaks.clear()
+    found = load_embedder("opt-125m-eol", device="cpu").embed(["the beak"], cache=False)
+    whole = load_embedder(replace(EMBEDDERS["opt-125m-eol"], backbone=str(opt)), device="cpu")
+    torch.testing.assert_close(found, whole.embed(["the beak"], cache=False), atol=0, rtol=0)
+
+
+def test_offline_without_a_copy_is_told(stand_in, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder("opt-125m-eol", device="cpu")
+    assert "facebook/opt-125m is not in the cache and HF_HUB_OFFLINE is set" in one_line(caught)
+
+
+def test_a_dead_hub_is_told(stand_in):
+    stand_in.close()
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder("opt-125m-eol", device="cpu")
+    assert "the hub cannot be reached; check the network" in one_line(caught)
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/such/folder", "justaname", "a/b/c", Path("gone")])
+def test_a_missing_folder_is_told(source):
+    with pytest.raises(hub.HubError, match="there is no folder"):
+        hub.settings_folder(source)
+
+
+def test_a_repository_without_weights_is_told(stand_in, tmp_path):
+    folder = save_model(tmp_path / "bare", "facebook/opt-125m")
+    (folder / "model.safetensors").unlink()
+    stand_in.models["made/bare"] = folder
+    with pytest.raises(hub.HubError, match="neither model.safetensors nor pytorch_model.bin"):
+        load_embedder(EmbedderSpec("made", "made/bare", last_token))
+
+
+def test_a_pickled_repository_is_refused_before_the_download(stand_in, tmp_path):
+    folder = save_model(tmp_path / "pickled", "EleutherAI/gpt-neo")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    stand_in.models["made/pickled"] = folder
+    with pytest.raises(hub.HubError, match="only pickled weights"):
+        load_embedder(EmbedderSpec("made", "made/pickled", weighted_mean))
+    assert "pytorch_model.bin" not in stand_in.files("made/pickled")
+
+
+def test_code_beside_a_model_is_never_fetched_or_run(stand_in, tmp_path):
+    folder = save_model(tmp_path / "coded", "facebook/opt-125m")
+    (folder / "modeling_own.py").write_text("raise SystemExit('ran')", encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["auto_map"] = {"AutoModel": "modeling_own.Model", "AutoConfig": "modeling_own.Config"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    stand_in.models["made/coded"] = folder
+    assert load_embedder(EmbedderSpec("made", "made/coded", last_token)).dimension == 16
+    assert "modeling_own.py" not in stand_in.files("made/coded")
+
+
+def test_the_command_line_tells_a_refusal_in_one_line(stand_in, capsys):
+    assert main(["a text", "-e", "opt-125m-eol"]) == 2
+    assert re.fullmatch(r"error: there is no model 'facebook/opt-125m'[^\n]+\n", capsys.readouterr().err)

@@ -1,0 +1,419 @@
+"""Files of a model, from a local folder or the Hugging Face hub, and single tensors out of them.
+
+Code that comes with a model is never run. Weights are read from safetensors; a pickle, which may hold code, is read
+only when the caller names the file.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import huggingface_hub
+import torch
+from huggingface_hub import constants, errors
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, BitsAndBytesConfig, PreTrainedModel
+
+from tokalign_helpers.assets import AssetError, quiet_transformers
+
+T = TypeVar("T")
+SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, and which tensor is in which file
+WEIGHTS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+ADAPTER = "adapter_model.safetensors"
+ADAPTER_PICKLE = "adapter_model.bin"
+# What the decoder layer's matrix is called; where it is tied to the token embeddings only those are stored.
+DECODERS = ("lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight", "lm_head.decoder.weight")
+EMBEDDINGS = tuple(
+    f"{prefix}{name}"
+    for name in ("embed_tokens.weight", "wte.weight", "embeddings.word_embeddings.weight")
+    for prefix in ("model.", "model.decoder.", "decoder.", "transformer.", "bert.", "mpnet.", "roberta.", "")
+)
+# The parts of a masked-LM head before and after that matrix, under each name that checkpoints use.
+HEADS = {
+    "dense": ("cls.predictions.transform.dense.weight", "lm_head.dense.weight"),
+    "dense_bias": ("cls.predictions.transform.dense.bias", "lm_head.dense.bias"),
+    "norm": (
+        "cls.predictions.transform.LayerNorm.weight",
+        "cls.predictions.transform.LayerNorm.gamma",
+        "lm_head.layer_norm.weight",
+    ),
+    "norm_bias": (
+        "cls.predictions.transform.LayerNorm.bias",
+        "cls.predictions.transform.LayerNorm.beta",
+        "lm_head.layer_norm.bias",
+    ),
+    "bias": ("cls.predictions.bias", "cls.predictions.decoder.bias", "lm_head.bias", "lm_head.decoder.bias"),
+}
+
+
+class HubError(AssetError):
+    """A model's files could not be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedHead:
+    """What an encoder's masked-LM head does around its decoder layer: E norm(gelu(W h + b)) + bias.
+
+    Parameters
+    ----------
+    dense, dense_bias : Tensor, (d, d) and (d,)
+    norm, norm_bias : Tensor, (d,)
+    bias : Tensor, (V,)
+    eps : float
+        Of the layer norm.
+    """
+
+    dense: Tensor
+    dense_bias: Tensor
+    norm: Tensor
+    norm_bias: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """Return what the decoder layer reads, (n, d)."""
+        states = torch.nn.functional.gelu(torch.nn.functional.linear(h, self.dense, self.dense_bias))
+        return torch.nn.functional.layer_norm(states, self.norm.shape, self.norm, self.norm_bias, self.eps)
+
+
+def settings_folder(source: str | Path, revision: str = "main") -> Path:
+    """Return a folder with a model's configuration and tokenizer, no weights.
+
+    Parameters
+    ----------
+    source : str or Path
+        A local folder, which is returned as it is, or a name on the hub.
+    revision : str
+        Branch, tag or commit on the hub.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    HubError
+        If there is no such folder or model, or the hub does not give it; one line that says what to do.
+    """
+    if Path(source).expanduser().is_dir():
+        return Path(source).expanduser()
+    if isinstance(source, Path) or str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+        raise HubError(f"there is no folder {source}, and that is no name on the hub, such as 'facebook/opt-125m'")
+    return _download(str(source), revision, SETTINGS)
+
+
+def weights_folder(source: str | Path, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
+    """Return a folder with a whole model: configuration, tokenizer, weights.
+
+    Parameters
+    ----------
+    source, revision
+        As :func:`settings_folder`.
+    pickles : Sequence[str]
+        Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    HubError
+        As :func:`settings_folder`; or if the weights are pickled and not named in `pickles`.
+    """
+    folder = settings_folder(source, revision)
+    index = _index(folder)
+    names = (
+        sorted(set(index.values())) if index else [_weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)]
+    )
+    return _with_files(source, folder, revision, names)
+
+
+def adapter_folder(source: str | Path, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
+    """Return a folder with a PEFT adapter.
+
+    Parameters
+    ----------
+    source, revision, pickles
+        As :func:`weights_folder`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    HubError
+        As :func:`weights_folder`.
+    """
+    folder = settings_folder(source, revision)
+    name = _weights_file(source, folder, revision, ADAPTER, ADAPTER_PICKLE, pickles)
+    return _with_files(source, folder, revision, [name])
+
+
+def load_body(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", *, four_bit: bool = False
+) -> PreTrainedModel:
+    """Load a model without its decoder layer: f.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`weights_folder`.
+    dtype : torch.dtype
+    device : str
+    four_bit : bool
+        Keep the weights in 4 bits (bitsandbytes, on a GPU only).
+
+    Returns
+    -------
+    PreTrainedModel
+        In evaluation mode, without gradients.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint lacks a part of the model, which would then be random.
+    """
+    how = (
+        {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)} if four_bit else {}
+    )
+    pickled = not (folder / WEIGHTS).is_file() and not _index(folder)
+    with quiet_transformers():
+        model, found = AutoModel.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, use_safetensors=not pickled, trust_remote_code=False, **how
+        )
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # nobody asks the pooler
+    if missing:
+        raise ValueError(f"{folder} lacks {len(missing)} tensors of the model, such as {missing[0]}")
+    return (model if four_bit else model.to(device)).eval().requires_grad_(False)
+
+
+def decoder_layer(
+    source: str | Path,
+    revision: str = "main",
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    pickles: Sequence[str] = (),
+) -> tuple[Tensor, MaskedHead | None]:
+    """Read E_g out of a model's files, without loading the model; of a sharded one only the file that holds it.
+
+    Parameters
+    ----------
+    source, revision, pickles
+        As :func:`weights_folder`.
+    dtype : torch.dtype
+    device : str
+
+    Returns
+    -------
+    unembedding : Tensor, (V, d)
+    head : MaskedHead or None
+        What stands around it in an encoder's masked-LM head.
+
+    Raises
+    ------
+    HubError
+        As :func:`weights_folder`.
+    ValueError
+        If there is no decoder layer in the files: the model is no language model, or was saved without its head.
+    """
+    folder = settings_folder(source, revision)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    index = _index(folder)
+    names = list(index)
+    if not index:
+        file = _weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)
+        folder = _with_files(source, folder, revision, [file])
+        names = tensor_names(folder / file)
+        index = dict.fromkeys(names, file)
+    own = next((name for name in DECODERS if name in index), None)
+    tied = next((name for name in EMBEDDINGS if name in index), None)
+    wanted = own or (tied if getattr(config, "tie_word_embeddings", True) else None)
+    parts = {part: next((n for n in known if n in index), None) for part, known in HEADS.items()}
+    encoder = not _is_causal(config)
+    if wanted is None or (encoder and None in parts.values()):
+        raise ValueError(f"{source} holds no decoder layer; name the language model that it was made from as backbone")
+    needed = [wanted, *parts.values()] if encoder else [wanted]
+    folder = _with_files(source, folder, revision, sorted({index[name] for name in needed}))
+    read = partial(_read, folder, index, dtype, device)
+    if not encoder:
+        return read(wanted), None
+    if getattr(config, "hidden_act", "gelu") != "gelu":
+        raise ValueError(f"the head of {source} uses {config.hidden_act!r}; only 'gelu' is known here")
+    return read(wanted), MaskedHead(**{part: read(name) for part, name in parts.items()}, eps=config.layer_norm_eps)
+
+
+def tensor_names(file: Path) -> list[str]:
+    """List the tensors of a weights file, without reading them.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    HubError
+        If the file is damaged.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as opened:
+                return list(opened.keys())
+        return list(_unpickled(file))
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read a small weights file whole, such as an adapter's.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    dict[str, Tensor]
+    """
+    names = tensor_names(file)
+    if file.suffix != ".safetensors":
+        return dict(_unpickled(file))
+    with safe_open(file, "pt") as opened:
+        return {name: opened.get_tensor(name) for name in names}
+
+
+def _read(folder: Path, index: dict[str, str], dtype: torch.dtype, device: str, name: str) -> Tensor:
+    file = folder / index[name]
+    if file.suffix != ".safetensors":
+        return _unpickled(file)[name].to(device, dtype)
+    with safe_open(file, "pt") as opened:
+        return opened.get_tensor(name).to(device, dtype)
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """Read a pickle that the caller has named; tensors only, mapped into memory."""
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _is_causal(config: object) -> bool:
+    """Say whether a configuration is that of a decoder-only model, by what the library can make of it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Return which file holds which tensor, or nothing where the model is one file."""
+    file = folder / f"{WEIGHTS}.index.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+
+
+def _weights_file(
+    source: str | Path, folder: Path, revision: str, safe: str, pickle: str, allowed: Sequence[str]
+) -> str:
+    """Choose the file that holds the weights: safetensors if there are any, else a pickle that was named."""
+    there = _listed(source, folder, revision)
+    if safe in there:
+        return safe
+    if pickle in there and pickle in allowed:
+        return pickle
+    if pickle in there:
+        raise HubError(
+            f"{source} has only pickled weights, and a pickle can hold code; if you trust it, say pickles=[{pickle!r}]"
+        )
+    raise HubError(f"{source} has neither {safe} nor {pickle}; is it the right model?")
+
+
+def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
+    """List a model's files: those that are here, and where it is on the hub those that are there."""
+    here = {file.name for file in folder.iterdir()}
+    if Path(source).expanduser().is_dir() or here & {WEIGHTS, ADAPTER} or constants.HF_HUB_OFFLINE:
+        return here
+    api = huggingface_hub.HfApi(endpoint=_endpoint())
+    return here | set(_ask(str(source), revision, lambda: api.list_repo_files(str(source), revision=revision)))
+
+
+def _with_files(source: str | Path, folder: Path, revision: str, names: Sequence[str]) -> Path:
+    """Return a folder that holds these files as well."""
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent and Path(source).expanduser().is_dir():
+        raise HubError(f"{source} lacks {absent[0]}, which its own index names")
+    if absent:
+        folder = _download(str(source), revision, [*SETTINGS, *names])
+        gone = [name for name in names if not (folder / name).is_file()]
+        if gone:
+            raise HubError(f"{source}: {gone[0]} is not in the cache; go online once to fetch it")
+    return folder
+
+
+def _download(repo: str, revision: str, patterns: Sequence[str]) -> Path:
+    fetch = partial(huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint())
+    return Path(_ask(repo, revision, lambda: fetch(allow_patterns=list(patterns))))
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
+    """Ask the hub; every way of failing becomes one line."""
+    try:
+        return call()
+    except errors.GatedRepoError as error:
+        raise HubError(
+            f"{repo} is gated: accept its terms on its page on the hub, then log in with `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"{repo} has no revision {revision!r}; look at its commits on the hub") from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(f"there is no model {repo!r} on the hub, or it is private and you are not logged in") from error
+    except Exception as error:  # the library lets through what its own client raises, which differs by version
+        if _status(error) in (401, 403):
+            raise HubError(f"the hub refuses {repo}: log in with `hf auth login`, or accept its terms") from error
+        if constants.HF_HUB_OFFLINE:
+            raise HubError(f"{repo} is not in the cache and HF_HUB_OFFLINE is set; go online once") from error
+        if _unreachable(error):
+            raise HubError(f"{repo} is not in the cache and the hub cannot be reached; check the network") from error
+        raise HubError(
+            f"the download of {repo} broke off ({_one_line(error)}); run again, it goes on where it stopped"
+        ) from error
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Say whether there was no connection at all behind an error, which the library may have wrapped."""
+    while error is not None:
+        if type(error).__name__ in ("ConnectError", "ConnectTimeout"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status behind an error, which the library may have wrapped."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            return response.status_code
+        error = error.__cause__
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:120]
