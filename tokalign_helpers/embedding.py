@@ -27,10 +27,10 @@ from tokalign_helpers.pooling import Pooling, last_token
 EOL = 'This sentence: "{text}" means in one word: "'
 SLOT = "{text}"
 ASKED = "{instruction}"
-EOL_ABOUT = f'The {ASKED} of this sentence: "{SLOT}" means in one word: "'
+EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
 SPANS = ("all", "text", "mask")
 ATTENTIONS = ("causal", "full")
-CHUNK = 4096  # texts tokenised, sorted by length and embedded at a time; memory is bounded by it, not by n
+CHUNK = 1024  # texts embedded and cached at a time: bounds the memory, and what an interrupted run can lose
 BATCH_TOKENS = 2048  # padded tokens in one forward pass
 
 

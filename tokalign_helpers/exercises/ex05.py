@@ -40,7 +40,7 @@ q1 = Question(
     task="Write an instruction for `smol-eol`, one word or a phrase, under which a place is among the 20 best centred tokens "
     "for the text about the flight.",
     judge=_judge_instruction,
-    clue='The prompt goes: The … of this sentence: "…" means in one word. What would you ask a person?',
+    clue='The prompt goes: This sentence: "…" The … in one word. What would you ask a person?',
     answer='answer = "place"',
     why="The instruction is part of the prompt, and the prompt decides what the model is about to say.",
     wrong=("answer = 3", 'answer = ""', 'answer = "emotion"'),
