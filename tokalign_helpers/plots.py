@@ -466,10 +466,12 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
     """
     ax = plt.subplots(figsize=(8, 4.4), layout="constrained")[1]
     palette = [ORANGE, BLUE, GREEN, PURPLE, GREY, SKY, "#E69F00"]
-    for row, color in zip(table.itertuples(), palette * 2, strict=False):
+    sides = table["value"].rank(method="first").to_numpy() % 2  # neighbours in value write above and below their points
+    for row, color, side in zip(table.itertuples(), palette * 2, sides, strict=False):
         ax.plot([row.cost, row.cost], [row.low, row.high], color=color, linewidth=2)
         ax.plot(row.cost, row.value, "o", color=color, markersize=9)
-        ax.annotate(row.retriever, (row.cost, row.value), (9, 0), textcoords="offset points", va="center", fontsize=9)
+        place = (9, 8 if side else -8)
+        ax.annotate(row.retriever, (row.cost, row.value), place, textcoords="offset points", va="center", fontsize=9)
     ax.set_xscale("log")
     ax.set(xlabel="multiply-adds for a query and a document (log scale)", ylabel="nDCG@10", ylim=(0, None))
     ax.set_xlim(table["cost"].min() / 2, table["cost"].max() * 8)

@@ -16,9 +16,9 @@ import pandas as pd
 import tokalign_helpers as ta
 
 RESULTS = Path(__file__).parent / "results.csv"
-DOCUMENTS = 1000  # of a collection; all relevant ones of the chosen queries are among them
-QUERIES = 150
-TOKENS = 128  # longer documents are cut, for time
+DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
+QUERIES = 100
+TOKENS = 64  # longer documents are cut, for time
 K, M = 1000, 100
 IMPROVED = {"k": K, "m": M, "weights": "log"}
 
@@ -37,9 +37,9 @@ def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
     )
 
 
-def runs_of(embedder: ta.Embedder, collection: ta.Collection) -> dict[str, dict]:
+def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -> dict[str, dict]:
     """Search with one embedder in every way."""
-    h = replace(embedder, max_tokens=TOKENS).embed(list(collection.documents.values()))
+    h = replace(embedder, max_tokens=max_tokens).embed(list(collection.documents.values()))
     q = embedder.embed(list(collection.queries.values()))
     literal = dict(zip(collection.queries, embedder.literal_tokens(list(collection.queries.values())), strict=True))
     own = embedder.literal_tokens(list(collection.documents.values()))
@@ -61,7 +61,7 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection) -> dict[str, dict]
 
 def rows_of(name: str, what: str, collection: ta.Collection) -> list[dict]:
     """Judge all runs of one embedder on one collection; differences are paired, query by query."""
-    runs = runs_of(ta.load_embedder(name), collection)
+    runs = runs_of(ta.load_embedder(name), collection, TOKENS)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
     share = scores["sparse"].mean() / max(1e-9, scores["dense"].mean())
     draw = np.random.default_rng(0).integers(len(scores["dense"]), size=(1000, len(scores["dense"])))
@@ -93,7 +93,7 @@ if __name__ == "__main__":
         "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
     }
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    for name in sys.argv[2:] or list(ta.EMBEDDERS):
+    for name in sys.argv[2:] or [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]:
         rows = [row for row in rows if row["embedder"] != name]
         for what, collection in collections.items():
             rows += rows_of(name, what, collection)
