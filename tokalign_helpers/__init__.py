@@ -31,7 +31,7 @@ from tokalign_helpers.datasets import (
     word_ratings,
 )
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
 from tokalign_helpers.evaluation import (
     Interval,
@@ -43,10 +43,11 @@ from tokalign_helpers.evaluation import (
     rank_correlation_difference,
     reciprocal_rank_fusion,
 )
+from tokalign_helpers.examination import Report, examine, examine_all, suggest
 from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.notebook import setup
-from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
 from tokalign_helpers.sparse import (
     decoded,
     multiply_adds,
@@ -69,6 +70,7 @@ __all__ = [
     "EmbedderSpec",
     "Interval",
     "PrincipalComponents",
+    "Report",
     "SparseIndex",
     "TokenDecoder",
     "aligned_tokens",
@@ -85,7 +87,11 @@ __all__ = [
     "default_model_path",
     "dense_run",
     "embed_all",
+    "embedder_table",
     "evaluate_run",
+    "examine",
+    "examine_all",
+    "first_token",
     "fold",
     "frequent_answers",
     "fuse",
@@ -107,6 +113,7 @@ __all__ = [
     "neighbour_agreement",
     "pair_similarities",
     "passages",
+    "plan",
     "random_directions",
     "rank_correlation",
     "rank_correlation_difference",
@@ -124,6 +131,7 @@ __all__ = [
     "sparsify_documents",
     "sparsify_queries",
     "sts_pairs",
+    "suggest",
     "sweep",
     "tight_decoder",
     "to_torch",
