@@ -15,6 +15,7 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+from tokalign_helpers.claims import claims, paper_retrieval
 from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
 from tokalign_helpers.datasets import (
     Collection,
@@ -79,6 +80,7 @@ __all__ = [
     "bm25_run",
     "bootstrap_interval",
     "cache_dir",
+    "claims",
     "cloze_collection",
     "cluster_agreement",
     "cranfield",
@@ -112,6 +114,7 @@ __all__ = [
     "multiply_adds",
     "neighbour_agreement",
     "pair_similarities",
+    "paper_retrieval",
     "passages",
     "plan",
     "random_directions",

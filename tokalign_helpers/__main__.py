@@ -1,6 +1,7 @@
 """``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side.
 
-``fetch`` downloads what the course reads, ``list`` names every embedder, ``examine NAME`` measures one.
+``fetch`` downloads what the course reads, ``list`` names every embedder, ``examine NAME`` measures one, ``claims``
+compares the ledger of the paper's claims with the notebooks (``--write``: fills it in).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import pandas as pd
 
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.assets import ASSETS, AssetError, asset_path, default_model_path
+from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
 from tokalign_helpers.sources import POOLINGS
 
@@ -36,8 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["examine"]:
         return _told(lambda: examination(arguments[1:]))
+    if arguments[:1] == ["claims"]:
+        return bring_up_to_date(write="--write" in arguments)
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers", description=__doc__)
-    parser.add_argument("text", help="a text, or one of the words fetch, list, examine")
+    parser.add_argument("text", help="a text, or one of the words fetch, list, examine, claims")
     parser.add_argument("-k", type=int, default=12, help="tokens to show (12)")
     parser.add_argument(
         "-e", "--embedders", default="smol-mean,smol-eol", help=f"names, comma between: {', '.join(EMBEDDERS)}"
