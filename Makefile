@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run test lint unit notebooks bench clean
+.PHONY: help lab run claims test lint unit notebooks bench clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ lab: $(VENV)/.installed  ## open the course in JupyterLab
 
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
 	@$(RUN) -m tests.notebooks.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
+	@$(if $(WRITE),$(RUN) -m tokalign_helpers claims --write)
+
+claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the notebooks' stored outputs
+	@$(RUN) -m tokalign_helpers claims --write
 
 test: lint unit notebooks  ## run all checks
 

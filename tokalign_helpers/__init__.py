@@ -15,6 +15,7 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+from tokalign_helpers.claims import claims, paper_retrieval
 from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
 from tokalign_helpers.datasets import (
     Collection,
@@ -33,7 +34,7 @@ from tokalign_helpers.datasets import (
     word_ratings,
 )
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, load_embedders
+from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
 from tokalign_helpers.embedding import EOL, Embedder, embed_all
 from tokalign_helpers.evaluation import (
     Interval,
@@ -45,10 +46,11 @@ from tokalign_helpers.evaluation import (
     rank_correlation_difference,
     reciprocal_rank_fusion,
 )
+from tokalign_helpers.examination import Report, examine, examine_all, suggest
 from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.notebook import setup
-from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
 from tokalign_helpers.sparse import (
     aligned_run,
     decoded,
@@ -72,6 +74,7 @@ __all__ = [
     "EmbedderSpec",
     "Interval",
     "PrincipalComponents",
+    "Report",
     "SparseIndex",
     "TokenDecoder",
     "aligned_run",
@@ -82,6 +85,7 @@ __all__ = [
     "bootstrap_interval",
     "cache_dir",
     "clinc150",
+    "claims",
     "cloze_collection",
     "cluster_agreement",
     "cranfield",
@@ -90,7 +94,11 @@ __all__ = [
     "default_model_path",
     "dense_run",
     "embed_all",
+    "embedder_table",
     "evaluate_run",
+    "examine",
+    "examine_all",
+    "first_token",
     "fold",
     "frequent_answers",
     "fuse",
@@ -112,7 +120,9 @@ __all__ = [
     "multiply_adds",
     "neighbour_agreement",
     "pair_similarities",
+    "paper_retrieval",
     "passages",
+    "plan",
     "random_directions",
     "rank_correlation",
     "rank_correlation_difference",
@@ -130,6 +140,7 @@ __all__ = [
     "sparsify_documents",
     "sparsify_queries",
     "sts_pairs",
+    "suggest",
     "sweep",
     "tight_decoder",
     "to_torch",

@@ -1,14 +1,22 @@
-"""``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side."""
+"""``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side.
+
+``fetch`` downloads what the course reads, ``list`` names every embedder, ``examine NAME`` measures one, ``claims``
+compares the ledger of the paper's claims with the notebooks (``--write``: fills it in).
+"""
 
 import argparse
 import shutil
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.assets import ASSETS, AssetError, asset_path, default_model_path
-from tokalign_helpers.embedders import EMBEDDERS, load_embedders
+from tokalign_helpers.claims import bring_up_to_date
+from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
+from tokalign_helpers.sources import POOLINGS
 
 REFERENCE_RANK = 100
 COLUMN = 46
@@ -27,15 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0, or 2 after bad input, which is told in one line on stderr.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["examine"]:
+        return _told(lambda: examination(arguments[1:]))
+    if arguments[:1] == ["claims"]:
+        return bring_up_to_date(write="--write" in arguments)
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers", description=__doc__)
-    parser.add_argument("text", help="a text, or the word 'fetch' to download the model and the texts of the course")
+    parser.add_argument("text", help="a text, or one of the words fetch, list, examine, claims")
     parser.add_argument("-k", type=int, default=12, help="tokens to show (12)")
     parser.add_argument(
         "-e", "--embedders", default="smol-mean,smol-eol", help=f"names, comma between: {', '.join(EMBEDDERS)}"
     )
     given = parser.parse_args(arguments)
+    commands = {"fetch": fetch, "list": overview}
+    return _told(commands.get(given.text, lambda: show(given.text, given.embedders.split(","), given.k)))
+
+
+def _told(command: Callable[[], None]) -> int:
+    """Run a command; bad input becomes one line."""
     try:
-        fetch() if given.text == "fetch" else show(given.text, given.embedders.split(","), given.k)
+        command()
     except (ValueError, AssetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,6 +66,48 @@ def fetch() -> None:
     for name in ASSETS:
         asset_path(name)
     print(f"The model is ready in {default_model_path()}")
+
+
+def overview() -> None:
+    """Print every embedder with its size in GB, its licence, and whether it can run here."""
+    print(embedder_table().drop(columns="made from").to_string(index=False, justify="left"))
+
+
+def examination(arguments: list[str]) -> None:
+    """Examine an embedder and print what was found.
+
+    Parameters
+    ----------
+    arguments : list[str]
+    """
+    from tokalign_helpers.datasets import sentences
+    from tokalign_helpers.examination import examine
+
+    parser = argparse.ArgumentParser(prog="python -m tokalign_helpers examine", description="Measure one embedder.")
+    parser.add_argument("name", help="of the table (see list), on the hub, or a folder")
+    parser.add_argument("--backbone", help="the language model that it was made from")
+    parser.add_argument("--pooling", choices=POOLINGS, help="how it pools, where its files do not say")
+    parser.add_argument("--template", help="its prompt, with {text} in it")
+    parser.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
+    parser.add_argument("--raw", help="the embedder of the table that it was before training")
+    parser.add_argument("--texts", type=Path, help="a file with a text a line (default: Wikipedia)")
+    parser.add_argument("-n", type=int, default=300, help="so many texts, documents and word pairs (300)")
+    parser.add_argument("--sts", type=Path, help="the folder of the STS benchmark")
+    parser.add_argument("--results", type=Path, help="a folder where the result is kept, and looked for first")
+    parser.add_argument("--html", type=Path, help="write the report to this file")
+    given = parser.parse_args(arguments)
+    if given.texts and not given.texts.is_file():
+        raise ValueError(f"there is no file {given.texts}")
+    lines = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else sentences(1000, seed=0)
+    report = examine(
+        given.name, [line for line in lines if line.strip()][: given.n], raw=given.raw, results=given.results,
+        sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
+        template=given.template, revision=given.revision,
+    )  # fmt: skip
+    print(report.table.round(3).to_string(index=False, na_rep=""))
+    if given.html:
+        given.html.write_text(report.html(), encoding="utf-8")
+        print(f"The report is in {given.html}")
 
 
 def show(text: str, names: list[str], k: int) -> None:

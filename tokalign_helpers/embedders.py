@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import peft
 import psutil  # comes with accelerate
 import torch
@@ -368,6 +369,31 @@ def _that_fits(spec: EmbedderSpec, dtype: str, free: int) -> str:
     fitting = [s for s in EMBEDDERS.values() if s.bytes(dtype) + WORKING <= free]
     alike = {s.name: (-len(ways ^ set(s.made_by.split(" + "))), s.parameters) for s in fitting}
     return max(alike, key=alike.__getitem__) if alike else "smol-eol"
+
+
+def embedder_table(*, free: int | None = None) -> pd.DataFrame:
+    """Return every embedder of the table with what it takes, as ``python -m tokalign_helpers list`` prints it.
+
+    Parameters
+    ----------
+    free : int, optional
+        Bytes to plan with. Default: what is free now.
+
+    Returns
+    -------
+    DataFrame
+        ``embedder``, ``made from``, ``made by``, ``float32``, ``16 bits``, ``4 bits`` (GB), ``licence``, ``here``.
+    """
+    rows = []
+    for spec in EMBEDDERS.values():
+        chosen = plan(spec, free=free)
+        sizes = [f"{spec.bytes(dtype) / 1e9:.1f}" for dtype in ("float32", "bfloat16", "4bit")]
+        licence = spec.license + (", gated" if spec.gated else "")
+        here = f"yes, {chosen.dtype}" if chosen.fits else f"no, needs {chosen.needed / 1e9:.1f} GB"
+        rows.append((spec.name, spec.backbone, spec.made_by, *sizes, licence, here))
+    return pd.DataFrame(
+        rows, columns=["embedder", "made from", "made by", "float32", "16 bits", "4 bits", "licence", "here"]
+    )
 
 
 def spec_of(name: str) -> EmbedderSpec:

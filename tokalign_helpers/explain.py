@@ -26,13 +26,16 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Raises
     ------
     ValueError
-        If E_g has not full rank; then no matrix over tokens keeps all dot products.
+        If E_g has not full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an encoder's
+        head, which is not linear.
     """
     return _tight(decoder)
 
 
 @lru_cache(maxsize=2)
 def _tight(decoder: TokenDecoder) -> Tensor:
+    if decoder.head is not None:
+        raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
     weight = decoder.weight.double().cpu()
     values, vectors = torch.linalg.eigh(weight.T @ weight)
     if values[0] <= values[-1] * 1e-12:

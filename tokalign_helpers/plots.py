@@ -298,7 +298,8 @@ def plot_sweep(
         ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
         ax.set(xlabel=xlabel, ylabel=f"{column}, share")
         ax.set_ylim(bottom=0)
-    axes[0].legend(frameon=False, fontsize=9)
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return axes
 

@@ -1,6 +1,7 @@
 """Every embedder of the table on a tiny model of its architecture, against a plain computation: loops, one text, no
 padding."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -255,6 +256,33 @@ def test_the_decoder_layer_is_read_alone(name, folders, tmp_path, monkeypatch):
     found, head = hub.decoder_layer(folder)
     assert head is None
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+READ_ALONE = """
+import resource, sys
+from tokalign_helpers import hub
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+weight, _ = hub.decoder_layer(sys.argv[1])
+weight.sum()
+print(weight.nbytes // 2**20, peak() - before)
+"""
+
+
+def test_reading_the_decoder_layer_takes_the_memory_of_that_layer(start_python, tmp_path):
+    """The backbone has 280 MB; only the 8 MB of its decoder layer come into memory."""
+    config = LlamaConfig(vocab_size=2048, hidden_size=1024, tie_word_embeddings=False)
+    config.save_pretrained(tmp_path)
+    shards = {"a": {"lm_head.weight": torch.ones(2048, 1024)}, "b": {"model.norm.weight": torch.ones(70_000_000)}}
+    for name, tensors in shards.items():
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    index = {name: f"{shard}.safetensors" for shard, tensors in shards.items() for name in tensors}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}), encoding="utf-8")
+    out, error = start_python(READ_ALONE, tmp_path).communicate(timeout=60)
+    assert out, error
+    layer, grown = map(int, out.split())
+    assert layer == 8
+    assert grown < 60
 
 
 def test_old_names_of_a_norm_are_known(folders, tmp_path):

@@ -1,0 +1,361 @@
+"""One call that puts any embedder through the whole course: rates, variation, λ, sparse against dense, ratings."""
+
+import base64
+import gc
+import hashlib
+import html
+import importlib.metadata
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from tokalign_helpers import plots
+from tokalign_helpers.alignment import aligned_tokens, rates, read
+from tokalign_helpers.assets import AssetError
+from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
+from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
+from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.evaluation import evaluate_run, pair_similarities, rank_correlation
+from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
+from tokalign_helpers.sources import describe
+from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
+from tokalign_helpers.spectrum import PrincipalComponents, sweep
+
+EXAMPLES = ("What diseases are parrots prone to?", "I like apple and banana", "YMCA in South Australia")
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the way along u_1
+COMPONENTS = 10
+KEPT, ADDED = 1000, 100  # K of a document, M of a query: the paper's
+OURS = ("smol-eol", "smol-sim", "smol-cse")
+# What to examine on a machine with so many bytes free, from the largest down.
+SUGGESTED = (
+    (22e9, ("sgpt-nli", "sgpt-msmarco", "opt-eol", "opt-eol-cse", "llama-eol", "llama-eol-cse", "gritlm", "llm2vec")),
+    (10e9, ("sgpt-nli", "sgpt-msmarco", "opt-eol", "opt-eol-cse", "qwen3-embedding")),
+    (0, ("sgpt-125m-nli", "sgpt-125m-msmarco", "opt-125m-eol")),
+)
+STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;text-align:right;"
+    "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}img{max-width:100%}"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an examination found.
+
+    Parameters
+    ----------
+    figures : dict
+        As it is written to JSON: ``name``, ``settings``, ``tokens``, ``rates``, ``variation``, ``sweep``, ``search``,
+        ``ratings``.
+    """
+
+    figures: dict
+
+    @property
+    def name(self) -> str:
+        """The embedder's."""
+        return self.figures["name"]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All figures, one a row: ``figure``, ``value``, ``low``, ``high`` (NaN where there is no interval)."""
+        f, rows = self.figures, []
+        for row in f["rates"]:
+            rows.append((f"{row['rate']} ({row['reading']})", row["value"], row["low"], row["high"]))
+        if f["variation"]:
+            rows.append((f"v_1 against {f['variation']['raw']}", f["variation"]["v"][0], np.nan, np.nan))
+            others = max(map(abs, f["variation"]["v"][1:]), default=np.nan)
+            rows.append((f"largest other |v_j|, j ≤ {len(f['variation']['v'])}", others, np.nan, np.nan))
+        start, best = f["sweep"]["rows"][0], max(f["sweep"]["rows"], key=lambda row: row["GAR"])
+        rows.append((f"GAR of {f['sweep']['of']}, λ = 0", start["GAR"], np.nan, np.nan))
+        rows.append((f"GAR of {f['sweep']['of']}, λ = {best['amount']:.1f}", best["GAR"], np.nan, np.nan))
+        rows += [(name, value, np.nan, np.nan) for name, value in f["search"].items()]
+        rating = f["ratings"]
+        rows.append((f"Spearman, {rating['of']}", rating["value"], rating["low"], rating["high"]))
+        return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
+
+    def figure(self, name: str) -> float:
+        """Return one number of the table.
+
+        Parameters
+        ----------
+        name : str
+            How its row begins.
+
+        Returns
+        -------
+        float
+            NaN if there is no such row.
+        """
+        found = self.table[self.table["figure"].str.startswith(name)]["value"]
+        return float(found.iloc[0]) if len(found) else float("nan")
+
+    def html(self) -> str:
+        """Return the report as one page that needs no other file and no network."""
+        f = self.figures
+        said = "".join(
+            f"<tr><td>{html.escape(row['text'])}</td><td>{html.escape(' '.join(row['tokens']))}</td></tr>"
+            for row in f["tokens"]
+        )
+        settings = ", ".join(f"{key}: {value}" for key, value in f["settings"].items())
+        return (
+            f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(f['name'])}</title>"
+            f"<style>{STYLE}</style><h1>What {html.escape(f['name'])} says</h1>"
+            f"<h2>Aligned tokens</h2><table>{said}</table>"
+            f"<h2>Figures</h2>{self.table.round(3).to_html(index=False, na_rep='', border=0)}"
+            f"<h2>Along the first component</h2><p>λ as a share of {f['sweep']['reach']:.1f}, on texts that were not "
+            f"used to find u₁.</p><img alt='Rates against λ' src='data:image/png;base64,{self._picture()}'>"
+            f"<p><small>{html.escape(settings)}</small></p></html>"
+        )
+
+    def _picture(self) -> str:
+        f = self.figures["sweep"]
+        table = pd.DataFrame(f["rows"])
+        table["amount"] = table["amount"] / (f["reach"] or 1.0)
+        axes = plots.plot_sweep({f["of"]: table}, "Moving along the first component", xlabel="λ / reach")
+        picture, figure = io.BytesIO(), np.ravel(axes)[0].figure
+        figure.savefig(picture, format="png", bbox_inches="tight")
+        plt.close(figure)
+        return base64.b64encode(picture.getvalue()).decode("ascii")
+
+    def save(self, file: str | Path) -> None:
+        """Write to a JSON file; it appears whole or not at all.
+
+        Parameters
+        ----------
+        file : str or Path
+        """
+        file = Path(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(self.figures, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(partial, file)
+
+
+def examine(
+    embedder: str | Path | EmbedderSpec | Embedder,
+    texts: Sequence[str] | None = None,
+    *,
+    raw: str | EmbedderSpec | Embedder | None = None,
+    results: str | Path | None = None,
+    sts: str | Path | None = None,
+    documents: int = 300,
+    pairs: int = 300,
+    **how: object,
+) -> Report:
+    """Put an embedder through the course's measurements.
+
+    Parameters
+    ----------
+    embedder : str, Path, EmbedderSpec or Embedder
+        A name of the table, a name on the hub, a folder, a row of your own, or an embedder that is loaded.
+    texts : Sequence[str], optional
+        Default: 1,000 sentences of Wikipedia.
+    raw : str, EmbedderSpec or Embedder, optional
+        What it was before training, for the variation. Default: what the table says.
+    results : str or Path, optional
+        A folder. A report that is there, of the same embedder and settings, is returned at once; a new one is kept.
+    sts : str or Path, optional
+        The folder of the STS benchmark. Without it: word pairs of SimLex-999.
+    documents, pairs : int
+        How much of the offline collection is searched, and how many word pairs are compared.
+    **how
+        For an embedder that the table lacks: as :func:`~tokalign_helpers.sources.describe`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError, AssetError
+        As :func:`load_embedder`; or if there are fewer than 20 texts.
+    """
+    texts = check_texts(sentences(1000, seed=0) if texts is None else texts)
+    if len(texts) < 20:
+        raise ValueError(f"{len(texts)} texts are too few; give at least 20")
+    spec = embedder if isinstance(embedder, EmbedderSpec | Embedder) else describe(embedder, **how)
+    raw = raw or getattr(spec, "raw", "") or None
+    settings = _settings(spec, texts, raw, sts, documents, pairs)
+    kept = Path(results) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', spec.name)}.json" if results else None
+    known = _kept(kept, settings)
+    if known:
+        return known
+    loaded = spec if isinstance(spec, Embedder) else load_embedder(spec)
+    before = raw if isinstance(raw, Embedder) else load_embedder(raw) if raw else None
+    report = Report({
+        "name": spec.name, "settings": settings,
+        "tokens": _tokens(loaded), "rates": _rates(loaded, texts), **_component(loaded, before, texts),
+        "search": _search(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
+    })  # fmt: skip
+    if kept:
+        report.save(kept)
+    return report
+
+
+def examine_all(
+    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: object
+) -> tuple[dict[str, Report], dict[str, str]]:
+    """Examine embedders one after another; one that fails does not cost the others.
+
+    Parameters
+    ----------
+    embedders : Iterable[str]
+    texts, results, **settings
+        As :func:`examine`.
+
+    Returns
+    -------
+    reports : dict[str, Report]
+    failures : dict[str, str]
+        Why, in one line, for each that could not be examined.
+    """
+    reports, failures = {}, {}
+    for name in embedders:
+        try:
+            reports[name] = examine(name, texts, results=results, **settings)
+        except (ValueError, AssetError) as error:
+            failures[name] = str(error)
+        gc.collect()  # a model may go before the next one comes
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return reports, failures
+
+
+def suggest(*, hub: bool, free: int | None = None) -> list[str]:
+    """Name the embedders that are worth examining on this machine.
+
+    Parameters
+    ----------
+    hub : bool
+        Whether models may be fetched from the hub. If not: the course's own.
+    free : int, optional
+        Bytes. Default: what is free on the GPU, or without one in memory, of which a CPU can use little in good time.
+
+    Returns
+    -------
+    list[str]
+    """
+    if not hub:
+        return list(OURS)
+    if free is None:
+        free = plan("smol-eol").free if torch.cuda.is_available() else 0
+    return list(next(names for bound, names in SUGGESTED if free >= bound))
+
+
+# --- the measurements -----------------------------------------------------------------------------------------------
+
+
+def _tokens(embedder: Embedder) -> list[dict]:
+    table = aligned_tokens(embedder, EXAMPLES, k=10)
+    return [
+        {"text": EXAMPLES[place], "tokens": rows["token"].tolist()} for place, rows in table.groupby("text", sort=True)
+    ]
+
+
+def _rates(embedder: Embedder, texts: list[str]) -> list[dict]:
+    h, tables = embedder.embed(texts), []
+    for reading, folded in (("ids", False), ("folded", True)):
+        tables.append(rates(*read(embedder, h, texts, folded=folded)).assign(reading=reading))
+    return pd.concat(tables).to_dict("records")
+
+
+def _component(embedder: Embedder, before: Embedder | None, texts: list[str]) -> dict:
+    """Variation against the raw model, and the sweep: u_1 and how far to go from one half, tested on the other."""
+    half = len(texts) // 2
+    subject = before or embedder
+    h = subject.embed(texts)
+    components = PrincipalComponents.fit(h[:half])
+    u, variation = components.direction(1), None
+    reach = -float((h[:half] @ u).mean())
+    if before is not None:
+        v = components.variation(h[:half], embedder.embed(texts)[:half])[:COMPONENTS]
+        variation = {"raw": before.name, "v": v.tolist()}
+        reach = float(v[0])
+    rows = sweep(subject, h[half:], texts[half:], u, [reach * step for step in STEPS])
+    return {
+        "variation": variation,
+        "sweep": {"of": subject.name, "reach": reach, "rows": rows.to_dict("records")},
+    }
+
+
+def _part(documents: int) -> Collection:
+    """Take the beginning of the offline collection: so many documents, and the queries that they answer."""
+    whole = cloze_collection()
+    kept = dict(list(whole.documents.items())[:documents])
+    relevant = {query: answers for query, answers in whole.relevant.items() if set(answers) <= set(kept)}
+    if not relevant:
+        raise ValueError(f"no query is answered by the first {documents} documents; take more")
+    return Collection(kept, {query: whole.queries[query] for query in relevant}, relevant)
+
+
+def _search(embedder: Embedder, part: Collection) -> dict[str, float]:
+    """Search with the vectors, and with their tokens as in the paper's section 5."""
+    decoder, asking = embedder.decoder, embedder.for_queries()
+    h, q = embedder.embed(list(part.documents.values())), asking.embed(list(part.queries.values()))
+    vectors = sparsify_documents(decoder, h, min(KEPT, decoder.vocabulary_size), weights="raw")
+    asked = sparsify_queries(
+        decoder, embedder.literal_tokens(list(part.queries.values())), q, min(ADDED, decoder.vocabulary_size)
+    )
+    index = SparseIndex(decoder.vocabulary_size)
+    index.add(list(part.documents), vectors)
+    runs = {
+        "dense": dense_run(part.queries, q, part.documents, h),
+        "sparse": sparse_run(index, part.queries, asked),
+        "BM25": bm25_run(part.queries, part.documents),
+    }
+    found = {name: float(evaluate_run(run, part.relevant)["nDCG@10"].mean()) for name, run in runs.items()}
+    ratio = found["sparse"] / found["dense"] if found["dense"] else float("nan")
+    return {
+        **{f"nDCG@10, {name}": value for name, value in found.items()},
+        "sparse / dense": ratio,
+        "multiply-adds, sparse / dense": multiply_adds(asked, vectors) / embedder.dimension,
+    }
+
+
+def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:
+    table = sts_pairs(sts) if sts else word_ratings("simlex999").head(pairs)
+    rho = rank_correlation(pair_similarities(embedder, table), table["rating"])
+    name = "STS benchmark" if sts else f"SimLex-999, {len(table)} pairs"
+    return {"of": name, "value": rho.estimate, "low": rho.low, "high": rho.high}
+
+
+def _settings(
+    spec: EmbedderSpec | Embedder, texts: list[str], raw: object, sts: object, documents: int, pairs: int
+) -> dict[str, "str | int"]:
+    """Say all that a report depends on, without loading anything."""
+    digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    made = spec.fingerprint if isinstance(spec, Embedder) else _row(spec)
+    before = raw.fingerprint if isinstance(raw, Embedder) else str(raw or "")
+    return {
+        "embedder": made, "raw": before, "texts": len(texts), "digest": digest, "documents": documents,
+        "ratings": "STS benchmark" if sts else f"SimLex-999, {pairs}",
+        "version": importlib.metadata.version("tokalign-helpers"),
+    }  # fmt: skip
+
+
+def _row(spec: EmbedderSpec) -> str:
+    fields: Mapping[str, object] = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    told = {name: getattr(value, "__qualname__", value) for name, value in fields.items()}
+    return f"{spec.name} {hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:16]}"
+
+
+def _kept(file: Path | None, settings: dict) -> Report | None:
+    """Read a report of the same settings; a damaged one is made again."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return Report(figures) if figures.get("settings") == settings else None
