@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run claims test lint unit notebooks bench clean
+.PHONY: help lab run claims test lint unit notebooks bench badges students colab clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,21 @@ notebooks: $(VENV)/.installed  ## run the notebooks and compare what they print 
 
 bench: $(VENV)/.installed  ## speed and memory against their targets
 	@$(RUN) -m tests.bench.run $(ONLY)
+
+badges: $(VENV)/.installed  ## write the repository's address and the version into badges and set-up cells
+	@$(RUN) -m tests.notebooks.badges
+
+students: $(VENV)/.installed  ## make the students' and the solutions' versions in build, and grade the solutions
+	@$(RUN) -m tests.notebooks.versions build
+	@$(RUN) -m tokalign_helpers.exercises grade build/solutions/*.ipynb
+
+.venv-colab/.installed: tests/notebooks/colab.txt
+	@test -x .venv-colab/bin/python || $(PYTHON) -m venv .venv-colab
+	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check -r tests/notebooks/colab.txt
+	@touch $@
+
+colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a stand-in for its module
+	@.venv-colab/bin/python -m tests.notebooks.colab $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove the virtual environment and what tools leave behind
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -8,10 +8,13 @@ from decimal import Decimal
 from nbformat import NotebookNode
 
 from tests.notebooks.guard import is_check, texts
+from tests.notebooks.nbval_tolerance import Tolerance
 
 # A float that stands alone, is not zero, and is not a duration (durations are not compared).
 _FLOAT = re.compile(r"(?<![\w.,-])(?=[\d.]*[1-9])\d+\.\d+(?!\w|\.\w|,\d| ?(?:s|ms|µs|min)\b)")
+_INTEGER = re.compile(r"(?<![\w.,×/:-])[1-9]\d*(?![\w.,:/]|\d| ?(?:s|ms|µs|min|MB|GB|threads)\b)")
 _WORD = re.compile(r"(?<![\w.-])[A-Za-z]{4,}(?![\w.-])")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
 def change_number(notebook: NotebookNode, relative: float) -> NotebookNode:
@@ -105,3 +108,47 @@ def _change_first(notebook: NotebookNode, change: Callable[[str], str]) -> Noteb
                 output.text = text
                 return changed
     raise ValueError("no CHECK cell has stored what was to be changed")
+
+
+def cell_mutants(text: str, tolerance: Tolerance) -> dict[str, str]:
+    """Make one wrong copy of a printed text for each of its lines: a float beyond its tolerance, an integer, a word.
+
+    Parameters
+    ----------
+    text : str
+    tolerance : Tolerance
+        What the cell allows.
+
+    Returns
+    -------
+    dict[str, str]
+        The wrong text by what was changed.
+    """
+    mutants = {}
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        for kind, change in (("float", _beyond(tolerance)), ("integer", _next_integer), ("word", _other_word)):
+            wrong = change(line)
+            if wrong != line:
+                copy = "\n".join([*lines[:number], wrong, *lines[number + 1 :]])
+                mutants[f"{kind} of line {number + 1}: {line.strip()[:60]!r}"] = copy
+    return mutants
+
+
+def _beyond(tolerance: Tolerance) -> Callable[[str], str]:
+    def moved(match: re.Match[str]) -> str:
+        number = match.group()
+        value = Decimal(number)
+        step = tolerance.allowed(number, number) + 2 * Decimal(1).scaleb(value.as_tuple().exponent)
+        return str((value + step).quantize(value))
+
+    return lambda line: _FLOAT.sub(moved, line, count=1)
+
+
+def _next_integer(line: str) -> str:
+    return _INTEGER.sub(lambda match: str(int(match.group()) + 1), line, count=1)
+
+
+def _other_word(line: str) -> str:
+    pattern = _WORD if _WORD.search(line) else _LETTERS
+    return pattern.sub(lambda match: match.group()[::-1] + "x", line, count=1)

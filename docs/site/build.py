@@ -1,0 +1,244 @@
+"""Build the course as static pages: ``python docs/site/build.py OUTPUT``. Needs docs/site/requirements.txt only.
+
+Nothing is executed: pages show what the notebooks store, and the reference is read from the docstrings.
+"""
+
+import ast
+import csv
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+from sphinx.ext.napoleon import Config
+from sphinx.ext.napoleon.docstring import NumpyDocstring
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
+EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
+COLUMNS = ("claim", "where", "paper", "ours", "model", "verdict", "notebook")
+
+
+def solutions(number: str) -> list[str]:
+    """Read the solutions of one notebook's questions, in order, without running the module.
+
+    Parameters
+    ----------
+    number : str
+        Two digits.
+
+    Returns
+    -------
+    list[str]
+    """
+    tree = ast.parse((ROOT / "tokalign_helpers" / "exercises" / f"ex{number}.py").read_text(encoding="utf-8"))
+    found = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+            given = {keyword.arg: keyword.value for keyword in statement.value.keywords}
+            if "answer" in given:
+                found[statement.targets[0].id] = ast.literal_eval(given["answer"])
+    return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
+
+
+def page(notebook: NotebookNode) -> NotebookNode:
+    """Make a notebook a page: the set-up folded, pictures with a text for those who cannot see them, solutions folded.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    NotebookNode
+        Changed in place.
+    """
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    number = EXERCISES.search(code)
+    answers = solutions(number[1]) if number else []
+    cells, heading = [], "the course"
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
+            continue
+        if cell.cell_type != "code":
+            continue
+        cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
+        if cell.source.startswith("# @title"):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+        for check in CHECK.findall(cell.source):
+            folded = (
+                f"<details><summary>A solution</summary>\n\n```python\n{answers[int(check) - 1]}\n```\n\n</details>"
+            )
+            cells.append(new_markdown_cell(folded))
+    notebook.cells = cells
+    return notebook
+
+
+def alt_text(source: str, heading: str) -> str:
+    """Say what a cell's figure shows: the title that it is given, or else where it stands.
+
+    Parameters
+    ----------
+    source : str
+    heading : str
+
+    Returns
+    -------
+    str
+    """
+    titles = [
+        argument.value
+        for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("plot_")
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and " " in argument.value
+    ]
+    return f"Figure: {max(titles, key=len)}" if titles else f"Figure of the section: {heading.replace('`', '')}"
+
+
+def reference() -> str:
+    """Write the reference of the public names, as reStructuredText, from signatures and docstrings.
+
+    Returns
+    -------
+    str
+    """
+    package = ROOT / "tokalign_helpers"
+    imports = ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body
+    lines = ["Reference", "=========", "", "Everything below is imported as ``import tokalign_helpers as ta``.", ""]
+    for statement in imports:
+        if not isinstance(statement, ast.ImportFrom) or not statement.module.startswith("tokalign_helpers."):
+            continue
+        module = statement.module.removeprefix("tokalign_helpers.")
+        tree = ast.parse((package / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        names = {alias.name for alias in statement.names}
+        lines += [module, "-" * len(module), "", first_line(tree), ""]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names:
+                lines += entry(node)
+    return "\n".join(lines)
+
+
+def first_line(node: ast.AST) -> str:
+    """Return the first line of a docstring."""
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def entry(node: ast.FunctionDef | ast.ClassDef, indent: str = "") -> list[str]:
+    """Write one function, or one class with its public methods.
+
+    Parameters
+    ----------
+    node : FunctionDef or ClassDef
+    indent : str
+
+    Returns
+    -------
+    list[str]
+    """
+    is_class = isinstance(node, ast.ClassDef)
+    kind = "class" if is_class else "method" if indent else "function"
+    signature = "" if is_class else f"({ast.unparse(node.args)})"
+    if not is_class and node.returns is not None:
+        signature += f" -> {ast.unparse(node.returns)}"
+    doc = str(NumpyDocstring(ast.get_docstring(node) or "", Config(napoleon_use_rtype=False)))
+    lines = [f"{indent}.. py:{kind}:: {node.name}{signature}", ""]
+    doc = doc.replace("|", "\\|")  # |T_s| is no substitution of reStructuredText
+    lines += [f"{indent}   {line}".rstrip() for line in doc.splitlines()] + [""]
+    for inner in node.body if is_class else ():
+        if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):
+            lines += entry(inner, indent + "   ")
+    return lines
+
+
+def ledger(table: Path) -> str:
+    """Write the paper's claims, and what the course found, as a page.
+
+    Parameters
+    ----------
+    table : Path
+        CSV.
+
+    Returns
+    -------
+    str
+    """
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    columns = [name for name in COLUMNS if name in rows[0]]
+    text = ["# The paper's claims, and what we found", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    text += [
+        "| " + " | ".join(row[name].replace("|", "\\|").replace("\n", " ") for name in columns) + " |" for row in rows
+    ]
+    return "\n".join(text)
+
+
+def home(pages: list[str]) -> str:
+    """Write the first page from the README's words, and the list of pages.
+
+    Parameters
+    ----------
+    pages : list[str]
+        The documents, in order.
+
+    Returns
+    -------
+    str
+    """
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
+    if not (ROOT / "docs" / "one_sentence.png").exists():
+        text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)
+    tree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", *pages, "```"])
+    return f"{text}\n\n{tree}\n"
+
+
+def write_sources(folder: Path) -> None:
+    """Put all that Sphinx reads into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    shutil.copy(HERE / "conf.py", folder)
+    shutil.copytree(HERE / "_static", folder / "_static")
+    shutil.copy(HERE / "glossary.md", folder)
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in paths:
+        nbformat.write(page(nbformat.read(path, as_version=4)), folder / path.name)
+    pages = [path.stem for path in paths]
+    table = ROOT / "data" / "paper_claims.csv"
+    if table.exists():
+        (folder / "claims.md").write_text(ledger(table), encoding="utf-8")
+        pages.append("claims")
+    (folder / "reference.rst").write_text(reference(), encoding="utf-8")
+    pages += ["glossary", "reference"]
+    if (ROOT / "docs" / "instructors.md").exists():
+        shutil.copy(ROOT / "docs" / "instructors.md", folder)
+        pages.append("instructors")
+    if (ROOT / "docs" / "one_sentence.png").exists():
+        shutil.copy(ROOT / "docs" / "one_sentence.png", folder)
+    (folder / "index.md").write_text(home(pages), encoding="utf-8")
+
+
+def main() -> int:
+    """Build into the folder that the command line names; returns Sphinx's exit status."""
+    output = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as sources:
+        write_sources(Path(sources))
+        command = [sys.executable, "-m", "sphinx", "-q", "-E", "-b", "html", sources, str(output)]
+        status = subprocess.run(command).returncode
+    print(f"the pages are in {output / 'index.html'}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The students' and the solutions' versions are made from one source, and stay in step with it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.notebooks import versions
+from tests.notebooks.nbval_tolerance import REPOSITORY
+from tests.notebooks.run import choose, read
+from tokalign_helpers.exercises.submission import find_answers
+
+PATHS = choose(REPOSITORY / "notebooks", [])
+CELL = "top = 1  # a hint\nex.q1.check(top)"
+
+
+def code(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem[:2])
+def test_both_versions_ask_every_question_and_change_nothing_else(path):
+    source, student, solution = read(path), *(make(read(path)) for make in versions.VERSIONS.values())
+    asked = len(versions.questions(source))
+    assert set(find_answers(code(source))) == set(range(1, asked + 1))
+    assert [bool(answer.source) for answer in find_answers(code(student)).values()] == [False] * asked
+    assert [bool(answer.source) for answer in find_answers(code(solution)).values()] == [True] * asked
+    assert not any(cell.get("outputs") for cell in student.cells + solution.cells)
+    for before, blank, filled in zip(source.cells, student.cells, solution.cells, strict=True):
+        if not versions.CHECK.search(before.source):
+            assert before.source == blank.source == filled.source
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem[:2])
+def test_the_source_has_no_answer_in_it(path):
+    assert code(versions.student_version(read(path))) == code(read(path))
+
+
+def test_an_answer_is_blanked_and_filled():
+    notebook = new_notebook(cells=[new_code_cell("from tokalign_helpers.exercises import ex00 as ex\n" + CELL)])
+    assert "top = ...  # a hint\n" in versions.student_version(notebook).cells[0].source
+    assert 'top = "Water is wet' in versions.solution_version(notebook).cells[0].source
+
+
+def test_a_solution_gets_the_notebooks_name():
+    made = versions.renamed("import a\ndef answer(x):\n    return x.answer", "score")
+    assert made == "import a\ndef score(x):\n    return x.answer"
+
+
+@pytest.mark.slow
+def test_the_solutions_are_graded_right_and_the_students_version_empty(tmp_path):
+    """Of the first notebook, whose answers need no long embedding; `make students` grades all solutions."""
+    versions.main([str(tmp_path)])
+    first = [folder / PATHS[0].name for folder in (tmp_path / "students", tmp_path / "solutions")]
+    command = [sys.executable, "-m", "tokalign_helpers.exercises", "grade", "--csv", *map(str, first)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    verdicts = [line.split(",")[2] for line in done.stdout.splitlines() if line.startswith(PATHS[0].name)]
+    asked = len(versions.questions(read(PATHS[0])))
+    assert verdicts == ["empty"] * asked + ["right"] * asked, done.stdout + done.stderr
