@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run claims test lint unit notebooks bench badges students colab clean
+.PHONY: help lab run claims test lint unit notebooks bench badges students colab site dist clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,17 @@ students: $(VENV)/.installed  ## make the students' and the solutions' versions 
 
 colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a stand-in for its module
 	@.venv-colab/bin/python -m tests.notebooks.colab $(if $(ONLY),--only $(ONLY))
+
+.venv-site/.installed: docs/site/requirements.txt
+	@test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	@.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+site: .venv-site/.installed  ## build the pages of the course in build/site, from the stored outputs
+	@.venv-site/bin/python docs/site/build.py build/site
+
+dist: $(VENV)/.installed  ## build the sdist and the wheel in dist, install the wheel in an empty venv, try it
+	@$(RUN) -m tests.dist dist
 
 clean:  ## remove the virtual environment and what tools leave behind
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 COLUMNS = ("claim", "where", "paper", "ours", "model", "verdict", "notebook")
 
 
@@ -66,11 +67,13 @@ def page(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type == "markdown":
+            cell.source = BADGE.sub("[Open in Colab]", cell.source)
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
         if cell.cell_type != "code":
             continue
         cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
+        cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         if cell.source.startswith("# @title"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         for check in CHECK.findall(cell.source):
@@ -193,7 +196,7 @@ def home(pages: list[str]) -> str:
     -------
     str
     """
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
     if not (ROOT / "docs" / "one_sentence.png").exists():
         text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)

@@ -1,0 +1,95 @@
+"""The pages of the course, built from what the notebooks store, in a browser without a window."""
+
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.notebooks.nbval_tolerance import REPOSITORY
+from tests.notebooks.run import choose
+
+PYTHON = REPOSITORY / ".venv-site" / "bin" / "python"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-logging=stderr"]
+NAMES = [path.stem for path in choose(REPOSITORY / "notebooks", [])]
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-site; make site makes it")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [PYTHON, REPOSITORY / "docs/site/build.py", folder]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stderr
+    return folder
+
+
+def pages(site):
+    found = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    return {name: text for name, text in found.items() if name not in ("search.html", "genindex.html")}
+
+
+def test_every_notebook_has_a_page_with_outputs_and_folded_solutions(site):
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        assert 'class="cell_output' in text
+        assert "<summary>A solution</summary>" in text
+        assert "NBVAL_CHECK_OUTPUT" not in text
+
+
+def test_pictures_and_links_inside_lead_somewhere(site):
+    lost = []
+    for name, text in pages(site).items():
+        for link in re.findall(r'(?:href|src)="([^"]+)"', text):
+            file, _, anchor = unquote(unescape(link)).partition("#")
+            if re.match(r"(?:https?|data|mailto):", file):
+                continue
+            if Path(link).suffix == ".ipynb" and Path(link.lstrip("#")).stem not in NAMES:
+                continue  # a notebook that is not written yet
+            target = site / (file.partition("?")[0] or name)
+            if not target.exists() or (
+                anchor and target.suffix == ".html" and f'id="{anchor}"' not in target.read_text()
+            ):
+                lost.append(f"{name}: {link}")
+    assert lost == []
+
+
+def test_every_picture_has_a_text_for_those_who_do_not_see_it(site):
+    for name, text in pages(site).items():
+        images = re.findall(r"<img [^>]*>", text)
+        bare = [image for image in images if not re.search(r'alt="(?!_images/)[^"]{8,}"', image)]
+        assert bare == [], name
+
+
+def test_no_page_fetches_anything_from_a_server(site):
+    for name, text in pages(site).items():
+        fetched = re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="https?://[^"]*"', text)
+        assert fetched == [], name
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("page", ["index", NAMES[0], "glossary", "reference"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(site, page, width, tmp_path):
+    # Chromium's own window is at least 500 wide: a frame is as narrow as it is told.
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" width="{width}" height="900" src="file://{site}/{page}.html"></iframe>'
+        "<script>f.onload = () => { const d = f.contentDocument; document.title ="
+        " [d.documentElement.scrollWidth, [...d.images].filter(i => i.complete && !i.naturalWidth).length,"
+        " d.querySelectorAll('article h1').length].join() }</script>"
+    )
+    options = ["--allow-file-access-from-files", "--virtual-time-budget=5000", "--window-size=1400,1000", "--dump-dom"]
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/profile", *options, f"file://{frame}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    measured = re.search(r"<title>(\d+),(\d+),(\d+)</title>", done.stdout)
+    assert measured, done.stderr[-2000:]
+    assert int(measured[1]) <= width
+    assert int(measured[2]) == 0
+    assert int(measured[3]) >= 1
+    assert "CONSOLE" not in done.stderr
