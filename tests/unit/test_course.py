@@ -106,3 +106,10 @@ def test_the_lock_pins_every_dependency_and_names_no_place():
     names = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
     assert set(bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])) <= names
     assert "torch==2.13.0" in pins
+
+
+def test_what_the_readme_points_to_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    local = [target for target in re.findall(r"\]\(([^)#]+)", text) if not target.startswith("http")]
+    assert len(local) >= 3
+    assert [target for target in local if not (ROOT / target).is_file()] == []
