@@ -278,7 +278,7 @@ def test_reading_the_decoder_layer_takes_the_memory_of_that_layer(start_python, 
         save_file(tensors, tmp_path / f"{name}.safetensors")
     index = {name: f"{shard}.safetensors" for shard, tensors in shards.items() for name in tensors}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}), encoding="utf-8")
-    out, error = start_python(READ_ALONE, tmp_path).communicate(timeout=60)
+    out, error = start_python(READ_ALONE, tmp_path).communicate(timeout=300)
     assert out, error
     layer, grown = map(int, out.split())
     assert layer == 8

@@ -1,0 +1,71 @@
+"""Exercises of notebook 07."""
+
+from typing import Any
+
+from tokalign_helpers.embedders import plan
+from tokalign_helpers.exercises import Question, choice
+
+
+def _judge_memory(answer: Any) -> str | None:
+    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
+        return f"a whole number of GB, from 1 on; got {answer!r}"
+    here = plan("gritlm", device="cpu", free=answer * 10**9)
+    if not here.fits:
+        return f"with {answer} GB: {here}"
+    less = plan("gritlm", device="cpu", free=(answer - 1) * 10**9)
+    return f"it fits, but {answer - 1} GB are enough as well: {less}" if less.fits else None
+
+
+def _judge_kept(answer: Any) -> str | None:
+    cases = (
+        ("one collection", {"a": 0.5}, {"a": 0.4}, 0.8),
+        ("a mean of shares, not a share of means", {"a": 0.2, "b": 0.8}, {"a": 0.2, "b": 0.4}, 0.75),
+        ("the order of the names does not matter", {"a": 0.4, "b": 0.5}, {"b": 0.5, "a": 0.2}, 0.75),
+    )
+    for name, dense, sparse, expected in cases:
+        got = float(answer(dense, sparse))
+        if abs(got - expected) > 1e-9:
+            return f"case '{name}': expected {expected:.4f}, got {got:.4f}"
+    return None
+
+
+q1 = Question(
+    task="How many whole GB of free memory does `gritlm` need at least on a CPU, at the coarsest numbers that a CPU "
+    "offers here?",
+    judge=_judge_memory,
+    clue="Print ta.plan('gritlm', device='cpu', free=g * 10**9) for a few g; the plan says what it needs.",
+    answer="import tokalign_helpers as ta\n"
+    "answer = next(g for g in range(1, 100) if ta.plan('gritlm', device='cpu', free=g * 10**9).fits)",
+    why="At 16 bits each of the seven billion numbers takes two bytes; the rest is E_g and room to work in.",
+    wrong=("answer = 7", "answer = 32", "answer = '16 GB'"),
+)
+q2 = Question(
+    task="Write `kept(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "
+    "collections. Both are dictionaries from a collection's name to its nDCG.",
+    judge=_judge_kept,
+    clue="One share for each name, then the mean of the shares.",
+    answer="def answer(dense, sparse):\n    return sum(sparse[name] / dense[name] for name in dense) / len(dense)",
+    why="Each collection counts the same, however easy it is.",
+    wrong=(
+        "def answer(dense, sparse):\n    return sum(sparse.values()) / sum(dense.values())",
+        "def answer(dense, sparse):\n"
+        "    return sum(s / d for s, d in zip(sparse.values(), dense.values())) / len(dense)",
+    ),
+)
+q3 = Question(
+    task="Why is $E_g$ read from the backbone's files and not from the embedder's own? (a) the backbone's files are "
+    "smaller, (b) the embedder's files usually have no decoder layer, and training may have moved its token "
+    "embeddings, (c) the embedder's vectors have another length.",
+    judge=choice(
+        "b",
+        {
+            "a": "they are larger, if anything; and only the one tensor is read",
+            "c": "if they had, no decoder layer of the backbone could read them at all",
+        },
+    ),
+    clue="The question of the course is whether the embedding still speaks the language of the LLM it was made from.",
+    answer='answer = "b"',
+    why="Only the backbone's own layer can show that the embedding kept its language.",
+    wrong=('answer = "a"', 'answer = "c"', "answer = b''"),
+)
+QUESTIONS = (q1, q2, q3)
