@@ -25,6 +25,18 @@ QUESTIONS = [
 CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 
 
+@pytest.fixture(scope="module")
+def one_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("embeddings")
+
+
+@pytest.fixture(autouse=True)
+def embedding_cache(one_cache, monkeypatch):
+    """Questions ask about the same sentences: embed them once for all, in place of once a test."""
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(one_cache))
+    return one_cache
+
+
 def value(source):
     scope = {}
     exec(source, scope)
