@@ -45,32 +45,8 @@ def _judge_removal(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Find a share of the spectrum for which EmbedFilter takes out at least 90 % of the energy of $u_1$ and "
-    "leaves at least 40 % of what tells texts apart. (Judged on the first 200 sentences.)",
-    judge=_judge_share,
-    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters take out?",
-    answer="answer = 0.7",
-    why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
-    wrong=("answer = 0.5", "answer = 0.9", "answer = 50"),
-)
-q2 = Question(
-    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then take out of every row its part along "
-    "the n directions in which the centred rows are longest. h is (rows, d).",
-    judge=_judge_removal,
-    clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",
-    answer="import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n"
-    "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
-    why="With n = 0 it is centring; without the mean and with n = 1 it is the adjustment of notebook 03, a λ for each text.",
-    wrong=(
-        "def answer(h, n):\n    return h - h.mean(dim=0)",
-        "import torch\ndef answer(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
-        "    return h - h @ top.T @ top",
-        "import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
-    ),
-)
-q3 = Question(
-    task="The same least squares without a constant found a direction at right angles to nothing: its cosine with "
-    "$u_1$ is strongly negative. Why? (a) frequent tokens have negative scores, (b) every log p̂ is negative, so without "
+    task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
+    "negative. Why? (a) frequent tokens have negative scores, (b) every log p̂ is negative, so without "
     "a constant the fit must first of all push the scores of all tokens down, and $u_1$ pushes them all up, (c) "
     "the solver made a rounding error.",
     judge=choice(
@@ -84,5 +60,29 @@ q3 = Question(
     answer='answer = "b"',
     why="A softmax does not notice a constant that is added to all scores, so the fit with a constant is the fair one.",
     wrong=('answer = "a"', 'answer = "c"', "answer = 2"),
+)
+q2 = Question(
+    task="Find a share of the spectrum for which EmbedFilter takes out at least 90 % of the energy of $u_1$ and "
+    "leaves at least 40 % of what tells texts apart. (Judged on the first 200 sentences.)",
+    judge=_judge_share,
+    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters take out?",
+    answer="answer = 0.7",
+    why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
+    wrong=("answer = 0.5", "answer = 0.9", "answer = 50"),
+)
+q3 = Question(
+    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then take out of every row its part along "
+    "the n directions in which the centred rows are longest. h is (rows, d).",
+    judge=_judge_removal,
+    clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",
+    answer="import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n"
+    "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
+    why="With n = 0 it is centring; without the mean and with n = 1 it is the adjustment of notebook 03, a λ for each text.",
+    wrong=(
+        "def answer(h, n):\n    return h - h.mean(dim=0)",
+        "import torch\ndef answer(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
+        "    return h - h @ top.T @ top",
+        "import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
+    ),
 )
 QUESTIONS = (q1, q2, q3)
