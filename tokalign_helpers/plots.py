@@ -554,3 +554,123 @@ def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
 
 def _literal(text: str) -> str:
     return text.replace("$", r"\$")  # matplotlib reads $…$ as a formula
+
+
+def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
+    """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
+
+    Parameters
+    ----------
+    shares : Mapping[str, ndarray]
+        For each line the share of the energy along each right singular vector, from the largest singular value to the
+        smallest.
+    title : str
+    kept : float
+        The share in the middle to shade.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    d = len(next(iter(shares.values())))
+    ax.axvspan((1 - kept) / 2 * d, (1 + kept) / 2 * d, color="#EFEFEF", zorder=0)
+    ax.text(d / 2, 0.95, "the middle, which EmbedFilter keeps", ha="center", va="top", fontsize=9)
+    ax.plot([0, d], [0, 1], ":", color="black", linewidth=1, label="a random direction")
+    for (name, share), color in zip(shares.items(), [ORANGE, BLUE, GREEN, PURPLE], strict=False):
+        ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
+           ylabel="energy up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
+    ax.set_title(title)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
+    return ax
+
+
+def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how changed embeddings do on several measures, each with its interval, one panel a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The first change is what the others are compared with.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a measure
+    """
+    measures, names = list(table["measure"].unique()), list(table["change"].unique())
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3), sharey=True, layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for ax, measure in zip(axes[0], measures, strict=True):
+        rows = table[table["measure"] == measure].reset_index(drop=True)
+        best = rows["value"].idxmax()
+        for place, row in rows.iterrows():
+            color = ORANGE if place == best else BLUE if place else GREY
+            ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
+            ax.plot(row["value"], place, "o", color=color, markersize=7)
+        ax.axvline(rows["value"][0], color="black", linewidth=0.8, linestyle=":")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlabel=measure, ylim=(len(names) - 0.5, -0.5))
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw what is left of embeddings that are made shorter, one panel a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``way``, ``numbers`` (the length), and a column for each measure.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a measure
+    """
+    measures = [column for column in table if column not in ("way", "numbers")]
+    figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.8), layout="constrained")
+    lengths = sorted(table["numbers"].unique())
+    for ax, measure in zip(axes, measures, strict=True):
+        for (way, rows), color in zip(table.groupby("way", sort=False), [BLUE, ORANGE, GREEN, GREY], strict=False):
+            ax.plot(rows["numbers"], rows[measure], "o-", color=color, linewidth=2, label=way)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(lengths, [str(n) for n in lengths])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel="numbers in an embedding (log scale)", ylabel=measure, ylim=(0, None))
+    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes
+
+
+def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) -> Axes:
+    """Draw how a retriever gets better step by step, beside levels to reach.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``step``, ``value``, ``low``, ``high`` (nDCG@10), in order.
+    title : str
+    levels : Mapping[str, float]
+        Vertical lines: name and nDCG@10.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(9, 0.5 * len(table) + 1.8), layout="constrained")[1]
+    for place, row in enumerate(table.itertuples()):
+        ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
+        ax.plot(row.value, place, "o", color=BLUE, markersize=8)
+        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
+        ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
+    ax.set_yticks(range(len(table)), table["step"])
+    ax.set(xlabel="nDCG@10", ylim=(len(table) - 0.5, -0.7))
+    ax.set_title(title)
+    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    return ax
