@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .PHONY: help lab run claims test lint unit notebooks bench badges students colab site dist clean
