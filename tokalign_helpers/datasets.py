@@ -343,9 +343,9 @@ def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If there is no such part, or an intent has no domain.
+        If a file is no JSON, there is no such part, or an intent has no domain.
     """
-    read = {name: json.loads((Path(folder) / f"{name}.json").read_text("utf-8")) for name in ("data_full", "domains")}
+    read = {name: _json_file(Path(folder) / f"{name}.json") for name in ("data_full", "domains")}
     if part not in read["data_full"]:
         raise ValueError(f"unknown part {part!r}; known: {', '.join(read['data_full'])}")
     domain = {intent: name for name, intents in read["domains"].items() for intent in intents}
@@ -416,6 +416,13 @@ def lee_documents() -> tuple[list[str], np.ndarray]:
     texts = [line.strip() for line in lines if line.strip()]
     upper = np.loadtxt(asset_path("lee-similarities"))
     return texts, np.triu(upper) + np.triu(upper, 1).T
+
+
+def _json_file(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error})") from error
 
 
 def _json_lines(file: Path) -> list[dict]:

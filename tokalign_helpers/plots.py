@@ -109,11 +109,7 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
     for ax, rate in zip(axes[0], names_of_rates, strict=True):
         rows = table[table["rate"] == rate]
         for place, (_, row) in enumerate(rows.iterrows()):
-            color = color_of(row["embedder"])
-            ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
-            ax.plot(row["value"], place, "o", color=color, markersize=8)
-            ax.annotate(f"{row['value']:.2f}", (row["value"], place), (0, 8), textcoords="offset points",
-                        ha="center", fontsize=9)  # fmt: skip
+            _interval(ax, place, row["value"], row["low"], row["high"], color_of(row["embedder"]))
         ax.set_yticks(range(len(names)), names)
         ax.set(xlim=(0, max(0.05, rows["high"].max() * 1.15)), xlabel=f"{rate}, share", ylim=(len(names) - 0.4, -0.7))
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
@@ -321,11 +317,7 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axe
     """
     ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
     for place, row in enumerate(table.itertuples()):
-        color = ORANGE if place == 0 else GREY
-        if np.isfinite(row.low):
-            ax.plot([row.low, row.high], [place, place], color=color, linewidth=3, solid_capstyle="round")
-        ax.plot(row.value, place, "o", color=color, markersize=8)
-        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+        _interval(ax, place, row.value, row.low, row.high, ORANGE if place == 0 else GREY, digits=3)
     ax.set_yticks(range(len(table)), table["direction"])
     ax.set(xlabel=f"{value}, share", xlim=(0, table["high"].fillna(table["value"]).max() * 1.15))
     ax.set_ylim(len(table) - 0.4, -0.7)
@@ -379,10 +371,7 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
         rows = table[table["labels"] == labelling]
         for place, row in enumerate(rows.to_dict("records")):
             color = ORANGE if row["asked for"] == labelling else GREY
-            ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
-            ax.plot(row["value"], place, "o", color=color, markersize=8)
-            ax.annotate(f"{row['value']:.2f}", (row["value"], place), (0, 8), textcoords="offset points",
-                        ha="center", fontsize=9)  # fmt: skip
+            _interval(ax, place, row["value"], row["low"], row["high"], color)
         ax.set_yticks(range(len(rows)), [f"asked for the {name}" for name in rows["asked for"]])
         ax.set(xlim=(0, table["high"].max() * 1.15), ylim=(len(rows) - 0.4, -0.7), xlabel=f"{value}: {labelling}")
     axes[0, -1].set_yticklabels([])
@@ -545,6 +534,14 @@ def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
     style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
     parts = [f'<mark style="{style}">{html.escape(s)}</mark>' if own else html.escape(s) for s, own in pieces]
     return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+
+
+def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
+    """Draw a point with its number above it and its interval, if it has one, on a horizontal line."""
+    if np.isfinite(low):
+        ax.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+    ax.plot(value, place, "o", color=color, markersize=8)
+    ax.annotate(f"{value:.{digits}f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
 
 
 def _legend(ax: Axes, entries: Mapping[str, str]) -> None:

@@ -155,7 +155,7 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     Raises
     ------
     ValueError
-        If the power is out of range.
+        If the power is out of range, or the embeddings are all the same.
     """
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
@@ -163,6 +163,8 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     mean = rows.mean(dim=0)
     covariance = torch.from_numpy(ledoit_wolf(rows.numpy())[0])
     variances, directions = torch.linalg.eigh(covariance)
+    if not variances[0] > 0:
+        raise ValueError("the embeddings are all the same, or not finite; there is no variance to whiten")
     matrix = (directions * variances**-power) @ directions.T
     return Change(matrix.float(), -(matrix @ mean).float())
 

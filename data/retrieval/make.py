@@ -5,8 +5,8 @@ and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it
 this file. The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
 """
 
+import argparse
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +81,12 @@ def rows_of(name: str, what: str, collection: ta.Collection) -> list[dict]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
+    ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
+    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
+    given = parser.parse_args()
+    folder = given.folder
     whole = ta.load_beir(folder / "scifact", "train")
     bm25 = ta.bootstrap_interval(
         ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
@@ -93,7 +98,7 @@ if __name__ == "__main__":
         "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
     }
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    for name in sys.argv[2:] or [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]:
+    for name in given.embedders or ours:
         rows = [row for row in rows if row["embedder"] != name]
         for what, collection in collections.items():
             rows += rows_of(name, what, collection)

@@ -81,3 +81,6 @@ def test_requests_with_intent_and_domain(tmp_path):
         ta.clinc150(tmp_path, "val")
     with pytest.raises(ValueError, match="unknown part 'dev'"):
         ta.clinc150(tmp_path, "dev")
+    (tmp_path / "domains.json").write_text("{")
+    with pytest.raises(ValueError, match=r"domains\.json is no JSON"):
+        ta.clinc150(tmp_path)

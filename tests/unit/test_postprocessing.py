@@ -143,3 +143,8 @@ def test_tokens_are_counted_with_their_repeats(tiny):
 def test_what_cannot_be_done_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(embeddings())
+
+
+def test_what_does_not_vary_cannot_be_whitened():
+    with pytest.raises(ValueError, match="no variance to whiten"):
+        whiten(torch.ones(20, 5), 0.25)
