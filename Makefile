@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-NET = -p tests.notebooks.nbval_tolerance --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
+NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run claims test lint unit notebooks bench badges students colab site dist clean
+.PHONY: help lab run claims test lint unit notebooks bench mutants badges students colab site dist clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ notebooks: $(VENV)/.installed  ## run the notebooks and compare what they print 
 
 bench: $(VENV)/.installed  ## speed and memory against their targets
 	@$(RUN) -m tests.bench.run $(ONLY)
+
+mutants: $(VENV)/.installed  ## break every public helper once and list what no test notices; ONLY=sparse takes some
+	@$(RUN) -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 badges: $(VENV)/.installed  ## write the repository's address and the version into badges and set-up cells
 	@$(RUN) -m tests.notebooks.badges

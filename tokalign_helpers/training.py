@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +52,7 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            "smol-cse", "smol-wmean", {"inference": 0.5, "negation": 0.1, "graded": 0.4}, steps=300, layers=24
-        ),
+        Recipe("smol-cse", "smol-wmean", {"inference": 0.5, "negation": 0.1, "graded": 0.4}, steps=300, layers=24),
         Recipe(
             "smol-sim", "smol-eol", {"inference": 0.4, "negation": 0.1, "antonym": 0.1, "synonym": 0.15, "graded": 0.25}
         ),
@@ -64,7 +62,13 @@ RECIPES = {
 
 
 def train_adapter(
-    embedder: Embedder, sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, folder: Path, *, every: int = 25
+    embedder: Embedder,
+    sources: Mapping[str, Sequence[Triplet]],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    every: int = 25,
+    begin: Path | None = None,
 ) -> list[float]:
     """Train a LoRA adapter with InfoNCE and write it to a folder, in PEFT's format.
 
@@ -79,6 +83,8 @@ def train_adapter(
         For the adapter; a checkpoint lies there until the training is complete.
     every : int
         Steps between two checkpoints.
+    begin : Path, optional
+        The folder of an adapter of the same recipe to go on from, with a new round of the learning rate.
 
     Returns
     -------
@@ -88,7 +94,8 @@ def train_adapter(
     Raises
     ------
     ValueError
-        If a source is missing or has fewer triplets than a batch, or the loss is not finite.
+        If a source is missing or has fewer triplets than a batch, the loss is not finite, or the adapter to go on
+        from is of another recipe.
     """
     for name in recipe.sources:
         if len(sources.get(name, ())) < recipe.batch:
@@ -97,6 +104,8 @@ def train_adapter(
             )
     torch.manual_seed(recipe.seed)
     model = peft.get_peft_model(embedder.model, lora_config(embedder, recipe))
+    if begin:
+        _take_up(model, begin)
     model.train()
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.learning_rate, weight_decay=0.01)
@@ -285,6 +294,15 @@ def _resume(
     return losses
 
 
+def _take_up(model: peft.PeftModel, folder: Path) -> None:
+    """Put the values of a finished adapter into the model."""
+    values = load_file(folder / "adapter_model.safetensors")
+    own = peft.get_peft_model_state_dict(model)
+    if {n: v.shape for n, v in values.items()} != {n: v.shape for n, v in own.items()}:
+        raise ValueError(f"{folder} holds an adapter of another recipe; train it from the beginning")
+    peft.set_peft_model_state_dict(model, {n: v.to(own[n].dtype) for n, v in values.items()})
+
+
 def _export(model: peft.PeftModel, folder: Path) -> None:
     """Write the adapter as PEFT does, in half precision, atomically."""
     state = {name: tensor.half().contiguous() for name, tensor in peft.get_peft_model_state_dict(model).items()}
@@ -344,6 +362,26 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0).",
         "",
     ])  # fmt: skip
+
+
+def second_round(recipe: Recipe, losses: Sequence[float], seconds: float) -> str:
+    """Describe what was trained after the first round, for the end of a card.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the second round.
+    losses : Sequence[float]
+    seconds : float
+
+    Returns
+    -------
+    str, Markdown
+    """
+    return (
+        f"A second round by the same command with `--more --steps {recipe.steps}`: seed {recipe.seed}, {seconds:.0f} s; "
+        f"loss, mean of the first and of the last 20 steps: {np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}\n"
+    )
 
 
 def scores(name: str, folder: Path) -> dict[str, str]:
@@ -408,13 +446,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="a folder that holds snli, stsb and wordnet")
     parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
+    parser.add_argument("--more", action="store_true", help="a second round, which starts from the finished first one")
     parser.add_argument("--score", action="store_true", help="judge the adapter in data/adapters; do not train")
     given = parser.parse_args(arguments)
     if given.score:
         return _score(given.name, given.data)
     recipe = RECIPES[given.name]
     if given.steps:
-        recipe = Recipe(**(vars(recipe) | {"steps": given.steps}))
+        recipe = replace(recipe, steps=given.steps)
+    if given.more:
+        recipe = replace(recipe, seed=recipe.seed + 1)  # other batches than in the first round
     folder = given.out or adapters_dir() / recipe.name
     began = time.monotonic()
     try:
@@ -422,11 +463,15 @@ def main(arguments: list[str] | None = None) -> int:
         embedder = load_embedder(recipe.start_from)
         if fast_bfloat16():
             embedder.model.to(torch.bfloat16)
-        losses = train_adapter(embedder, sources, recipe, folder)
+        losses = train_adapter(embedder, sources, recipe, folder, begin=folder if given.more else None)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    (folder / "README.md").write_text(card(recipe, sources, losses, time.monotonic() - began), encoding="utf-8")
+    written = card(recipe, sources, losses, time.monotonic() - began)
+    if given.more:
+        before = (folder / "README.md").read_text(encoding="utf-8").partition("\n## Scores")[0].rstrip()
+        written = f"{before}\n\n{second_round(recipe, losses, time.monotonic() - began)}"
+    (folder / "README.md").write_text(written, encoding="utf-8")
     return 0
 
 
