@@ -379,8 +379,9 @@ def second_round(recipe: Recipe, losses: Sequence[float], seconds: float) -> str
     str, Markdown
     """
     return (
-        f"A second round by the same command with `--more --steps {recipe.steps}`: seed {recipe.seed}, {seconds:.0f} s; "
-        f"loss, mean of the first and of the last 20 steps: {np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}\n"
+        f"A second round by the same command with `--more --steps {recipe.steps}`: seed {recipe.seed}, "
+        f"{seconds:.0f} s; loss, mean of the first and of the last 20 steps: "
+        f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}\n"
     )
 
 

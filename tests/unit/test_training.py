@@ -1,9 +1,11 @@
 """A few steps on a tiny model: the loss falls, an interrupted training ends the same, the file loads and no other."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.unit.conftest import save_llama
 from tokalign_helpers import training, training_data
@@ -67,6 +69,27 @@ def test_interrupted_at_any_step_it_ends_the_same(trained, tiny_folder, tmp_path
     monkeypatch.undo()
     losses = train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path, every=3)
     assert losses == pytest.approx(trained[1], rel=1e-4)
+
+
+def test_a_second_round_begins_where_the_first_ended(trained, tiny_folder, tmp_path):
+    second = replace(RECIPE, seed=1, steps=4, learning_rate=0.0)
+    losses = train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, second, tmp_path / "more", begin=trained[0])
+    alone = train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, second, tmp_path / "alone")
+    assert sum(losses) < 0.8 * sum(alone)
+    first, after = (load_file(f / "adapter_model.safetensors") for f in (trained[0], tmp_path / "more"))
+    assert all(torch.equal(first[name], after[name]) for name in first)
+    wider = replace(second, rank=4)
+    with pytest.raises(ValueError, match="an adapter of another recipe"):
+        train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, wider, tmp_path / "no", begin=trained[0])
+
+
+def test_texts_of_like_length_together_give_the_vectors_of_each_alone(tiny_folder):
+    embedder = fresh(tiny_folder)
+    batch = [Triplet("A parrot " * n, "One garden.", "No word here. " * (9 - n)) for n in (7, 2, 5, 1, 8, 3, 4, 6)]
+    anchors, positives, negatives, same = training._vectors(embedder, embedder.model, batch, RECIPE)
+    for got, texts in zip((anchors, positives, negatives), zip(*(t[:3] for t in batch), strict=True), strict=True):
+        torch.testing.assert_close(got, embedder.embed(texts, cache=False), atol=1e-5, rtol=1e-4)
+    assert same.sum() == 8 * 7  # every positive is the same text
 
 
 def test_a_checkpoint_of_something_else_is_refused(tiny_folder, tmp_path):
