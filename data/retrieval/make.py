@@ -18,6 +18,7 @@ import tokalign_helpers as ta
 RESULTS = Path(__file__).parent / "results.csv"
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
 QUERIES = 100
+COLUMNS = ("collection", "embedder", "method", "nDCG@10", "low", "high")
 TOKENS = 64  # longer documents are cut, for time
 K, M = 1000, 100
 IMPROVED = {"k": K, "m": M, "weights": "log"}
@@ -59,9 +60,9 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
     }
 
 
-def rows_of(name: str, what: str, collection: ta.Collection) -> list[dict]:
+def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list[dict]:
     """Judge all runs of one embedder on one collection; differences are paired, query by query."""
-    runs = runs_of(ta.load_embedder(name), collection, TOKENS)
+    runs = runs_of(embedder, collection, TOKENS)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
     share = scores["sparse"].mean() / max(1e-9, scores["dense"].mean())
     draw = np.random.default_rng(0).integers(len(scores["dense"]), size=(1000, len(scores["dense"])))
@@ -75,7 +76,14 @@ def rows_of(name: str, what: str, collection: ta.Collection) -> list[dict]:
     }
     found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in pairs.items()}
     return [
-        {"collection": what, "embedder": name, "method": m, "nDCG@10": i.estimate, "low": i.low, "high": i.high}
+        {
+            "collection": what,
+            "embedder": embedder.name,
+            "method": m,
+            "nDCG@10": i.estimate,
+            "low": i.low,
+            "high": i.high,
+        }
         for m, i in found.items()
     ]
 
@@ -97,10 +105,15 @@ if __name__ == "__main__":
         "SciFact": part_of(whole),
         "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
     }
+    embedders = ta.load_embedders(given.embedders or ours)
+    for collection in collections.values():  # those that differ in pooling only share their passes; the cache keeps all
+        cut = {name: replace(embedder, max_tokens=TOKENS) for name, embedder in embedders.items()}
+        ta.embed_all(cut, list(collection.documents.values()))
+        ta.embed_all(embedders, list(collection.queries.values()))
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
     for name in given.embedders or ours:
         rows = [row for row in rows if row["embedder"] != name]
         for what, collection in collections.items():
-            rows += rows_of(name, what, collection)
+            rows += rows_of(embedders[name], what, collection)
             print(pd.DataFrame(rows[-11:]).round(3).to_string(index=False), flush=True)
         pd.DataFrame(rows).round(4).to_csv(RESULTS, index=False)
