@@ -194,18 +194,29 @@ class Recorder:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
 
-def record() -> dict[str, Any]:
-    """Run the unit tests once, in a forked process, and return what the recorder saw."""
-    with _forked(_record) as out:
+def record(tests: list[str]) -> dict[str, Any]:
+    """Run tests once, in a forked process, and return what the recorder saw.
+
+    Parameters
+    ----------
+    tests : list[str]
+        Files or folders.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``calls``: helper → tests; ``gives``: helper → whether anything but None came back; ``seconds``: test → time.
+    """
+    with _forked(lambda: _record(tests)) as out:
         return json.loads(out)
 
 
-def _record() -> str:
+def _record(tests: list[str]) -> str:
     recorder = Recorder()
     for name, function in helpers().items():
         recorder.watch(name, function)
     with contextlib.redirect_stdout(sys.stderr):
-        pytest.main([*SUITE, "tests/unit"], plugins=[recorder])
+        pytest.main([*SUITE, *tests], plugins=[recorder])
     calls = {name: sorted(t for t in tests if t) for name, tests in recorder.calls.items()}
     return json.dumps({"calls": calls, "gives": recorder.gives, "seconds": recorder.seconds})
 
@@ -280,12 +291,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], help="how the helpers' names begin")
     kept = REPOSITORY / "build" / "calls.json"
     parser.add_argument("--calls", type=Path, default=kept, help="what an older run wrote down")
+    parser.add_argument("--tests", nargs="+", help="these files' tests alone, and nothing kept")
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
-    if not options.calls.is_file():
-        options.calls.parent.mkdir(parents=True, exist_ok=True)
-        options.calls.write_text(json.dumps(record(), indent=1), encoding="utf-8")
-    seen = json.loads(options.calls.read_text(encoding="utf-8"))
+    if options.tests:
+        seen = record(options.tests)
+    else:
+        if not options.calls.is_file():
+            options.calls.parent.mkdir(parents=True, exist_ok=True)
+            options.calls.write_text(json.dumps(record(["tests/unit"]), indent=1), encoding="utf-8")
+        seen = json.loads(options.calls.read_text(encoding="utf-8"))
     names = [name for name in helpers() if name.startswith(tuple(options.only) or "")]
     survivors = []
     for number, name in enumerate(names, start=1):
