@@ -61,13 +61,13 @@ def allowed_seconds(stated: float, loop_then: float, loop_now: float) -> float:
     stated : float
         In its title, seconds.
     loop_then, loop_now : float
-        The loop's seconds where the title was written, and here.
+        The loop's seconds where the title was written, and here. A slower machine gets more, a quicker one not less.
 
     Returns
     -------
     float
     """
-    return TIMES * stated * loop_now / loop_then + SLACK
+    return TIMES * stated * max(1.0, loop_now / loop_then) + SLACK
 
 
 def keep_loop(path: Path, seconds: float) -> None:

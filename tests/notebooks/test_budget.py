@@ -12,17 +12,18 @@ from tests.notebooks.nbval_tolerance import REPOSITORY
 from tests.notebooks.run import choose
 
 
-def test_every_notebook_states_a_time_and_has_a_loop_to_compare_it_with():
+def test_every_notebook_states_a_time_and_every_loop_belongs_to_one():
     kept = json.loads(budget.LOOPS.read_text(encoding="utf-8"))
     paths = choose(REPOSITORY / "notebooks", [])
     assert [path.name for path in paths if not budget.stated_seconds(path)] == []
-    assert sorted(kept) == [path.name for path in paths]
+    assert kept
+    assert kept.keys() <= {path.name for path in paths}
     assert all(seconds > 0 for seconds in kept.values())
 
 
 def test_a_machine_of_half_the_speed_may_take_twice_as_long():
-    here, slower = (budget.allowed_seconds(100, 2.0, now) - budget.SLACK for now in (2.0, 4.0))
-    assert (here, slower) == (200, 400)
+    quicker, here, slower = (budget.allowed_seconds(100, 2.0, now) - budget.SLACK for now in (1.0, 2.0, 4.0))
+    assert (quicker, here, slower) == (200, 200, 400)
 
 
 @pytest.mark.parametrize(("stated", "code"), [(1, 1), (60, 0)])
