@@ -296,7 +296,10 @@ def _resume(
 
 def _take_up(model: peft.PeftModel, folder: Path) -> None:
     """Put the values of a finished adapter into the model."""
-    values = load_file(folder / "adapter_model.safetensors")
+    try:
+        values = load_file(folder / "adapter_model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"the adapter in {folder} is damaged ({error}); train it from the beginning") from error
     own = peft.get_peft_model_state_dict(model)
     if {n: v.shape for n, v in values.items()} != {n: v.shape for n, v in own.items()}:
         raise ValueError(f"{folder} holds an adapter of another recipe; train it from the beginning")
@@ -460,6 +463,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.out or adapters_dir() / recipe.name
     began = time.monotonic()
     try:
+        written = (folder / "README.md").read_text(encoding="utf-8") if given.more else ""
         sources = dict(recipe_sources(tuple(recipe.sources), given.data))
         embedder = load_embedder(recipe.start_from)
         if fast_bfloat16():
@@ -468,10 +472,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    written = card(recipe, sources, losses, time.monotonic() - began)
+    seconds = time.monotonic() - began
     if given.more:
-        before = (folder / "README.md").read_text(encoding="utf-8").partition("\n## Scores")[0].rstrip()
-        written = f"{before}\n\n{second_round(recipe, losses, time.monotonic() - began)}"
+        before = written.partition("\n## Scores")[0].rstrip()
+        written = f"{before}\n\n{second_round(recipe, losses, seconds)}"
+    else:
+        written = card(recipe, sources, losses, seconds)
     (folder / "README.md").write_text(written, encoding="utf-8")
     return 0
 

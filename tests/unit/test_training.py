@@ -78,6 +78,10 @@ def test_a_second_round_begins_where_the_first_ended(trained, tiny_folder, tmp_p
     assert sum(losses) < 0.8 * sum(alone)
     first, after = (load_file(f / "adapter_model.safetensors") for f in (trained[0], tmp_path / "more"))
     assert all(torch.equal(first[name], after[name]) for name in first)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "adapter_model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="is damaged"):
+        train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, second, tmp_path / "no", begin=tmp_path / "half")
     wider = replace(second, rank=4)
     with pytest.raises(ValueError, match="an adapter of another recipe"):
         train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, wider, tmp_path / "no", begin=trained[0])
@@ -155,6 +159,11 @@ def test_a_batch_depends_on_the_step_alone():
 def test_the_command_line_tells_missing_data(tmp_path, capsys):
     assert training.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "s1.dev" in capsys.readouterr().err
+
+
+def test_a_second_round_without_a_first_is_told_before_anything_is_trained(tmp_path, capsys):
+    assert training.main(["smol-cse", "--data", str(tmp_path), "--out", str(tmp_path / "none"), "--more"]) == 2
+    assert "README.md" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
