@@ -15,6 +15,7 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+from tokalign_helpers.cache import ship_embeddings, shipped_embeddings
 from tokalign_helpers.claims import claims, paper_retrieval
 from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
 from tokalign_helpers.datasets import (
@@ -134,6 +135,8 @@ __all__ = [
     "sentences",
     "setup",
     "shared_tokens",
+    "ship_embeddings",
+    "shipped_embeddings",
     "shift",
     "shuffled",
     "sparse_run",

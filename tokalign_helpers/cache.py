@@ -1,4 +1,7 @@
-"""Embeddings kept on disk, so that a notebook run again is quick and a changed embedder never meets an old vector."""
+"""Embeddings kept on disk, so that a notebook run again is quick and a changed embedder never meets an old vector.
+
+Some that take minutes come with the package; they are compared with the embedder at hand before they are used.
+"""
 
 import hashlib
 import os
@@ -7,14 +10,18 @@ import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tokalign_helpers.assets import cache_dir
 
+AGREE = 1e-3  # of a vector's length: what two machines may differ by
 PER_QUERY = 500  # keys looked up in one statement; SQLite allows 999 variables everywhere
 
 
@@ -108,6 +115,70 @@ class EmbeddingCache:
 
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Embeds(Protocol):
+    """What can embed texts: an :class:`~tokalign_helpers.embedding.Embedder`."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Return the embeddings, (n, d)."""
+
+
+def ship_embeddings(embedder: Embeds, texts: Sequence[str], file: Path) -> None:
+    """Embed texts and write what :func:`shipped_embeddings` reads.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    texts : Sequence[str]
+    file : Path
+        Safetensors.
+    """
+    about = {"embedder": embedder.name, "texts": _texts_digest(texts)}
+    save_file({"embeddings": embedder.embed(texts).contiguous()}, file, about)
+
+
+def shipped_embeddings(embedder: Embeds, texts: Sequence[str], file: Path, *, checked: int = 16) -> Tensor:
+    """Return embeddings out of a file, once some of the texts, embedded anew, have turned out the same.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    texts : Sequence[str], n of them
+    file : Path
+        Of :func:`ship_embeddings`.
+    checked : int
+        How many texts are embedded anew, evenly spread.
+
+    Returns
+    -------
+    Tensor, (n, d), float32
+        Where the file is of other texts or another embedder, damaged or missing, all texts are embedded instead, and a
+        warning says why.
+    """
+    try:
+        with safe_open(file, "pt") as held:
+            about, h = held.metadata() or {}, held.get_tensor("embeddings")
+    except (OSError, SafetensorError) as error:
+        return _embedded_instead(embedder, texts, f"{file} cannot be read ({error})")
+    if about.get("texts") != _texts_digest(texts) or len(h) != len(texts):
+        return _embedded_instead(embedder, texts, f"{file} is of other texts")
+    places = np.unique(np.linspace(0, len(texts) - 1, checked).astype(int)).tolist()
+    anew = embedder.embed([texts[place] for place in places])
+    if anew.shape[1] != h.shape[1] or float(((h[places] - anew).norm(dim=1) / anew.norm(dim=1)).max()) > AGREE:
+        return _embedded_instead(embedder, texts, f"{file} is of {about.get('embedder')}, not of this {embedder.name}")
+    return h
+
+
+def _embedded_instead(embedder: Embeds, texts: Sequence[str], why: str) -> Tensor:
+    warnings.warn(f"{why}; embedding all {len(texts)} texts", stacklevel=3)
+    return embedder.embed(texts)
+
+
+def _texts_digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(b"".join(map(_key, texts))).hexdigest()
 
 
 _digests: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()

@@ -31,7 +31,7 @@ EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after
 SPANS = ("all", "text", "mask")
 ATTENTIONS = ("causal", "full")
 CHUNK = 1024  # texts embedded and cached at a time: bounds the memory, and what an interrupted run can lose
-BATCH_TOKENS = 2048  # padded tokens in one forward pass
+BATCH_TOKENS = 1024  # padded tokens in one forward pass: more are slower on a CPU, whose caches they overflow
 
 
 @dataclass(frozen=True, eq=False)

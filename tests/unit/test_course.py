@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tokalign_helpers as ta
 from tokalign_helpers.__main__ import main
 from tokalign_helpers.exercises import Question
 
@@ -25,16 +26,9 @@ QUESTIONS = [
 CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 
 
-@pytest.fixture(scope="module")
-def one_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("embeddings")
-
-
 @pytest.fixture(autouse=True)
-def embedding_cache(one_cache, monkeypatch):
-    """Questions ask about the same sentences: embed them once for all, in place of once a test."""
-    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(one_cache))
-    return one_cache
+def embedding_cache():
+    """Leave the user's cache in place: exercises ask about the sentences of the notebooks, which take minutes."""
 
 
 def value(source):
@@ -125,3 +119,12 @@ def test_what_the_readme_points_to_is_there():
     local = [target for target in re.findall(r"\]\(([^)#]+)", text) if not target.startswith("http")]
     assert len(local) >= 3
     assert [target for target in local if not (ROOT / target).is_file()] == []
+
+
+def test_set_up_says_what_is_there_and_refuses_another_version(capsys):
+    ta.setup(PROJECT["version"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["device", "model", "embeddings"]
+    assert "from the cache" in lines[1]
+    with pytest.raises(RuntimeError, match="this notebook is for tokalign-helpers 9.9, but"):
+        ta.setup("9.9")

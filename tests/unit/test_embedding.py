@@ -116,6 +116,45 @@ def test_a_cache_that_cannot_be_written_is_told(embedders, tmp_path, monkeypatch
         assert embedders["smol-eol"].embed(TEXTS).shape == (4, 576)
 
 
+def test_shipped_embeddings_are_used_once_some_agree(tiny, tmp_path, recwarn):
+    texts, file = [f"A parrot and {n} gardens." for n in range(40)], tmp_path / "kept.safetensors"
+    ta.ship_embeddings(tiny, texts, file)
+    asked = []
+
+    class Counts:
+        name = "tiny"
+
+        def embed(self, some):
+            asked.extend(some)
+            return tiny.embed(some)
+
+    assert torch.equal(ta.shipped_embeddings(Counts(), texts, file, checked=5), tiny.embed(texts))
+    assert asked == [texts[place] for place in (0, 9, 19, 29, 39)]
+    assert not recwarn.list
+
+
+def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path):
+    texts, file = ["A parrot.", "A garden.", "One word."], tmp_path / "kept.safetensors"
+    ta.ship_embeddings(tiny, texts, file)
+    other = replace(tiny, template="Not {text}", name="other")
+    for embedder, asked, said in ((tiny, texts[::-1], "is of other texts"), (other, texts, "is of tiny, not of this")):
+        with pytest.warns(UserWarning, match=f"{said}.*embedding all 3 texts"):
+            found = ta.shipped_embeddings(embedder, asked, file)
+        assert torch.equal(found, embedder.embed(asked))
+    file.write_bytes(b"half")
+    for broken in (file, tmp_path / "missing"):
+        with pytest.warns(UserWarning, match="cannot be read"):
+            assert torch.equal(ta.shipped_embeddings(tiny, texts, broken), tiny.embed(texts))
+
+
+def test_the_course_ships_the_passages_of_its_own_collection(recwarn):
+    texts = list(ta.cloze_collection(300, seed=0).documents.values())
+    file = ta.data_dir() / "retrieval" / "passages-smol-eol.safetensors"
+    h = ta.shipped_embeddings(ta.load_embedder("smol-eol"), texts, file, checked=3)
+    assert h.shape == (len(texts), 576)
+    assert not recwarn.list
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'smol-eol'"):
         ta.load_embedder("smol-eool")

@@ -48,6 +48,7 @@ def report(tiny):
 
 
 def test_the_figures_are_those_of_the_package(tiny, report):
+    assert report.name == "tiny"
     own = ta.alignment_rates({"tiny": tiny}, TEXTS).set_index("rate")["value"]
     for rate in ("Hit@K", "LAR", "GAR"):
         assert report.figure(f"{rate} (ids)") == pytest.approx(own[rate])

@@ -1,6 +1,7 @@
 """Each kind of submission gets its row, and none gets out."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +14,10 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tokalign_helpers.exercises import choice, sandbox
 from tokalign_helpers.exercises.sandbox import landlock_version
 from tokalign_helpers.exercises.submission import ANSWER, find_answers
-from tokalign_helpers.exercises.wire import decode, encode
+from tokalign_helpers.exercises.wire import LONGEST, Channel, decode, encode
 
 IMPORT = "from tokalign_helpers.exercises import ex04 as ex"
 RIGHT = "def score(query, document):\n    return sum(w * document.get(t, 0.0) for t, w in query.items())"
@@ -170,3 +172,85 @@ def test_other_messages_are_refused(message):
 def test_an_object_cannot_cross():
     with pytest.raises(TypeError, match="cannot hold a"):
         encode(Path(), [])
+
+
+def test_messages_cross_whole_and_in_order():
+    near, far = (Channel(end) for end in socket.socketpair())
+    sent = [{"do": "call", "with": ["▁a"] * 3}, {}]
+    for message in sent:
+        near.send(message)
+    assert [far.receive() for _ in sent] == sent
+    near.end.sendall((2).to_bytes(8, "big") + b"[]")
+    with pytest.raises(ValueError, match="not a message"):
+        far.receive()
+    near.end.sendall((LONGEST + 1).to_bytes(8, "big"))
+    with pytest.raises(ValueError, match="is the most"):
+        far.receive()
+    near.end.close()
+    with pytest.raises(EOFError):
+        far.receive()
+
+
+def test_a_letter_is_judged_and_a_wrong_one_explained():
+    judge = choice("b", {"a": "too early", "c": "too late"})
+    assert judge(" B ") is None
+    assert judge("a") == "too early"
+    assert judge(3) == "3 is none of the letters a, b, c"
+
+
+def in_a_fork(work):
+    """What a process that may confine itself has to say."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, str(work()).encode())
+        except BaseException as error:
+            os.write(write, type(error).__name__.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as said:
+        answer = said.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+def tried(action):
+    try:
+        action()
+    except OSError:
+        return "refused"
+    return "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock and these limits are Linux's")
+def test_a_confined_process_writes_to_its_folder_alone(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir(), outside.mkdir()
+
+    def by_the_kernel():
+        held = sandbox.restrict_writes(inside)
+        return held, tried((outside / "a").touch), tried((inside / "a").touch)
+
+    refused = "refused" if landlock_version() else "done"
+    assert in_a_fork(by_the_kernel) == str((bool(landlock_version()), refused, "done"))
+
+    def confined():
+        sandbox.confine(inside, seconds=60, gigabytes=64)
+        made = tried((outside / "b").touch), tried((inside / "b").touch), tried(lambda: os.kill(os.getppid(), 0))
+        return *made, "os.kill" in sandbox.REFUSED, sandbox.resource.getrlimit(sandbox.resource.RLIMIT_CPU)[0] <= 60
+
+    assert in_a_fork(confined) == str(("refused", "done", "refused", True, True))
+    assert in_a_fork(lambda: landlock_version()) == str(landlock_version())
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [("'b'", "right"), ("'a'", "wrong")])
+def test_one_answer(answer, verdict):
+    from tokalign_helpers.exercises.ex04 import q3
+    from tokalign_helpers.exercises.grading import Limits, grade_answer
+    from tokalign_helpers.exercises.submission import Answer
+
+    given = Answer(source=f"{ANSWER} = {answer}")
+    assert grade_answer(q3, given, Limits(seconds=60))[0] == verdict
+    assert grade_answer(q3, Answer(), Limits()) == ("empty", "not answered")
+    assert grade_answer(q3, Answer(problem="no Python"), Limits()) == ("error", "no Python")

@@ -257,3 +257,20 @@ def test_a_token_in_fewer_texts_is_worth_more():
     expected = [np.log(1 + (4 - n + 0.5) / (n + 0.5)) for n in (4, 2, 0)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found.dtype == np.float32
+
+
+def test_cranfield(tmp_path):
+    (tmp_path / "cran.all.1400.xml").write_text(
+        "<doc><docno> 1 </docno><text>\nlift of\na wing .\n</text></doc><doc><docno>2</docno><text> </text></doc>"
+        "<doc><docno>3</docno><text>a flat plate</text></doc>"
+    )
+    (tmp_path / "cran.qry.xml").write_text("<top><num>5</num><title>\nwhat is\nlift .</title></top>"
+                                           "<top><num>9</num><title>nobody judged this</title></top>")  # fmt: skip
+    (tmp_path / "cranqrel.trec.txt").write_text("1 0 1 2\n1 0 2 4\n1 0 3 -1\n")
+    documents, queries, relevant = ta.datasets.cranfield(tmp_path)
+    assert documents == {"1": "lift of a wing .", "3": "a flat plate"}
+    assert queries == {"1": "what is lift ."}
+    assert relevant == {"1": {"1": 2, "3": 0}}
+    (tmp_path / "cranqrel.trec.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="cranqrel"):
+        ta.datasets.cranfield(tmp_path)

@@ -1,5 +1,6 @@
 """A few steps on a tiny model: the loss falls, an interrupted training ends the same, the file loads and no other."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
 from tokalign_helpers import training, training_data
 from tokalign_helpers.embedders import merge_adapter
@@ -224,3 +226,60 @@ def test_a_card_names_its_data_its_settings_and_the_second_round():
     assert "* time: 61 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in card
     more = training.second_round(replace(RECIPE, seed=1), losses, 9.6)
     assert "`--more --steps 12`: seed 1, 10 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in more
+
+
+SNLI = {
+    "s1": ["A dog runs .", "A dog runs .", "A dog runs .", "A man is asleep ."],
+    "s2": ["An animal is moving .", "A cat sleeps .", "It rains .", "Nobody is awake ."],
+    "labels": ["entailment", "contradiction", "neutral", "entailment"],
+}
+
+
+def test_triplets_of_inference_and_of_negation(tmp_path):
+    for part in ("dev", "test"):
+        for name, column in SNLI.items():
+            (tmp_path / f"{name}.{part}").write_text("\n".join(column if part == "dev" else []))
+    made = training_data.inference_triplets(tmp_path)
+    assert made == [Triplet("A dog runs.", "An animal is moving.", "A cat sleeps.")]
+    negations = training_data.negation_triplets(made)
+    assert negations[0] == Triplet("A dog runs.", "An animal is moving.", "An animal is not moving.")
+    assert len(negations) > 100
+    for anchor, positive, negative, _ in negations[1:]:
+        assert anchor == positive == re.sub(r" not\b", "", negative, count=1) != negative
+    (tmp_path / "s2.dev").unlink()
+    with pytest.raises(FileNotFoundError, match="s2.dev"):
+        training_data.inference_triplets(tmp_path)
+
+
+def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
+    lines = [
+        "main-captions\tMSRvid\t2012test\t1\t4.0\tA man sings.\tA man is singing.",
+        "main-captions\timages\t2014\t2\t3.5\tA dog runs.\tA dog is running.",
+        "main-news\theadlines\t2015\t3\t1.0\tShares fall\tRain falls",
+    ]
+    (tmp_path / "sts-train.csv").write_text("\n".join(lines) + "\n")
+    pairs = training_data.graded_pairs(tmp_path)
+    assert [(p.anchor, p.positive, p.rating) for p in pairs] == [
+        ("A dog runs.", "A dog is running.", 3.5), ("Shares fall", "Rain falls", 1.0),
+    ]  # fmt: skip
+
+
+def test_a_cloze_is_a_sentence_and_the_passage_without_it():
+    made = training_data.cloze_triplets(seed=1)
+    assert made == training_data.cloze_triplets(seed=1) != training_data.cloze_triplets(seed=2)
+    whole = [" ".join(passage.sentences) for passage in training_data.passages("train")]
+    assert len(made) == len(whole) > 1000
+    for triplet, passage in zip(made, whole, strict=True):
+        assert triplet.anchor in passage and triplet.positive
+        assert len(passage) == len(triplet.anchor) + len(triplet.positive) + 1
+    held_out = set(ta.cloze_collection(300, seed=0).documents.values())
+    assert not held_out & set(whole)
+
+
+def test_a_machine_without_the_instructions_trains_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert training.fast_bfloat16() is False
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert training.fast_bfloat16() is True

@@ -1,0 +1,214 @@
+"""A figure shows the numbers of its table: each is drawn from a small one and read back from its artists."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from tokalign_helpers import plots
+from tokalign_helpers.vocabulary import KINDS
+
+INTERVALS = pd.DataFrame({"value": [0.5, 0.25], "low": [0.4, np.nan], "high": [0.6, np.nan]})
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Draw every figure once, so that what fails only then fails here, and close it."""
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
+def lines(ax, marker=None):
+    """The x and y of the lines with a marker, or of those without."""
+    found = [line for line in ax.get_lines() if (line.get_marker() != "None") == bool(marker)]
+    return [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in found]
+
+
+def labels(ax, axis="y"):
+    return [label.get_text() for label in getattr(ax, f"get_{axis}ticklabels")()]
+
+
+def widths(ax):
+    return [bar.get_width() for bar in ax.patches]
+
+
+def said(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def intervals_of(ax):
+    """(value, low, high) of the points that were drawn; None where there is no interval."""
+    points = [float(x[0]) for x, _ in lines(ax, "o")]
+    bars = {y[0]: (float(x[0]), float(x[1])) for x, y in lines(ax) if len(set(x)) == 2 and len(set(y)) == 1}
+    return [(point, bars.get(place)) for place, point in enumerate(points)]
+
+
+def test_the_style_and_the_colours():
+    plt.rcParams.update({"figure.facecolor": "black"})
+    plots.use_style()
+    assert plt.rcParams["figure.facecolor"] == "white"
+    assert plots.color_of("smol-eol") == plots.ORANGE
+    assert plots.color_of("some other model") == "#000000"
+    assert len({plots.color_of(name) for name in plots.EMBEDDER_COLORS}) == len(plots.EMBEDDER_COLORS)
+
+
+def test_aligned_tokens():
+    tokens = pd.DataFrame({
+        "token": ["$a$", "b", "c", "d"], "score": [9.0, 7.0, 4.0, 1.0],
+        "folded_in_text": [True, False, False, False], "begins_word": [True, True, False, False],
+    })  # fmt: skip
+    ax = plots.plot_aligned_tokens(tokens, "$ stays a dollar", shown=3)
+    assert widths(ax)[:3] == [8, 6, 3]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches[:3]] == [plots.ORANGE, plots.PALE, plots.GREY]
+    assert labels(ax) == [r"\$a\$", "b", "c"]
+    assert (ax.get_title("left"), ax.get_xlabel()) == (r"\$ stays a dollar", "score above the token of rank 4")
+    given = plt.subplots()[1]
+    assert plots.plot_aligned_tokens(tokens, "", shown=2, ax=given) is given
+
+
+def test_rates_with_their_intervals():
+    table = pd.concat(INTERVALS.assign(rate=rate, embedder=["smol-eol", "smol-sim"]) for rate in ("LAR", "GAR"))
+    axes = plots.plot_rates(table, "")
+    assert [ax.get_xlabel() for ax in axes] == ["LAR, share", "GAR, share"]
+    for ax in axes:
+        assert intervals_of(ax) == [(0.5, (0.4, 0.6)), (0.25, None)]
+        assert said(ax) == ["0.50", "0.25"]
+    assert labels(axes[0]) == ["smol-eol", "smol-sim"]
+
+
+def test_kinds_are_stacked_to_one():
+    shares = pd.DataFrame([[0.5, 0.3, 0.1, 0.05, 0.05, 0]], columns=KINDS, index=["smol-eol"])
+    ax = plots.plot_kind_shares(shares, "")
+    assert widths(ax) == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05, 0])
+    assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 0.5, 0.8, 0.9, 0.95, 1])
+    assert said(ax) == ["50", "30", "10"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(KINDS)
+
+
+def test_lines_of_the_spectrum_and_of_the_recall():
+    ax = plots.plot_spectrum({"smol-eol": np.array([0.6, 0.3, 0.1])}, "", shown=2)
+    ((x, y),) = lines(ax, "o")
+    assert (list(x), list(y), ax.get_yscale()) == ([1, 2], [0.6, 0.3], "log")
+    table = pd.DataFrame({"texts": ["1", "2–3"], "recall": [0.1, 0.4]})
+    ax = plots.plot_recall_by_frequency({"smol-eol": table, "smol-sim": table}, "")
+    assert [list(y) for _, y in lines(ax, "o")] == [[0.1, 0.4]] * 2
+    assert labels(ax, "x") == ["1", "2–3"]
+
+
+def test_the_variation_marks_the_first_component():
+    (ax,) = plots.plot_variation({"f → g": np.array([-55.0, 2.0, 1.0])}, "", shown=2)
+    assert [bar.get_height() for bar in ax.patches] == [-55, 2]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [plots.ORANGE, plots.GREY]
+    assert said(ax) == ["$v_1$ = -55.0"]
+
+
+def test_both_parts_of_the_contribution():
+    parts = pd.DataFrame({"token": [" the", " parrot"], "first": [3.0, -1.0], "rest": [-2.0, 4.0]})
+    ax = plots.plot_contribution(parts, "")
+    assert widths(ax) == [3, -1, -2, 4]
+    assert labels(ax) == [" the", " parrot"]
+
+
+def test_a_sweep_has_a_star_at_the_mark_nearest():
+    table = pd.DataFrame({"amount": [0.0, 0.9, 2.0], "Hit@K": [0.1, 0.5, 0.2], "LAR": 0.1, "GAR": 0.2})
+    table["content words"] = [0.0, 0.3, 0.1]
+    axes = plots.plot_sweep({"smol-eol": table, "random": table * 0.5}, "", mark=1)
+    assert [ax.get_ylabel().split(",")[0] for ax in axes] == ["Hit@K", "LAR", "GAR", "content words"]
+    stars = lines(axes[0], "*")
+    assert [(list(np.atleast_1d(x)), list(np.atleast_1d(y))) for x, y in stars] == [([0.9], [0.5])]
+    assert list(lines(axes[3])[0][1]) == [0.0, 0.3, 0.1]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["smol-eol"]
+    assert plots.plot_sweep({"random": table}, "")[0].get_legend() is None
+
+
+def test_controls_and_the_ladder():
+    ax = plots.plot_controls(INTERVALS.assign(direction=["u_1", "random"]), "", value="GAR")
+    assert (intervals_of(ax), labels(ax)) == ([(0.5, (0.4, 0.6)), (0.25, None)], ["u_1", "random"])
+    assert said(ax) == ["0.500", "0.250"]
+    steps = INTERVALS.assign(step=["plain", "centred"], low=[0.4, 0.2], high=[0.6, 0.3])
+    ax = plots.plot_ladder(steps, "", {"dense": 0.45})
+    assert [point for point, _ in intervals_of(ax)][:2] == [0.5, 0.25]
+    assert intervals_of(ax)[1] == (0.25, (0.2, 0.3))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dense: 0.450"]
+    assert [0.45, 0.45] in [list(x) for x, _ in lines(ax)]
+
+
+def test_the_best_cell_of_a_grid_is_framed():
+    table = pd.DataFrame([[0.1, 0.2], [0.4, 0.3]], index=[100, 300], columns=[0, 30])
+    ax = plots.plot_grid(table, "", xlabel="M", ylabel="K")
+    assert said(ax) == ["0.100", "0.200", "0.400", "0.300"]
+    (frame,) = ax.patches
+    assert frame.get_xy() == (0, 1)
+    assert (labels(ax, "x"), labels(ax), ax.get_ylabel()) == (["0", "30"], ["100", "300"], "K")
+
+
+def test_the_interaction_marks_what_was_asked_for():
+    table = pd.concat(INTERVALS.fillna(0.25).assign(labels=what) for what in ("topic", "emotion"))
+    axes = plots.plot_interaction(table.assign(**{"asked for": ["topic", "emotion"] * 2}), "", value="V")
+    assert [ax.get_xlabel() for ax in axes] == ["V: topic", "V: emotion"]
+    for asked, ax in enumerate(axes):
+        assert [point for point, _ in intervals_of(ax)] == [0.5, 0.25]
+        points = [line.get_color() for line in ax.get_lines() if line.get_marker() == "o"]
+        assert points == [plots.ORANGE if place == asked else plots.GREY for place in range(2)]
+
+
+def test_kinds_of_pairs_have_their_medians():
+    table = pd.DataFrame({"kind": ["negation"] * 3 + ["unrelated"] * 3, "smol-sim": [0.1, 0.2, 0.6, 0.0, 0.3, 0.4]})
+    (ax,) = plots.plot_pair_kinds(table, "")
+    medians = max((c for c in ax.collections if hasattr(c, "get_segments")), key=lambda c: len(c.get_segments()))
+    assert [segment[0][0] for segment in medians.get_segments()] == pytest.approx([0.2, 0.3])
+    assert (labels(ax), ax.get_title() or ax.get_title("left")) == (["negation", "unrelated"], "smol-sim")
+
+
+def test_contributions_and_their_sum():
+    table = pd.DataFrame({"token": ["a", "b", "c"], "contribution": [0.2, 0.1, 0.05]})
+    (ax,) = plots.plot_contributions({"smol-sim": table}, "", shown=2)
+    assert widths(ax) == pytest.approx([200, 100])
+    assert (ax.get_title() or ax.get_title("left")) == "smol-sim: 0.35 in all"
+
+
+def test_quality_against_cost():
+    table = INTERVALS.fillna(0.25).assign(retriever=["dense", "sparse"], cost=[576.0, 3.0])
+    ax = plots.plot_quality_and_cost(table, "")
+    assert [(float(x[0]), float(y[0])) for x, y in lines(ax, "o")] == [(576, 0.5), (3, 0.25)]
+    assert (said(ax), ax.get_xscale()) == (["dense", "sparse"], "log")
+    low, high = lines(ax)[0][1]
+    assert (low, high) == (0.4, 0.6)
+
+
+def test_energy_is_added_up():
+    ax = plots.plot_energy_along_spectrum({"u_1": np.array([0.5, 0.25, 0.25, 0.0])}, "", kept=0.5)
+    x, y = lines(ax)[-1]
+    assert (list(x), list(y)) == ([0, 1, 2, 3, 4], [0, 0.5, 0.75, 1, 1])
+    (shade,) = ax.patches
+    assert (shade.get_x(), shade.get_width()) == (1, 2)
+
+
+def test_changes_mark_the_best():
+    table = INTERVALS.fillna(0.25).assign(change=["raw", "centred"], measure="GAR")
+    (ax,) = plots.plot_changes(table, "")
+    assert [point for point, _ in intervals_of(ax)] == [0.5, 0.25]
+    assert [line.get_color() for line in ax.get_lines() if line.get_marker() == "o"] == [plots.ORANGE, plots.BLUE]
+    assert labels(ax) == ["raw", "centred"]
+
+
+def test_lengths():
+    table = pd.DataFrame({"way": ["filter"] * 2, "numbers": [144, 72], "nDCG@10": [0.4, 0.3], "GAR": [0.2, 0.1]})
+    axes = plots.plot_lengths(table, "")
+    ((x, y),) = lines(axes[1], "o")
+    assert (list(x), list(y), labels(axes[0], "x")) == ([144, 72], [0.2, 0.1], ["72", "144"])
+
+
+def test_tokens_in_html():
+    tokens = pd.DataFrame({
+        "token": ["<b>", "c"], "score": [3.0, 1.0], "folded_in_text": [True, False], "begins_word": [True, False],
+    })  # fmt: skip
+    bars = plots.token_bars(tokens)
+    assert "&lt;b&gt;" in bars and "<b>" not in bars
+    assert bars.index(plots.ORANGE) < bars.index(plots.GREY)
+    table = plots.token_table({"smol-eol": tokens}).to_html()
+    assert "&lt;b&gt;" in table and "underline" in table and "smol-eol" in table
+    assert plots.highlighted_text([("a<", True), ("b", False)]).count("<mark") == 1
