@@ -104,7 +104,7 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError("one side is constant; a rank correlation with a constant is not defined")
     rng = np.random.default_rng(seed)
-    drawn = [_spearman(x[i], y[i]) for i in rng.integers(len(x), size=(1000, len(x)))]
+    drawn = _spearman_of_resamples(x, y, rng.integers(len(x), size=(1000, len(x))))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(_spearman(x, y), float(low), float(high))
 
@@ -132,7 +132,7 @@ def rank_correlation_difference(
     estimate = rank_correlation(first, rated).estimate - rank_correlation(second, rated).estimate
     x, y, z = (np.asarray(values, dtype=float) for values in (first, second, rated))
     rows = np.random.default_rng(seed).integers(len(z), size=(1000, len(z)))
-    drawn = [_spearman(x[i], z[i]) - _spearman(y[i], z[i]) for i in rows]
+    drawn = _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(estimate, float(low), float(high))
 
@@ -243,3 +243,30 @@ def pair_similarities(
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+
+
+def _spearman_of_resamples(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return Spearman's ρ of ``x[row], y[row]`` for each of the (resamples, n) rows; nan where a side is constant.
+
+    A hundred rows at a time: no array but ``rows`` is larger than (100, n).
+    """
+    drawn = np.empty(len(rows))
+    for first in range(0, len(rows), 100):
+        part = slice(first, first + 100)
+        a, b = _centred_ranks(x, rows[part]), _centred_ranks(y, rows[part])
+        with np.errstate(invalid="ignore"):
+            drawn[part] = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return drawn
+
+
+def _centred_ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the ranks of ``values[row]`` less their mean, (resamples, n), ties sharing theirs.
+
+    ``values`` is sorted once; a resample's ranks follow from how often it holds each distinct value.
+    """
+    distinct, code = np.unique(values, return_inverse=True)
+    drawn = code[rows]
+    offsets = len(distinct) * np.arange(len(rows))[:, None]
+    times = np.bincount((drawn + offsets).ravel(), minlength=len(distinct) * len(rows)).reshape(len(rows), -1)
+    mean_rank = times.cumsum(axis=1) - (times - 1) / 2
+    return np.take_along_axis(mean_rank, drawn, axis=1) - (rows.shape[1] + 1) / 2

@@ -37,6 +37,16 @@ def test_rank_correlation_is_spearman_with_ties():
         ta.rank_correlation([1, 2], [1, 2, 3])
 
 
+def test_the_interval_of_a_rank_correlation_is_that_of_resampling_pairs_one_draw_at_a_time():
+    rng = np.random.default_rng(3)
+    x = rng.integers(6, size=40).astype(float)
+    y = x + rng.integers(9, size=40)
+    rows = np.random.default_rng(5).integers(40, size=(1000, 40))
+    drawn = [stats.spearmanr(x[row], y[row]).statistic for row in rows]
+    found = ta.rank_correlation(x, y, seed=5)
+    assert [found.low, found.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
+
+
 def test_the_difference_of_two_rank_correlations():
     rng = np.random.default_rng(0)
     rated = rng.normal(size=80)
