@@ -15,7 +15,7 @@ from tokalign_helpers.alignment import (
     shuffled,
 )
 from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
-from tokalign_helpers.cache import ship_embeddings, shipped_embeddings
+from tokalign_helpers.cache import fill_cache, ship_embeddings
 from tokalign_helpers.claims import claims, paper_retrieval
 from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
 from tokalign_helpers.datasets import (
@@ -99,6 +99,7 @@ __all__ = [
     "evaluate_run",
     "examine",
     "examine_all",
+    "fill_cache",
     "first_token",
     "fold",
     "frequent_answers",
@@ -136,7 +137,6 @@ __all__ = [
     "setup",
     "shared_tokens",
     "ship_embeddings",
-    "shipped_embeddings",
     "shift",
     "shuffled",
     "sparse_run",

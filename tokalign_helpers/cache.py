@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tokalign_helpers.assets import cache_dir
+from tokalign_helpers.assets import cache_dir, data_dir
 
 AGREE = 1e-3  # of a vector's length: what two machines may differ by
 PER_QUERY = 500  # keys looked up in one statement; SQLite allows 999 variables everywhere
@@ -121,60 +121,77 @@ class Embeds(Protocol):
     """What can embed texts: an :class:`~tokalign_helpers.embedding.Embedder`."""
 
     name: str
+    fingerprint: str
+    dimension: int
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Return the embeddings, (n, d)."""
 
 
 def ship_embeddings(embedder: Embeds, texts: Sequence[str], file: Path) -> None:
-    """Embed texts and write what :func:`shipped_embeddings` reads.
-
-    Parameters
-    ----------
-    embedder : Embedder
-    texts : Sequence[str]
-    file : Path
-        Safetensors.
-    """
-    about = {"embedder": embedder.name, "texts": _texts_digest(texts)}
-    save_file({"embeddings": embedder.embed(texts).contiguous()}, file, about)
-
-
-def shipped_embeddings(embedder: Embeds, texts: Sequence[str], file: Path, *, checked: int = 16) -> Tensor:
-    """Return embeddings out of a file, once some of the texts, embedded anew, have turned out the same.
+    """Embed texts and write a file that :func:`fill_cache` reads.
 
     Parameters
     ----------
     embedder : Embedder
     texts : Sequence[str], n of them
     file : Path
-        Of :func:`ship_embeddings`.
+        Safetensors; the vectors are kept in float32.
+    """
+    about = {"embedder": embedder.name, "texts": _texts_digest(texts)}
+    save_file({"embeddings": embedder.embed(texts).contiguous()}, file, about)
+
+
+def fill_cache(
+    embedders: Mapping[str, Embeds],
+    texts: Sequence[str],
+    collection: str,
+    *,
+    folder: Path | None = None,
+    checked: int = 16,
+) -> None:
+    """Put embeddings that come with the package into the cache, once some, embedded anew, have turned out the same.
+
+    Whoever wants to compute all of them leaves this call out; nothing else changes. Where a file is missing, damaged,
+    of other texts or of another embedder, a warning says so and the texts are embedded when they are asked for.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+        By name.
+    texts : Sequence[str], n of them
+        All texts of the collection, in its order.
+    collection : str
+        The file is ``<collection>-<name of the embedder>.safetensors``.
+    folder : Path, optional
+        Default: ``embeddings`` of :func:`~tokalign_helpers.assets.data_dir`.
     checked : int
         How many texts are embedded anew, evenly spread.
-
-    Returns
-    -------
-    Tensor, (n, d), float32
-        Where the file is of other texts or another embedder, damaged or missing, all texts are embedded instead, and a
-        warning says why.
     """
+    for name, embedder in embedders.items():
+        cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
+        if not cache.load(texts, torch.empty(len(texts), embedder.dimension)):
+            continue
+        file = (folder or data_dir() / "embeddings") / f"{collection}-{name}.safetensors"
+        try:
+            cache.store(texts, _shipped(embedder, texts, file, checked))
+        except ValueError as error:
+            warnings.warn(f"{error}; the {len(texts)} texts will be embedded", stacklevel=2)
+
+
+def _shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: int) -> Tensor:
     try:
         with safe_open(file, "pt") as held:
             about, h = held.metadata() or {}, held.get_tensor("embeddings")
     except (OSError, SafetensorError) as error:
-        return _embedded_instead(embedder, texts, f"{file} cannot be read ({error})")
+        raise ValueError(f"{file} cannot be read ({error})") from error
     if about.get("texts") != _texts_digest(texts) or len(h) != len(texts):
-        return _embedded_instead(embedder, texts, f"{file} is of other texts")
+        raise ValueError(f"{file} is of other texts")
     places = np.unique(np.linspace(0, len(texts) - 1, checked).astype(int)).tolist()
     anew = embedder.embed([texts[place] for place in places])
-    if anew.shape[1] != h.shape[1] or float(((h[places] - anew).norm(dim=1) / anew.norm(dim=1)).max()) > AGREE:
-        return _embedded_instead(embedder, texts, f"{file} is of {about.get('embedder')}, not of this {embedder.name}")
+    if anew.shape[1] != h.shape[1] or not ((h[places] - anew).norm(dim=1) <= AGREE * anew.norm(dim=1)).all():
+        raise ValueError(f"{file} is of {about.get('embedder')}, not of this {embedder.name}")
     return h
-
-
-def _embedded_instead(embedder: Embeds, texts: Sequence[str], why: str) -> Tensor:
-    warnings.warn(f"{why}; embedding all {len(texts)} texts", stacklevel=3)
-    return embedder.embed(texts)
 
 
 def _texts_digest(texts: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
 and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
-this file. The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
+this file; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact instead of parts of collections.
+The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
 """
 
 import argparse
@@ -18,7 +19,6 @@ import tokalign_helpers as ta
 RESULTS = Path(__file__).parent / "results.csv"
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
 QUERIES = 100
-COLUMNS = ("collection", "embedder", "method", "nDCG@10", "low", "high")
 TOKENS = 64  # longer documents are cut, for time
 K, M = 1000, 100
 IMPROVED = {"k": K, "m": M, "weights": "log"}
@@ -93,6 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
+    parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     given = parser.parse_args()
     folder = given.folder
     whole = ta.load_beir(folder / "scifact", "train")
@@ -100,20 +101,22 @@ if __name__ == "__main__":
         ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
     )
     print(f"BM25 on the whole of SciFact, {len(whole.documents)} documents, {len(whole.queries)} queries: {bm25}")
-    collections = {
-        "cloze": part_of(ta.cloze_collection(300, seed=0)),
-        "SciFact": part_of(whole),
-        "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
-    }
+    parts = {"SciFact, whole": whole}
+    if not given.whole:
+        parts = {
+            "cloze": part_of(ta.cloze_collection(300, seed=0)),
+            "SciFact": part_of(whole),
+            "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
+        }
     embedders = ta.load_embedders(given.embedders or ours)
-    for collection in collections.values():  # those that differ in pooling only share their passes; the cache keeps all
+    for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all
         cut = {name: replace(embedder, max_tokens=TOKENS) for name, embedder in embedders.items()}
         ta.embed_all(cut, list(collection.documents.values()))
         ta.embed_all(embedders, list(collection.queries.values()))
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
     for name in given.embedders or ours:
-        rows = [row for row in rows if row["embedder"] != name]
-        for what, collection in collections.items():
+        rows = [row for row in rows if row["embedder"] != name or row["collection"] not in parts]
+        for what, collection in parts.items():
             rows += rows_of(embedders[name], what, collection)
             print(pd.DataFrame(rows[-11:]).round(3).to_string(index=False), flush=True)
         pd.DataFrame(rows).round(4).to_csv(RESULTS, index=False)

@@ -4,11 +4,14 @@ Every line states a measured figure, its target and whether it was met. Figures 
 process, and are compared as ratios; absolute times depend on the machine.
 """
 
+import os
 import resource
+import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -89,7 +92,7 @@ tokenizer = ta.load_embedder("smol-mean").tokenizer
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
                      num_attention_heads=2, num_key_value_heads=1)
 model = LlamaForCausalLM(config).eval().requires_grad_(False)
-e = Embedder("tiny", model.base_model, tokenizer, model.lm_head.weight, mean)
+e = ta.Embedder("tiny", model.base_model, tokenizer, model.lm_head.weight, mean)
 texts = [f"Text number {i} says a few words." for i in range(int(sys.argv[1]))]
 e.embed(texts[:5000], cache=False, progress=False)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -210,7 +213,28 @@ def spectrum() -> None:
     report(f"spectrum: {found.n} embeddings in {took:.0f} s, extra memory, MB", f"{grown:.0f}", "200", grown < 200)
 
 
-BENCHES = {bench.__name__: bench for bench in (encode, load, memory, decode, index, growth, sparsify, slider, spectrum)}
+def scifact() -> None:
+    """All of SciFact, 5,183 abstracts cut at 64 tokens and 809 train queries: is the ruler right, how good is sparse?
+
+    A quarter of an hour the first time; skipped without ``$TOKALIGN_DATA``.
+    """
+    if not os.environ.get("TOKALIGN_DATA"):
+        print("       scifact: set TOKALIGN_DATA to a folder with scifact in BEIR's layout; skipped")
+        return
+    collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
+    judge = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))["rows_of"]
+    found = {row["method"]: row for row in judge(ta.load_embedder("smol-eol"), "SciFact, whole", collection)}
+    said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}
+    right = abs(found["BM25"]["nDCG@10"] - 0.67) < 0.03
+    report("scifact: nDCG@10 of BM25", said["BM25"], "0.67 ± 0.03", right)
+    for method in ("dense", "sparse", "sparse / dense", "sparse, improved", "BM25 + sparse − BM25"):
+        print(f"       {method:<58} {said[method]}")
+    more = found["sparse, improved − dense"]
+    report("scifact: improved sparse − dense", said["sparse, improved − dense"], "0 within or below", more["high"] >= 0)
+
+
+ALL = (encode, load, memory, decode, index, growth, sparsify, slider, spectrum, scifact)
+BENCHES = {bench.__name__: bench for bench in ALL}
 
 
 def main(names: list[str]) -> int:

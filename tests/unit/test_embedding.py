@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 
@@ -116,42 +118,59 @@ def test_a_cache_that_cannot_be_written_is_told(embedders, tmp_path, monkeypatch
         assert embedders["smol-eol"].embed(TEXTS).shape == (4, 576)
 
 
-def test_shipped_embeddings_are_used_once_some_agree(tiny, tmp_path, recwarn):
-    texts, file = [f"A parrot and {n} gardens." for n in range(40)], tmp_path / "kept.safetensors"
-    ta.ship_embeddings(tiny, texts, file)
-    asked = []
+SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
-    class Counts:
-        name = "tiny"
 
-        def embed(self, some):
-            asked.extend(some)
-            return tiny.embed(some)
-
-    assert torch.equal(ta.shipped_embeddings(Counts(), texts, file, checked=5), tiny.embed(texts))
-    assert asked == [texts[place] for place in (0, 9, 19, 29, 39)]
+def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
+    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-tiny.safetensors")
+    expected = tiny.embed(SHIPPED)
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
+    passes.clear()
+    ta.fill_cache({"tiny": tiny}, SHIPPED, "few", folder=tmp_path, checked=5)
+    assert sum(passes) == 5
+    assert torch.equal(tiny.embed(SHIPPED), expected)
+    ta.fill_cache({"tiny": tiny}, SHIPPED, "few", folder=tmp_path / "not looked at")
+    assert sum(passes) == 5
     assert not recwarn.list
 
 
-def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path):
-    texts, file = ["A parrot.", "A garden.", "One word."], tmp_path / "kept.safetensors"
-    ta.ship_embeddings(tiny, texts, file)
+def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
+    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-tiny.safetensors")
+    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-other.safetensors")
+    (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
+    save_file({"embeddings": torch.full((40, 64), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path))
     other = replace(tiny, template="Not {text}", name="other")
-    for embedder, asked, said in ((tiny, texts[::-1], "is of other texts"), (other, texts, "is of tiny, not of this")):
-        with pytest.warns(UserWarning, match=f"{said}.*embedding all 3 texts"):
-            found = ta.shipped_embeddings(embedder, asked, file)
-        assert torch.equal(found, embedder.embed(asked))
-    file.write_bytes(b"half")
-    for broken in (file, tmp_path / "missing"):
-        with pytest.warns(UserWarning, match="cannot be read"):
-            assert torch.equal(ta.shipped_embeddings(tiny, texts, broken), tiny.embed(texts))
+    for case, (embedder, texts, collection, said) in enumerate(
+        [
+            (tiny, SHIPPED[::-1], "few", "is of other texts"),
+            (other, SHIPPED, "few", "is of tiny, not of this other"),
+            (tiny, SHIPPED, "nan", "is of tiny, not of this tiny"),
+            (tiny, SHIPPED, "half", "cannot be read"),
+            (tiny, SHIPPED, "missing", "cannot be read"),
+        ]
+    ):
+        monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / f"cold {case}"))
+        with pytest.warns(UserWarning, match=f"{said}.*; the 40 texts will be embedded"):
+            ta.fill_cache({embedder.name: embedder}, texts, collection, folder=tmp_path)
+        assert torch.equal(embedder.embed(texts), embedder.embed(texts, cache=False))
 
 
-def test_the_course_ships_the_passages_of_its_own_collection(recwarn):
+def about(folder):
+    with safe_open(folder / "few-tiny.safetensors", "pt") as held:
+        return held.metadata()
+
+
+@pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])
+def test_the_course_ships_embeddings_of_the_sentences_it_draws(name, monkeypatch, tmp_path, recwarn):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
+    ta.fill_cache({name: ta.load_embedder(name)}, ta.sentences(1000, seed=0), "sentences", checked=3)
+    assert not recwarn.list
+
+
+def test_the_course_ships_embeddings_of_the_passages_of_its_own_collection(monkeypatch, tmp_path, recwarn):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     texts = list(ta.cloze_collection(300, seed=0).documents.values())
-    file = ta.data_dir() / "retrieval" / "passages-smol-eol.safetensors"
-    h = ta.shipped_embeddings(ta.load_embedder("smol-eol"), texts, file, checked=3)
-    assert h.shape == (len(texts), 576)
+    ta.fill_cache({"smol-eol": ta.load_embedder("smol-eol")}, texts, "passages", checked=3)
     assert not recwarn.list
 
 
