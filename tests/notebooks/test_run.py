@@ -36,6 +36,16 @@ def test_write_stores_the_second_run(tmp_path, capsys):
     assert " ok " in capsys.readouterr().out
 
 
+def test_more_data_makes_outputs_and_takes_no_time(tmp_path, monkeypatch):
+    monkeypatch.setenv(run.DATA, "a folder")
+    seen = tmp_path / "seen"
+    look = f"import os\nfolder = os.environ.get({run.DATA!r})\nprint(folder, file=open({str(seen)!r}, 'a'))\nfolder"
+    save(tmp_path / "01_made.ipynb", look)
+    assert run.main(["--write", "--folder", str(tmp_path)]) == 0
+    assert seen.read_text().split("\n") == ["None", "None", "a folder", ""]
+    assert "a folder" in run.read(tmp_path / "01_made.ipynb").cells[1].outputs[0].data["text/plain"]
+
+
 def test_a_failing_cell_fails_the_run_and_changes_no_file(tmp_path, capsys):
     save(tmp_path / "01_bad.ipynb", "x = 0", "# the bad cell\n1 / x")
     save(tmp_path / "02_other.ipynb", "x = 0")
