@@ -128,18 +128,20 @@ class Embeds(Protocol):
         """Return the embeddings, (n, d)."""
 
 
-def ship_embeddings(embedder: Embeds, texts: Sequence[str], file: Path) -> None:
-    """Embed texts and write a file that :func:`fill_cache` reads.
+def ship_embeddings(
+    embedders: Mapping[str, Embeds], texts: Sequence[str], collection: str, *, folder: Path | None = None
+) -> None:
+    """Embed texts and write the files that :func:`fill_cache` reads, in float32.
 
     Parameters
     ----------
-    embedder : Embedder
-    texts : Sequence[str], n of them
-    file : Path
-        Safetensors; the vectors are kept in float32.
+    embedders, texts, collection, folder
+        As :func:`fill_cache`; the folder is made where there is none.
     """
-    about = {"embedder": embedder.name, "texts": _texts_digest(texts)}
-    save_file({"embeddings": embedder.embed(texts).contiguous()}, file, about)
+    for name, embedder in embedders.items():
+        file = _shipped_file(folder, collection, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"embeddings": embedder.embed(texts).contiguous()}, file, {"texts": _texts_digest(texts)})
 
 
 def fill_cache(
@@ -166,20 +168,43 @@ def fill_cache(
     folder : Path, optional
         Default: ``embeddings`` of :func:`~tokalign_helpers.assets.data_dir`.
     checked : int
-        How many texts are embedded anew, evenly spread.
+        How many texts are embedded anew, evenly spread; n or more: all.
+
+    Raises
+    ------
+    ValueError
+        If `checked` is less than 1.
     """
+    if checked < 1:
+        raise ValueError(f"checked is {checked!r}; at least one text must be embedded anew")
     for name, embedder in embedders.items():
         cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
         if not cache.load(texts, torch.empty(len(texts), embedder.dimension)):
             continue
-        file = (folder or data_dir() / "embeddings") / f"{collection}-{name}.safetensors"
         try:
-            cache.store(texts, _shipped(embedder, texts, file, checked))
+            cache.store(texts, read_shipped(embedder, texts, _shipped_file(folder, collection, name), checked))
         except ValueError as error:
             warnings.warn(f"{error}; the {len(texts)} texts will be embedded", stacklevel=2)
 
 
-def _shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: int) -> Tensor:
+def read_shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: int) -> Tensor:
+    """Return the embeddings of a file of :func:`ship_embeddings`, some of them compared with new ones.
+
+    Parameters
+    ----------
+    embedder, texts, checked
+        As :func:`fill_cache`.
+    file : Path
+
+    Returns
+    -------
+    Tensor, (n, d), float32
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is of other texts, or differs from what the embedder says now.
+    """
     try:
         with safe_open(file, "pt") as held:
             about, h = held.metadata() or {}, held.get_tensor("embeddings")
@@ -187,11 +212,18 @@ def _shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: int) -
         raise ValueError(f"{file} cannot be read ({error})") from error
     if about.get("texts") != _texts_digest(texts) or len(h) != len(texts):
         raise ValueError(f"{file} is of other texts")
-    places = np.unique(np.linspace(0, len(texts) - 1, checked).astype(int)).tolist()
+    places = np.unique(np.linspace(0, len(texts) - 1, min(checked, len(texts))).astype(int)).tolist()
     anew = embedder.embed([texts[place] for place in places])
-    if anew.shape[1] != h.shape[1] or not ((h[places] - anew).norm(dim=1) <= AGREE * anew.norm(dim=1)).all():
-        raise ValueError(f"{file} is of {about.get('embedder')}, not of this {embedder.name}")
+    if anew.shape[1] != h.shape[1]:
+        raise ValueError(f"{file} holds vectors of {h.shape[1]} numbers; {embedder.name} makes {anew.shape[1]}")
+    same = (h[places] - anew).norm(dim=1) <= AGREE * anew.norm(dim=1)  # never true of nan
+    if not same.all():
+        raise ValueError(f"{file} differs from {embedder.name} in {int((~same).sum())} of {len(places)} texts compared")
     return h
+
+
+def _shipped_file(folder: Path | None, collection: str, name: str) -> Path:
+    return (folder or data_dir() / "embeddings") / f"{collection}-{name}.safetensors"
 
 
 def _texts_digest(texts: Sequence[str]) -> str:

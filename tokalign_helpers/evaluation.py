@@ -96,15 +96,10 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     Raises
     ------
     ValueError
-        If the lengths differ, there are fewer than three pairs, or one side is constant.
+        If the lengths differ, there are fewer than three pairs, one side is constant, or a value is nan.
     """
-    x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
-    if x.shape != y.shape or len(x) < 3:
-        raise ValueError(f"need two lists of the same length, at least 3; got {len(x)} and {len(y)}")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("one side is constant; a rank correlation with a constant is not defined")
-    rng = np.random.default_rng(seed)
-    drawn = _spearman_of_resamples(x, y, rng.integers(len(x), size=(1000, len(x))))
+    x, y = _to_correlate(predicted, rated)
+    drawn = _spearman_of_resamples(x, y, _resamples(len(x), seed))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(_spearman(x, y), float(low), float(high))
 
@@ -129,12 +124,11 @@ def rank_correlation_difference(
     ValueError
         As :func:`rank_correlation`.
     """
-    estimate = rank_correlation(first, rated).estimate - rank_correlation(second, rated).estimate
-    x, y, z = (np.asarray(values, dtype=float) for values in (first, second, rated))
-    rows = np.random.default_rng(seed).integers(len(z), size=(1000, len(z)))
+    (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
+    rows = _resamples(len(z), seed)
     drawn = _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(estimate, float(low), float(high))
+    return Interval(_spearman(x, z) - _spearman(y, z), float(low), float(high))
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
@@ -239,6 +233,21 @@ def pair_similarities(
     place = {text: i for i, text in enumerate(texts)}
     left, right = ([place[text] for text in side] for side in sides)
     return (unit[left] * unit[right]).sum(dim=1)
+
+
+def _to_correlate(predicted: Sequence[float], rated: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
+    if x.shape != y.shape or len(x) < 3:
+        raise ValueError(f"need two lists of the same length, at least 3; got {len(x)} and {len(y)}")
+    if np.isnan(x).any() or np.isnan(y).any():
+        raise ValueError("a score or a rating is nan; a rank correlation with it is not defined")
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("one side is constant; a rank correlation with a constant is not defined")
+    return x, y
+
+
+def _resamples(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(n, size=(1000, n))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -122,7 +122,7 @@ SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
 
 def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
-    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-tiny.safetensors")
+    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     expected = tiny.embed(SHIPPED)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
     passes.clear()
@@ -135,16 +135,21 @@ def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypa
 
 
 def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
-    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-tiny.safetensors")
-    ta.ship_embeddings(tiny, SHIPPED, tmp_path / "few-other.safetensors")
+    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
-    save_file({"embeddings": torch.full((40, 64), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path))
+    save_file(
+        {"embeddings": torch.full((40, tiny.dimension), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path)
+    )
+    save_file({"embeddings": torch.ones(40, 3)}, tmp_path / "short-tiny.safetensors", about(tmp_path))
+    with pytest.raises(ValueError, match="checked is 0; at least one"):
+        ta.fill_cache({"tiny": tiny}, SHIPPED, "few", folder=tmp_path, checked=0)
     other = replace(tiny, template="Not {text}", name="other")
     for case, (embedder, texts, collection, said) in enumerate(
         [
             (tiny, SHIPPED[::-1], "few", "is of other texts"),
-            (other, SHIPPED, "few", "is of tiny, not of this other"),
-            (tiny, SHIPPED, "nan", "is of tiny, not of this tiny"),
+            (other, SHIPPED, "few", "few-other.safetensors differs from other in 16 of 16 texts compared"),
+            (tiny, SHIPPED, "nan", "differs from tiny in 16 of 16 texts compared"),
+            (tiny, SHIPPED, "short", "holds vectors of 3 numbers; tiny makes"),
             (tiny, SHIPPED, "half", "cannot be read"),
             (tiny, SHIPPED, "missing", "cannot be read"),
         ]

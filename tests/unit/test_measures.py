@@ -35,6 +35,8 @@ def test_rank_correlation_is_spearman_with_ties():
         ta.rank_correlation([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="got 2 and 3"):
         ta.rank_correlation([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="is nan"):
+        ta.rank_correlation([1, np.nan, 2], [1, 2, 3])
 
 
 def test_the_interval_of_a_rank_correlation_is_that_of_resampling_pairs_one_draw_at_a_time():
