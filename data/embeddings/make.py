@@ -14,25 +14,44 @@ import tokalign_helpers as ta
 from tokalign_helpers.cache import read_shipped
 
 HERE = Path(__file__).parent
+ALL = ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"]
+
+
+def instructed() -> dict[str, ta.Embedder]:
+    """Return the six of notebook 05: asked after the text, asked before it, and a trained one asked after it."""
+    plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
+    embedders = {}
+    for name in ("topic", "emotion"):
+        embedders[f"smol-eol-{name}"] = plain.with_instruction(name)
+        before = f'The {name} of this sentence: "{{text}}" means in one word: "'
+        embedders[f"smol-eol-before-{name}"] = plain.with_template(before)
+        embedders[f"smol-sim-{name}"] = trained.with_instruction(name)
+    return embedders
+
+
 COLLECTIONS = {
-    "sentences": (
-        lambda: ta.sentences(1000, seed=0),
-        ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"],
-    ),
+    "sentences": (lambda: ta.sentences(1000, seed=0), lambda: ta.load_embedders(ALL)),
     # The sentences that become the 300 queries are taken out of the passages.
-    "passages": (lambda: list(ta.cloze_collection(300, seed=0).documents.values()), ["smol-eol"]),
+    "passages": (
+        lambda: list(ta.cloze_collection(300, seed=0).documents.values()),
+        lambda: ta.load_embedders(["smol-eol"]),
+    ),
+    "two-labels": (lambda: ta.two_labels()["text"].tolist(), instructed),
 }
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=COLLECTIONS, help="one collection instead of all")
     parser.add_argument("--check", action="store_true", help="compare every vector of the files with one made now")
-    check = parser.parse_args().check
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as empty:
         os.environ["TOKALIGN_EMBEDDING_CACHE"] = empty  # the usual one may hold what came out of these files
-        for collection, (make_texts, names) in COLLECTIONS.items():
-            texts, embedders = make_texts(), ta.load_embedders(names)
+        for collection, (make_texts, make_embedders) in COLLECTIONS.items():
+            if args.only not in (None, collection):
+                continue
+            texts, embedders = make_texts(), make_embedders()
             ta.embed_all(embedders, texts)  # those that share a model's states, in one pass
-            if not check:
+            if not args.check:
                 ta.ship_embeddings(embedders, texts, collection, folder=HERE)
                 continue
             for name, embedder in embedders.items():

@@ -37,6 +37,8 @@ DATA = "TOKALIGN_DATA"  # a folder of more data, which a notebook uses where it 
 CELL_TIMEOUT = 1800  # seconds; the very first run may have to fetch a model
 SAMPLE_EVERY = 0.2  # seconds between two looks at the memory
 RUN_TIME = re.compile(r"^\*Run time on 2 CPU cores:.*$", re.MULTILINE)
+STYLED = re.compile(r'<table id="(T_[0-9a-f]+)"')
+ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 QUESTION = re.compile(r"^\*Question: (.*)\*$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- notebooks: .*? -->)\n.*?(<!-- end of notebooks -->)", re.DOTALL)
 METADATA = {
@@ -202,7 +204,7 @@ def allow_exceptions(notebook: NotebookNode) -> None:
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Drop what a run leaves behind and no reader needs: timings, widget state, stderr, other kernels' names.
+    """Drop what a run leaves behind and no reader needs: timings, widget state, stderr, addresses, other kernels.
 
     Parameters
     ----------
@@ -217,6 +219,18 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = nbformat.from_dict(kept)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _is_worth_storing(output)]
+            for output in cell.outputs:
+                _same_every_run(output.get("data", {}), cell.id)
+
+
+def _same_every_run(data: dict[str, object], cell_id: str) -> None:
+    """Replace what is drawn anew with each run: the names of styled tables, the addresses of objects."""
+    for kind in ("text/html", "text/plain"):
+        text = data.get(kind)
+        if isinstance(text, str):
+            for number, name in enumerate(dict.fromkeys(STYLED.findall(text))):
+                text = text.replace(name, f"T_{cell_id}_{number}")
+            data[kind] = ADDRESS.sub("", text)
 
 
 def _is_worth_storing(output: NotebookNode) -> bool:

@@ -1,6 +1,7 @@
 import os
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -107,6 +108,23 @@ def test_clean_keeps_what_readers_need():
     assert notebook.cells[0].outputs == [picture]
     assert notebook.cells[0].metadata == {"tags": ["x"], "cellView": "form"}
     assert (notebook.cells[0].id, notebook.nbformat_minor) == ("cell-00", 5)
+
+
+def test_clean_leaves_nothing_that_differs_from_run_to_run():
+    def ran():
+        table = pd.DataFrame({"a": ["at 0xff"]}).style.set_properties(color="red")
+        data = {"text/html": table.to_html(), "text/plain": repr(table)}
+        cells = [new_code_cell("x", id="c1", outputs=[new_output("execute_result", data=data)])]
+        return new_notebook(cells=cells)
+
+    first, second = ran(), ran()
+    assert first != second
+    run.clean(first)
+    run.clean(second)
+    assert first == second
+    data = first.cells[0].outputs[0].data
+    assert "T_c1_0_row0_col0" in data["text/html"] and "at 0xff" in data["text/html"]
+    assert data["text/plain"] == "<pandas.io.formats.style.Styler object>"
 
 
 def test_memory_is_read_without_psutil(monkeypatch):

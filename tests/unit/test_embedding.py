@@ -179,6 +179,18 @@ def test_the_course_ships_embeddings_of_the_passages_of_its_own_collection(monke
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("name", ["topic", "emotion"])
+def test_the_course_ships_embeddings_of_the_labelled_texts_under_instructions(name, monkeypatch, tmp_path, recwarn):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
+    plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
+    before = plain.with_template(f'The {name} of this sentence: "{{text}}" means in one word: "')
+    embedders = {"smol-eol": plain.with_instruction(name), "smol-eol-before": before}
+    embedders["smol-sim"] = trained.with_instruction(name)
+    texts = ta.two_labels()["text"].tolist()
+    ta.fill_cache({f"{key}-{name}": e for key, e in embedders.items()}, texts, "two-labels", checked=3)
+    assert not recwarn.list
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'smol-eol'"):
         ta.load_embedder("smol-eool")
