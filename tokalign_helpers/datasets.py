@@ -230,6 +230,12 @@ def word_ratings(name: str) -> pd.DataFrame:
     return table.dropna(ignore_index=True)
 
 
+def rated_words() -> list[str]:
+    """Return the distinct words of all :func:`word_ratings`, in the order of the alphabet."""
+    tables = [word_ratings(name) for name in WORD_RATINGS]
+    return sorted({word for table in tables for column in ("word1", "word2") for word in table[column]})
+
+
 def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     """Return sentence pairs of the STS benchmark with human ratings, from a folder of yours.
 

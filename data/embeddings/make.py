@@ -36,6 +36,7 @@ COLLECTIONS = {
         lambda: list(ta.cloze_collection(300, seed=0).documents.values()),
         lambda: ta.load_embedders(["smol-eol"]),
     ),
+    "words": (ta.rated_words, lambda: ta.load_embedders(["smol-eol", "smol-sim", "smol-rel"])),
     "two-labels": (lambda: ta.two_labels()["text"].tolist(), instructed),
 }
 

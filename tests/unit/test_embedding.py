@@ -172,6 +172,13 @@ def test_the_course_ships_embeddings_of_the_sentences_it_draws(name, monkeypatch
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("name", ["smol-eol", "smol-sim", "smol-rel"])
+def test_the_course_ships_embeddings_of_the_rated_words(name, monkeypatch, tmp_path, recwarn):
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
+    ta.fill_cache({name: ta.load_embedder(name)}, ta.rated_words(), "words", checked=3)
+    assert not recwarn.list
+
+
 def test_the_course_ships_embeddings_of_the_passages_of_its_own_collection(monkeypatch, tmp_path, recwarn):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     texts = list(ta.cloze_collection(300, seed=0).documents.values())

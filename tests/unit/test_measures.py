@@ -119,6 +119,8 @@ def test_sentences_are_the_same_everywhere():
 def test_ratings_and_documents():
     assert len(ta.word_ratings("wordsim353")) == 353
     assert len(ta.word_ratings("simlex999")) == 999
+    words = ta.rated_words()
+    assert {"coast", "cucumber"} <= set(words) and words == sorted(set(words)) and len(words) == 1341
     with pytest.raises(ValueError, match="unknown ratings 'men'"):
         ta.word_ratings("men")
     texts, similarity = ta.lee_documents()
