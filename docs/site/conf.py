@@ -6,6 +6,7 @@ from sphinx.application import Sphinx
 
 project = "What is inside a text embedding?"
 author = "the tokalign authors"
+html_show_copyright = False
 extensions = ["myst_nb"]
 html_theme = "furo"
 html_title = project

@@ -131,3 +131,12 @@ def test_memory_is_read_without_psutil(monkeypatch):
     monkeypatch.setattr(run, "psutil", None)
     seen = run.resident_megabytes(os.getpid())
     assert seen > 10 or not os.path.exists("/proc/self/status")
+
+
+def test_the_first_notebook_and_the_readme_list_the_whole_course():
+    first, *others = run.choose(run.REPOSITORY / "notebooks", [])
+    listed = {"readme": (run.REPOSITORY / "README.md").read_text(encoding="utf-8")}
+    listed["first"] = "\n".join(cell.source for cell in run.read(first).cells if cell.cell_type == "markdown")
+    for name, text in listed.items():
+        lacking = [path.name for path in others if f"{path.name}) |" not in text]
+        assert lacking == [], name

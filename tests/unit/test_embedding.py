@@ -1,5 +1,8 @@
+import hashlib
+import struct
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -7,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import tokalign_helpers as ta
+from tokalign_helpers.cache import weights_digest
+from tokalign_helpers.pooling import last_token
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
 RAW = ["smol-last", "smol-mean", "smol-wmean", "smol-eol"]
@@ -21,6 +26,24 @@ ODD = {
 @pytest.fixture(scope="module")
 def embedders():
     return ta.load_embedders(RAW)
+
+
+def test_a_loaded_embedder_is_named_after_its_folder(tiny_folder):
+    load = partial(ta.Embedder.from_pretrained, tiny_folder, pooling=last_token)
+    assert load().name == tiny_folder.name
+    assert load(name="mine").name == "mine"
+
+
+def test_the_digest_of_weights_is_the_same_on_every_machine_and_in_every_version():
+    layer = torch.nn.Linear(2, 1)
+    layer.load_state_dict({"weight": torch.tensor([[1.0, -2.0]]), "bias": torch.tensor([0.5])})
+    bytes_ = struct.pack("<f", 0.5), struct.pack("<2f", 1, -2)
+    expected = hashlib.blake2b(b"bias torch.float32 (1,)" + bytes_[0], digest_size=16)
+    expected.update(b"weight torch.float32 (1, 2)" + bytes_[1])
+    assert weights_digest(layer) == weights_digest(layer) == expected.hexdigest()
+    with torch.no_grad():
+        layer.bias.add_(1)
+    assert weights_digest(layer) != expected.hexdigest()
 
 
 def one_by_one(embedder, text):

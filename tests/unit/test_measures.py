@@ -80,6 +80,17 @@ def test_token_kind(token, kind):
     assert token_kind(token) == kind
 
 
+def test_the_lexicon_has_words_for_every_label():
+    table = ta.lexicon()
+    labels = ta.two_labels()
+    for labelling in ("topic", "emotion"):
+        words = table[table["labelling"] == labelling].groupby("label")["word"].nunique()
+        assert set(words.index) == set(labels[labelling])
+        assert words.min() >= 8
+    lines = (ta.data_dir() / "texts" / "lexicon.csv").read_text(encoding="utf-8").splitlines()
+    assert [",".join(row) for row in table.itertuples(index=False)] == lines[1:]
+
+
 def test_lexicon_tokens(smol):
     words = ta.lexicon_tokens(smol.decoder, "emotion")
     assert set(words) == {"joy", "anger", "sadness", "fear", "surprise"}
