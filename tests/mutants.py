@@ -15,8 +15,10 @@ import itertools
 import json
 import os
 import pkgutil
+import select
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -35,7 +37,6 @@ import tokalign_helpers
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUITE = ["-q", "-p", "no:cacheprovider", "-p", "no:nbval"]
 PATIENCE = 300  # seconds for the tests of one mutant
-SKIPPED = ("__main__",)  # its commands run in processes of their own
 
 
 def helpers() -> dict[str, FunctionType]:
@@ -49,7 +50,7 @@ def helpers() -> dict[str, FunctionType]:
     found = {}
     for entry in pkgutil.walk_packages(tokalign_helpers.__path__, "tokalign_helpers."):
         short = entry.name.removeprefix("tokalign_helpers.")
-        if short.split(".")[0] in (*SKIPPED, "data", "notebooks"):
+        if short.split(".")[0] in ("data", "notebooks"):
             continue
         try:
             module = importlib.import_module(entry.name)
@@ -167,7 +168,9 @@ WRONGS: list[tuple[Any, Callable]] = [
 class Recorder:
     """A pytest plugin that writes down the calls, the kinds of results and the time of every test."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Path) -> None:
+        self.process = os.getpid()
+        self.elsewhere = elsewhere  # where the processes that a test forks write their calls down
         self.test = ""
         self.calls: dict[str, set[str]] = {}
         self.gives: dict[str, bool] = {}  # whether anything but None ever came back
@@ -178,6 +181,8 @@ class Recorder:
 
         def by(original: Callable) -> Callable:
             def call(*args: Any, **kwargs: Any) -> Any:
+                if os.getpid() != self.process:
+                    self._from_a_fork(name)
                 self.calls.setdefault(name, set()).add(self.test)
                 result = original(*args, **kwargs)
                 self.gives[name] = self.gives.get(name, False) or result is not None
@@ -186,6 +191,10 @@ class Recorder:
             return call
 
         replace(function, by)
+
+    def _from_a_fork(self, name: str) -> None:
+        with contextlib.suppress(OSError), self.elsewhere.open("a", encoding="utf-8") as lines:
+            lines.write(f"{name}\t{self.test}\n")
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Remember which test runs."""
@@ -209,16 +218,20 @@ def record(tests: list[str]) -> dict[str, Any]:
     dict[str, Any]
         ``calls``: helper → tests; ``gives``: helper → whether anything but None came back; ``seconds``: test → time.
     """
-    with _forked(lambda: _record(tests)) as out:
-        return json.loads(out)
+    with tempfile.TemporaryDirectory() as folder:
+        return json.loads(_forked(lambda: _record(tests, Path(folder) / "calls")))
 
 
-def _record(tests: list[str]) -> str:
-    recorder = Recorder()
+def _record(tests: list[str], elsewhere: Path) -> str:
+    elsewhere.touch()
+    recorder = Recorder(elsewhere)
     for name, function in helpers().items():
         recorder.watch(name, function)
     with contextlib.redirect_stdout(sys.stderr):
         pytest.main([*SUITE, *tests], plugins=[recorder])
+    for line in elsewhere.read_text(encoding="utf-8").splitlines():
+        name, test = line.split("\t")
+        recorder.calls.setdefault(name, set()).add(test)
     calls = {name: sorted(t for t in tests if t) for name, tests in recorder.calls.items()}
     return json.dumps({"calls": calls, "gives": recorder.gives, "seconds": recorder.seconds})
 
@@ -250,8 +263,7 @@ def caught(name: str, seen: dict[str, Any]) -> str:
             code = pytest.main([*SUITE, "-x", *tests], plugins=[first])
         return first.test or ("" if code == pytest.ExitCode.OK else f"no test ran: {code!s}")
 
-    with _forked(attempt, PATIENCE) as out:
-        return out
+    return _forked(attempt, PATIENCE)
 
 
 class FirstFailure:
@@ -265,26 +277,33 @@ class FirstFailure:
             self.test = report.nodeid
 
 
-@contextlib.contextmanager
-def _forked(work: Callable[[], str], patience: int = 0) -> Iterator[str]:
-    """Run something in a copy of this process, which is stopped after its seconds, if it has any."""
+def _forked(work: Callable[[], str], patience: float | None = None) -> str:
+    """Run something in a copy of this process; whatever it started is stopped with it, or after its seconds."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
+        os.setsid()
         os.close(read)
-        signal.alarm(patience)
+        answer = work()
         with os.fdopen(write, "w") as out:
-            out.write(work())
+            out.write(answer)
         os._exit(0)
     os.close(write)
-    with os.fdopen(read) as back:
-        yield _until(back, child)
-
-
-def _until(back: io.TextIOWrapper, child: int) -> str:
-    answer = back.read()
-    _, status = os.waitpid(child, 0)
-    return answer or ("the process died or ran too long" if status else "")
+    answer, done, end = b"", 0, time.monotonic() + (patience or float("inf"))
+    with os.fdopen(read, "rb", buffering=0) as back:
+        while not done and time.monotonic() < end:
+            if not select.select([back], [], [], 0.2)[0]:
+                done, status = os.waitpid(child, os.WNOHANG)  # what it forked may hold the pipe open
+                continue
+            part = back.read(1 << 20)
+            if not part:
+                break
+            answer += part
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    if not done:
+        _, status = os.waitpid(child, 0)
+    return answer.decode() or ("the process died or ran too long" if status else "")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -50,9 +50,11 @@ def test_the_solution_is_right_and_typical_mistakes_are_not(question, capsys):
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_unanswered_question_is_no_failure(question, capsys):
     question.check(...)
-    question.hint()
-    question.solution()
     assert "Not answered yet" in capsys.readouterr().out
+    question.hint()
+    assert capsys.readouterr().out == question.clue + "\n"
+    question.solution()
+    assert capsys.readouterr().out == question.answer + "\n"
 
 
 def test_the_readme_lists_every_notebook_with_its_measured_times():

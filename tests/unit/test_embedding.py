@@ -1,4 +1,6 @@
+import copy
 import hashlib
+import re
 import struct
 import warnings
 from dataclasses import replace
@@ -10,7 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import tokalign_helpers as ta
+from tests.unit.conftest import save_llama
 from tokalign_helpers.cache import weights_digest
+from tokalign_helpers.embedding import see_everything
 from tokalign_helpers.pooling import last_token
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
@@ -44,6 +48,25 @@ def test_the_digest_of_weights_is_the_same_on_every_machine_and_in_every_version
     with torch.no_grad():
         layer.bias.add_(1)
     assert weights_digest(layer) != expected.hexdigest()
+
+
+def test_the_mask_for_both_directions_hides_the_padding_alone():
+    seen = see_everything(torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.float32)
+    assert seen.shape == (2, 1, 3, 3)
+    hidden = torch.finfo(torch.float32).min
+    assert seen[0, 0].tolist() == [[0, 0, hidden]] * 3
+    assert not seen[1].any()
+
+
+def test_the_decoder_layer_of_a_model_of_another_width_is_refused(tiny_folder, tokenizer, tmp_path):
+    wide = save_llama(tmp_path / "wide", tokenizer, hidden=32)
+    with pytest.raises(ValueError, match=r"reads vectors of 32 numbers, but .* makes 16: .* is not its backbone"):
+        ta.Embedder.from_pretrained(tiny_folder, pooling=last_token, backbone=wide)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(["one more"])
+    more = save_llama(tmp_path / "more", tokenizer)
+    with pytest.warns(UserWarning, match="have different vocabularies"):
+        ta.Embedder.from_pretrained(tiny_folder, pooling=last_token, backbone=more)
 
 
 def one_by_one(embedder, text):
@@ -114,6 +137,7 @@ def test_all_that_a_vector_depends_on_is_in_the_fingerprint(embedders):
     others = [eol.with_template("{text}"), eol.with_template("{text}!"), embedders["smol-mean"]]
     others.append(replace(eol, max_tokens=7))
     assert len({e.fingerprint for e in [eol, *others]}) == 5
+    assert re.fullmatch("[0-9a-f]{32}", eol.fingerprint)  # it names a file
     assert ta.load_embedder("smol-eol").fingerprint == eol.fingerprint
 
 

@@ -56,6 +56,8 @@ def test_the_figures_are_those_of_the_package(tiny, report):
     dense, sparse = report.figure("nDCG@10, dense"), report.figure("nDCG@10, sparse")
     assert report.figure("sparse / dense") == pytest.approx(sparse / dense)
     table = ta.word_ratings("simlex999").head(20)
+    cosines = torch.cosine_similarity(*(tiny.embed(table[word].tolist()) for word in ("word1", "word2")))
+    torch.testing.assert_close(ta.pair_similarities(tiny, table), cosines)
     rho = ta.rank_correlation(ta.pair_similarities(tiny, table), table["rating"])
     assert report.figure("Spearman, SimLex-999, 20 pairs") == pytest.approx(rho.estimate)
 
@@ -73,6 +75,7 @@ def test_the_variation_is_against_what_it_was_before(opt, theirs):
 
 def test_a_sentence_transformers_folder_says_how_it_is_read(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
+    assert spec.name == theirs.name
     assert (spec.pooling, spec.template, spec.max_tokens) == (ta.mean, "say: {text}", 40)
     loaded = ta.load_embedder(spec)
     assert loaded.for_queries().template == "ask: {text}"
@@ -126,6 +129,7 @@ def test_the_page_needs_nothing_else(report):
     assert "<script" not in page
     assert page.count("data:image/png;base64,") == 1
     assert "Hit@K (ids)" in page
+    assert page.rstrip().endswith("</html>")
 
 
 def test_a_name_cannot_break_the_page(tiny):

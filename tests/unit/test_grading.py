@@ -1,6 +1,7 @@
 """Each kind of submission gets its row, and none gets out."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -130,6 +131,19 @@ def test_a_file_that_is_no_notebook_is_told(tmp_path):
     nbformat.write(new_notebook(), tmp_path / "b.ipynb")
     with pytest.raises(ValueError, match="is it of this course"):
         grade(tmp_path / "b.ipynb")
+
+
+def test_the_command_line_tells_what_cannot_be_graded(tmp_path, capsys):
+    from tokalign_helpers.exercises.__main__ import main
+
+    (tmp_path / "a.ipynb").write_text("{")
+    assert main(["grade", str(tmp_path / "a.ipynb")]) == 2
+    assert re.fullmatch(r"error: [^\n]*a\.ipynb is no notebook[^\n]*\n", capsys.readouterr().err)
+
+
+def test_where_there_is_no_landlock_its_version_is_0(monkeypatch):
+    monkeypatch.setattr(sandbox.platform, "machine", lambda: "abacus")
+    assert landlock_version() == 0
 
 
 def test_an_answer_comes_with_what_it_draws_on_and_no_more():

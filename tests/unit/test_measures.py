@@ -1,6 +1,7 @@
 """Intervals, kinds of tokens, and the texts of the course."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import stats
 
 import tokalign_helpers as ta
 from tokalign_helpers.evaluation import jackknife_interval
-from tokalign_helpers.vocabulary import KINDS, token_kind
+from tokalign_helpers.vocabulary import KINDS, token_kind, word_counts
 
 
 def test_bootstrap_interval():
@@ -89,6 +90,15 @@ def test_the_lexicon_has_words_for_every_label():
         assert words.min() >= 8
     lines = (ta.data_dir() / "texts" / "lexicon.csv").read_text(encoding="utf-8").splitlines()
     assert [",".join(row) for row in table.itertuples(index=False)] == lines[1:]
+
+
+def test_words_are_counted():
+    counts, sentences = word_counts(), ta.sentences()
+    words = re.findall("[a-z]+", " ".join(sentences).lower())
+    assert counts.total() == len(words)
+    assert counts["parrot"] == words.count("parrot")
+    assert counts["the"] == words.count("the") > 10_000
+    assert counts["notaword"] == 0
 
 
 def test_lexicon_tokens(smol):

@@ -36,6 +36,7 @@ def trained(tiny_folder, tmp_path_factory):
 
 def test_the_loss_falls_and_nothing_half_written_is_left(trained):
     folder, losses = trained
+    assert len(losses) == RECIPE.steps
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
     assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
@@ -71,6 +72,16 @@ def test_interrupted_at_any_step_it_ends_the_same(trained, tiny_folder, tmp_path
     monkeypatch.undo()
     losses = train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path, every=3)
     assert losses == pytest.approx(trained[1], rel=1e-4)
+
+
+def test_the_updates_are_of_the_rank_and_in_the_upper_layers_that_the_recipe_says(tiny):
+    n = tiny.model.config.num_hidden_layers
+    config = training.lora_config(tiny, replace(RECIPE, rank=3, layers=1))
+    assert (config.r, config.lora_alpha, config.task_type, config.bias) == (3, 6, None, "none")
+    linear = [name for name, module in tiny.model.named_modules() if isinstance(module, torch.nn.Linear)]
+    chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
+    assert chosen == [name for name in linear if name.startswith(f"layers.{n - 1}.")]
+    assert len(chosen) == len(linear) // n
 
 
 def test_a_second_round_begins_where_the_first_ended(trained, tiny_folder, tmp_path):
@@ -244,11 +255,23 @@ def test_triplets_of_inference_and_of_negation(tmp_path):
     negations = training_data.negation_triplets(made)
     assert negations[0] == Triplet("A dog runs.", "An animal is moving.", "An animal is not moving.")
     assert len(negations) > 100
+    short = [s for s in ta.sentences(4000, seed=0) if len(s.split()) <= 16]
+    assert len(negations) == 1 + sum(map(bool, map(training_data.negated, short)))
     for anchor, positive, negative, _ in negations[1:]:
         assert anchor == positive == re.sub(r" not\b", "", negative, count=1) != negative
     (tmp_path / "s2.dev").unlink()
     with pytest.raises(FileNotFoundError, match="s2.dev"):
         training_data.inference_triplets(tmp_path)
+
+
+def test_the_sources_of_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_data, "cloze_triplets", lambda: TRIPLETS)
+    monkeypatch.setattr(training_data, "graded_pairs", lambda folder: [] if folder == tmp_path / "stsb" else TRIPLETS)
+    assert list(training_data.recipe_sources(("cloze",), tmp_path)) == [("cloze", TRIPLETS)]
+    with pytest.raises(ValueError, match="the source 'graded' in .* holds no training pairs"):
+        list(training_data.recipe_sources(("cloze", "graded"), tmp_path))
+    with pytest.raises(ValueError, match="unknown source 'made'; known: inference, negation"):
+        list(training_data.recipe_sources(("made",), tmp_path))
 
 
 def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):

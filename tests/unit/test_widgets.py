@@ -1,5 +1,7 @@
 """The widgets are moved as a reader would, without a browser."""
 
+import html
+
 import ipywidgets
 import pytest
 
@@ -41,6 +43,12 @@ def test_the_adjustment_widget(tiny, components):
     bars = tool.children[-1]
     before = bars.value
     assert before == widgets.adjustment_view(tiny, TEXT, components, 0.0)
+    assert before.count("<tr>") == 12
+    assert before.endswith("grey: neither</small>")
+    best = ta.aligned_tokens(tiny, [TEXT], 12)["token"]
+    places = [before.find(f">{html.escape(token)}</td>") for token in best]
+    assert -1 not in places
+    assert places == sorted(places)
     slider.value = slider.min
     assert bars.value != before
     moved = bars.value
