@@ -1,6 +1,7 @@
 """One function a figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
 
 import html
+import re
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from tokalign_helpers.vocabulary import KINDS
 
@@ -112,6 +113,7 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
             _interval(ax, place, row["value"], row["low"], row["high"], color_of(row["embedder"]))
         ax.set_yticks(range(len(names)), names)
         ax.set(xlim=(0, max(0.05, rows["high"].max() * 1.15)), xlabel=f"{rate}, share", ylim=(len(names) - 0.4, -0.7))
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return axes[0]
 
@@ -140,7 +142,8 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
         left += width
     ax.invert_yaxis()
     ax.grid(visible=False)
-    ax.set(xlim=(0, 1), xlabel="share of the tokens (numbers: percent)")
+    ax.set(xlim=(0, 1), xlabel="share of the tokens")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_title(title)
     ax.legend(ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False, fontsize=9)
     return ax
@@ -204,7 +207,7 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
     return ax
 
 
-def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 30) -> np.ndarray:
+def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 40) -> np.ndarray:
     """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
 
     Parameters
@@ -225,8 +228,7 @@ def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: i
         places = np.arange(1, min(shown, len(v)) + 1)
         ax.bar(places, v[:shown], color=[ORANGE, *[GREY] * (len(places) - 1)], width=0.9)
         ax.axhline(0, color="black", linewidth=0.8)
-        ax.annotate(f"$v_1$ = {v[0]:.1f}", (1, v[0]), (12, 0), textcoords="offset points", va="center", fontsize=10)
-        ax.set_title(pair, fontsize=10, fontweight="normal")
+        ax.set_title(f"{pair}\n$v_1$ = {_signed(v[0])}", fontsize=10, fontweight="normal")
         ax.set(xlabel="component j")
         ax.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("mean shift $v_j$, units of h")
@@ -272,7 +274,7 @@ def plot_sweep(
         For each line a table of :func:`~tokalign_helpers.spectrum.sweep`. Names that are no embedders are drawn grey.
     title : str
     mark : float, optional
-        The λ to mark with a star.
+        The amount to mark with a star.
     xlabel : str
 
     Returns
@@ -281,7 +283,7 @@ def plot_sweep(
     """
     columns = ["Hit@K", "LAR", "GAR", "content words"]
     figure, axes = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained")
-    for name, table in tables.items():
+    for place, (name, table) in enumerate(tables.items()):
         known = name in EMBEDDER_COLORS
         color = color_of(name) if known else "#BBBBBB"
         for ax, column in zip(axes, columns, strict=True):
@@ -289,9 +291,12 @@ def plot_sweep(
                     label=name if known else None)  # fmt: skip
             if mark is not None and known:
                 near = (table["amount"] - mark).abs().idxmin()
-                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4)
+                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4,
+                        markerfacecolor="white" if place % 2 else color, fillstyle="full")  # fmt: skip
+    if mark is not None:
+        axes[0].plot([], [], linestyle="", marker="*", color="black", label=f"{xlabel.split(',')[0]} = {mark:g}")
     for ax, column in zip(axes, columns, strict=True):
-        ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        ax.axvline(0, color="black", linewidth=0.8, linestyle=":", label="no shift" if mark is not None else None)
         ax.set(xlabel=xlabel, ylabel=f"{column}, share")
         ax.set_ylim(bottom=0)
     if axes[0].get_legend_handles_labels()[0]:
@@ -300,7 +305,7 @@ def plot_sweep(
     return axes
 
 
-def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axes:
+def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before: float | None = None) -> Axes:
     """Draw one rate for several directions of the same length, each with its interval if it has one.
 
     Parameters
@@ -310,6 +315,8 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axe
     title : str
     value : str
         What the numbers are.
+    before : float, optional
+        The value without any shift, drawn as a line.
 
     Returns
     -------
@@ -318,7 +325,10 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR") -> Axe
     ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
     for place, row in enumerate(table.itertuples()):
         _interval(ax, place, row.value, row.low, row.high, ORANGE if place == 0 else GREY, digits=3)
-    ax.set_yticks(range(len(table)), table["direction"])
+    if before is not None:
+        ax.axvline(before, color="black", linewidth=1, linestyle=":", label="no shift")
+        ax.legend(frameon=False, loc="lower right")
+    ax.set_yticks(range(len(table)), [re.sub(r"\bu_(\d+)", r"$u_{\1}$", name) for name in table["direction"]])
     ax.set(xlabel=f"{value}, share", xlim=(0, table["high"].fillna(table["value"]).max() * 1.15))
     ax.set_ylim(len(table) - 0.4, -0.7)
     ax.set_title(title)
@@ -547,6 +557,10 @@ def _interval(ax: Axes, place: float, value: float, low: float, high: float, col
 def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
     handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in entries.values()]
     ax.legend(handles, list(entries), frameon=False, loc="lower right", fontsize=9)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
 
 
 def _literal(text: str) -> str:

@@ -22,7 +22,9 @@ from tokalign_helpers.spectrum import PrincipalComponents
 REFERENCE_RANK = 100
 
 
-def alignment_view(embedder: Embedder, text: str, k: int = 10, ax: Axes | None = None) -> tuple[str, Axes]:
+def alignment_view(
+    embedder: Embedder, text: str, k: int = 10, ax: Axes | None = None, *, title: str = ""
+) -> tuple[str, Axes]:
     """Show what one embedding says: the text with its own tokens highlighted, and the k best tokens as bars.
 
     Parameters
@@ -31,6 +33,8 @@ def alignment_view(embedder: Embedder, text: str, k: int = 10, ax: Axes | None =
     text : str
     k : int
     ax : Axes, optional
+    title : str
+        Of the bars. Default: whose answer it is.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def alignment_view(embedder: Embedder, text: str, k: int = 10, ax: Axes | None =
         If the text is blank.
     """
     table = aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK))
-    ax = plot_aligned_tokens(table, f"What {embedder.name} says", shown=k, ax=ax)
+    ax = plot_aligned_tokens(table, title or f"What {embedder.name} says", shown=k, ax=ax)
     return highlighted_text(marked_pieces(embedder, text, k)), ax
 
 

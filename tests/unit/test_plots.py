@@ -102,7 +102,7 @@ def test_the_variation_marks_the_first_component():
     (ax,) = plots.plot_variation({"f → g": np.array([-55.0, 2.0, 1.0])}, "", shown=2)
     assert [bar.get_height() for bar in ax.patches] == [-55, 2]
     assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [plots.ORANGE, plots.GREY]
-    assert said(ax) == ["$v_1$ = -55.0"]
+    assert (ax.get_title() or ax.get_title(loc="left")) == "f → g\n$v_1$ = −55.0"
 
 
 def test_both_parts_of_the_contribution():
@@ -117,16 +117,19 @@ def test_a_sweep_has_a_star_at_the_mark_nearest():
     table["content words"] = [0.0, 0.3, 0.1]
     axes = plots.plot_sweep({"smol-eol": table, "random": table * 0.5}, "", mark=1)
     assert [ax.get_ylabel().split(",")[0] for ax in axes] == ["Hit@K", "LAR", "GAR", "content words"]
-    stars = lines(axes[0], "*")
+    stars = [(x, y) for x, y in lines(axes[0], "*") if np.size(x)]  # an empty one is for the legend
     assert [(list(np.atleast_1d(x)), list(np.atleast_1d(y))) for x, y in stars] == [([0.9], [0.5])]
     assert list(lines(axes[3])[0][1]) == [0.0, 0.3, 0.1]
-    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["smol-eol"]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["smol-eol", "λ = 1", "no shift"]
     assert plots.plot_sweep({"random": table}, "")[0].get_legend() is None
 
 
 def test_controls_and_the_ladder():
-    ax = plots.plot_controls(INTERVALS.assign(direction=["u_1", "random"]), "", value="GAR")
-    assert (intervals_of(ax), labels(ax)) == ([(0.5, (0.4, 0.6)), (0.25, None)], ["u_1", "random"])
+    table = INTERVALS.assign(direction=["u_1", "random"])
+    ax = plots.plot_controls(table, "", value="GAR")
+    assert (intervals_of(ax), labels(ax)) == ([(0.5, (0.4, 0.6)), (0.25, None)], ["$u_{1}$", "random"])
+    assert ax.get_legend() is None
+    assert [0.05, 0.05] in [list(x) for x, _ in lines(plots.plot_controls(table, "", before=0.05))]
     assert said(ax) == ["0.500", "0.250"]
     steps = INTERVALS.assign(step=["plain", "centred"], low=[0.4, 0.2], high=[0.6, 0.3])
     ax = plots.plot_ladder(steps, "", {"dense": 0.45})

@@ -48,8 +48,8 @@ q1 = Question(
     wrong=("answer = 1", "answer = 10", "answer = 0.5"),
 )
 q2 = Question(
-    task="Write `lar(aligned, literal)`: the local alignment rate. `aligned` holds a list of ids a text, best first; "
-    "`literal` a set of ids a text.",
+    task="Write `lar(aligned, literal)`: the local alignment rate. `aligned` holds one list of ids per text, best first; "
+    "`literal` one set of ids per text.",
     judge=_judge_lar,
     clue="Of each text look at its first len(tokens) aligned ids only; divide by len(tokens); average over the texts.",
     answer="def answer(aligned, literal):\n"

@@ -10,20 +10,22 @@ from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
 from tokalign_helpers.spectrum import PrincipalComponents
 
+ENOUGH = 0.2  # GAR: four times that of the raw embeddings
+
 
 def _judge_amount(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return f"λ is a number; got {answer!r}"
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or answer != round(answer):
+        return f"λ is a whole number here; got {answer!r}"
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
     h = embedder.embed(texts)
     components = PrincipalComponents.fit(h[:500])
     gar = [
         global_alignment_rate(*read(embedder, components.adjust(h[500:], amount), texts[500:]))
-        for amount in (0.0, float(answer))
+        for amount in (float(answer), float(answer) + 1)
     ]
-    if gar[1] >= 4 * gar[0]:
-        return None
-    return f"GAR is {gar[1]:.3f} at λ = {answer:g} and {gar[0]:.3f} at 0: {gar[1] / gar[0]:.1f} times as much, not 4"
+    if gar[0] < ENOUGH:
+        return f"GAR is {gar[0]:.3f} at λ = {answer:g}; it is to be at least {ENOUGH:g}"
+    return f"at λ = {answer + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None
 
 
 def _judge_removal(answer: Any) -> str | None:
@@ -42,13 +44,13 @@ def _judge_removal(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Find a λ for which the GAR of `smol-eol` on the second half of the sentences is at least 4 times its "
-    "GAR at λ = 0.",
+    task="How small a shift is enough? Find the whole number λ nearest to 0 for which the GAR of `smol-eol` on the "
+    "second half of the sentences, with $u_1$ of the first half, is at least 0.2.",
     judge=_judge_amount,
-    clue="The interesting side is the negative one. How long is the average embedding along u_1?",
-    answer="answer = -50.0",
-    why="There is a wide valley of good amounts; the exact value does not matter much.",
-    wrong=("answer = 50.0", "answer = -5", "answer = 'left'"),
+    clue="ta.sweep takes a list of amounts; the figure above says between which to look.",
+    answer="answer = -35",
+    why="Good amounts make a wide range, and this is where it begins: well before v_1.",
+    wrong=("answer = 50", "answer = -5", "answer = -56", "answer = 'left'"),
 )
 q2 = Question(
     task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing "
