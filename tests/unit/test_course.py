@@ -86,6 +86,12 @@ def test_the_command_line_prints_two_embedders(capsys):
     assert re.search(r"\bpar\b", out)
 
 
+def test_fetch_says_where_the_model_is(capsys):
+    assert main(["fetch"]) == 0
+    folder = capsys.readouterr().out.removeprefix("The model is ready in ").strip()
+    assert (Path(folder) / "config.json").is_file()
+
+
 @pytest.mark.parametrize("arguments", [["x", "-e", "smol-eool"], [" "], ["x", "-k", "0"]])
 def test_the_command_line_tells_bad_input_in_one_line(arguments, capsys):
     assert main(arguments) == 2

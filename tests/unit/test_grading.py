@@ -190,6 +190,7 @@ def test_an_object_cannot_cross():
 
 def test_messages_cross_whole_and_in_order():
     near, far = (Channel(end) for end in socket.socketpair())
+    far.end.settimeout(20)  # a message that never comes is a failure, not a wait
     sent = [{"do": "call", "with": ["▁a"] * 3}, {}]
     for message in sent:
         near.send(message)
