@@ -105,7 +105,7 @@ class Budget:
             if over and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Print a line a notebook."""
         terminalreporter.section("run time of the notebooks, and twice what their titles say, on this machine")
         terminalreporter.write_line("\n".join(self.lines))
