@@ -333,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         if not options.calls.is_file():
             options.calls.parent.mkdir(parents=True, exist_ok=True)
-            options.calls.write_text(json.dumps(record(["tests/unit"]), indent=1), encoding="utf-8")
+            options.calls.write_text(json.dumps(record(["tests/unit", "tests/scale"]), indent=1), encoding="utf-8")
         seen = json.loads(options.calls.read_text(encoding="utf-8"))
     names = [name for name in helpers() if name.startswith(tuple(options.only) or "")]
     survivors = []
