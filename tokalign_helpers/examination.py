@@ -24,7 +24,7 @@ from tokalign_helpers.assets import AssetError
 from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
 from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
-from tokalign_helpers.evaluation import evaluate_run, pair_similarities, rank_correlation
+from tokalign_helpers.evaluation import bootstrap_interval, evaluate_run, pair_similarities, rank_correlation
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
@@ -79,7 +79,7 @@ class Report:
         start, best = f["sweep"]["rows"][0], max(f["sweep"]["rows"], key=lambda row: row["GAR"])
         rows.append((f"GAR of {f['sweep']['of']}, λ = 0", start["GAR"], np.nan, np.nan))
         rows.append((f"GAR of {f['sweep']['of']}, λ = {best['amount']:.1f}", best["GAR"], np.nan, np.nan))
-        rows += [(name, value, np.nan, np.nan) for name, value in f["search"].items()]
+        rows += [tuple(row[column] for column in ("figure", "value", "low", "high")) for row in f["search"]]
         rating = f["ratings"]
         rows.append((f"Spearman, {rating['of']}", rating["value"], rating["low"], rating["high"]))
         return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
@@ -168,7 +168,8 @@ def examine(
     sts : str or Path, optional
         The folder of the STS benchmark. Without it: word pairs of SimLex-999.
     documents, pairs : int
-        How much of the offline collection is searched, and how many word pairs are compared.
+        How many passages of the course's own collection are searched (those that answer a query come first), and how
+        many word pairs are compared.
     **how
         For an embedder that the table lacks: as :func:`~tokalign_helpers.sources.describe`.
 
@@ -290,16 +291,21 @@ def _component(embedder: Embedder, before: Embedder | None, texts: list[str]) ->
 
 
 def _part(documents: int) -> Collection:
-    """Take the beginning of the offline collection: so many documents, and the queries that they answer."""
+    """Take a part of the offline collection: so many passages, first of all those that answer a query."""
     whole = cloze_collection()
-    kept = dict(list(whole.documents.items())[:documents])
-    relevant = {query: answers for query, answers in whole.relevant.items() if set(answers) <= set(kept)}
-    if not relevant:
-        raise ValueError(f"no query is answered by the first {documents} documents; take more")
-    return Collection(kept, {query: whole.queries[query] for query in relevant}, relevant)
+    if documents < 2:
+        raise ValueError(f"documents = {documents} is too few to search; take at least 2")
+    answered = {document: query for query, answers in whole.relevant.items() for document in answers}
+    kept = sorted(whole.documents, key=lambda document: document not in answered)[:documents]
+    queries = [answered[document] for document in kept if document in answered]
+    return Collection(
+        {document: whole.documents[document] for document in kept},
+        {query: whole.queries[query] for query in queries},
+        {query: whole.relevant[query] for query in queries},
+    )
 
 
-def _search(embedder: Embedder, part: Collection) -> dict[str, float]:
+def _search(embedder: Embedder, part: Collection) -> list[dict]:
     """Search with the vectors, and with their tokens as in the paper's section 5."""
     decoder, asking = embedder.decoder, embedder.for_queries()
     h, q = embedder.embed(list(part.documents.values())), asking.embed(list(part.queries.values()))
@@ -314,13 +320,14 @@ def _search(embedder: Embedder, part: Collection) -> dict[str, float]:
         "sparse": sparse_run(index, part.queries, asked),
         "BM25": bm25_run(part.queries, part.documents),
     }
-    found = {name: float(evaluate_run(run, part.relevant)["nDCG@10"].mean()) for name, run in runs.items()}
-    ratio = found["sparse"] / found["dense"] if found["dense"] else float("nan")
-    return {
-        **{f"nDCG@10, {name}": value for name, value in found.items()},
-        "sparse / dense": ratio,
-        "multiply-adds, sparse / dense": multiply_adds(asked, vectors) / embedder.dimension,
-    }
+    found = {name: evaluate_run(run, part.relevant)["nDCG@10"] for name, run in runs.items()}
+    rows = [("queries", len(part.queries), None, None)]
+    rows += [(f"nDCG@10, {name}", *bootstrap_interval(values)) for name, values in found.items()]
+    rows.append(("nDCG@10, sparse minus dense", *bootstrap_interval(found["sparse"] - found["dense"])))
+    dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
+    rows.append(("sparse / dense", sparse / dense if dense else None, None, None))
+    rows.append(("multiply-adds, sparse / dense", multiply_adds(asked, vectors) / embedder.dimension, None, None))
+    return [dict(zip(("figure", "value", "low", "high"), row, strict=True)) for row in rows]
 
 
 def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:

@@ -592,7 +592,7 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
         ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set(xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
-           ylabel="energy up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
+           ylabel="share of the energy, summed up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
     return ax
@@ -652,7 +652,8 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
         ax.set_xscale("log", base=2)
         ax.set_xticks(lengths, [str(n) for n in lengths])
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set(xlabel="numbers in an embedding (log scale)", ylabel=measure, ylim=(0, None))
+        ax.margins(y=0.1)
+        ax.set(xlabel="numbers in an embedding (log scale)", ylabel=measure)
     axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return axes
@@ -677,7 +678,9 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     for place, row in enumerate(table.itertuples()):
         ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
         ax.plot(row.value, place, "o", color=BLUE, markersize=8)
-        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
+                    bbox=behind)  # fmt: skip
     for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
         ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
     ax.set_yticks(range(len(table)), table["step"])

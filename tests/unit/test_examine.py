@@ -55,6 +55,9 @@ def test_the_figures_are_those_of_the_package(tiny, report):
     assert report.figure("v_1 against tiny") == 0  # nothing varies between an embedder and itself
     dense, sparse = report.figure("nDCG@10, dense"), report.figure("nDCG@10, sparse")
     assert report.figure("sparse / dense") == pytest.approx(sparse / dense)
+    assert report.figure("nDCG@10, sparse minus dense") == pytest.approx(sparse - dense)
+    intervals = report.table[report.table["figure"].str.startswith("nDCG")]
+    assert (intervals["low"] <= intervals["value"]).all() and (intervals["value"] <= intervals["high"]).all()
     table = ta.word_ratings("simlex999").head(20)
     cosines = torch.cosine_similarity(*(tiny.embed(table[word].tolist()) for word in ("word1", "word2")))
     torch.testing.assert_close(ta.pair_similarities(tiny, table), cosines)
@@ -161,6 +164,17 @@ def test_what_is_suggested_fits():
         for name in ta.suggest(hub=True, free=free):
             half = ta.plan(name, "bfloat16", "cpu", free=max(free, 6 * 10**9))
             assert half.fits, name
+
+
+def test_the_passages_that_answer_a_query_come_first(tiny, report):
+    part = examination._part(30)
+    assert len(part.documents) == len(part.queries) == 30 == report.figure("queries")
+    assert {document for answers in part.relevant.values() for document in answers} == set(part.documents)
+    more = examination._part(500)
+    assert (len(more.documents), len(more.queries)) == (500, 400)
+    assert more.documents | part.documents == more.documents
+    with pytest.raises(ValueError, match="documents = 1 is too few"):
+        ta.examine(tiny, TEXTS, documents=1, pairs=20)
 
 
 def test_too_few_texts(tiny):

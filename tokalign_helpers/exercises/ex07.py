@@ -9,10 +9,10 @@ from tokalign_helpers.exercises import Question, choice
 def _judge_memory(answer: Any) -> str | None:
     if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
         return f"a whole number of GB, from 1 on; got {answer!r}"
-    here = plan("gritlm", device="cpu", free=answer * 10**9)
+    here = plan("llama-eol", device="cpu", free=answer * 10**9)
     if not here.fits:
         return f"with {answer} GB: {here}"
-    less = plan("gritlm", device="cpu", free=(answer - 1) * 10**9)
+    less = plan("llama-eol", device="cpu", free=(answer - 1) * 10**9)
     return f"it fits, but {answer - 1} GB are enough as well: {less}" if less.fits else None
 
 
@@ -30,14 +30,14 @@ def _judge_kept(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="How many whole GB of free memory does `gritlm` need at least on a CPU, at the coarsest numbers that a CPU "
-    "offers here?",
+    task="What is the smallest whole number of GB of free memory into which `llama-eol` fits on a CPU, at whichever "
+    "precision the plan chooses?",
     judge=_judge_memory,
-    clue="Print ta.plan('gritlm', device='cpu', free=g * 10**9) for a few g; the plan says what it needs.",
+    clue="Print ta.plan('llama-eol', device='cpu', free=g * 10**9) for a few g; the plan says what it needs.",
     answer="import tokalign_helpers as ta\n"
-    "answer = next(g for g in range(1, 100) if ta.plan('gritlm', device='cpu', free=g * 10**9).fits)",
+    "answer = next(g for g in range(1, 100) if ta.plan('llama-eol', device='cpu', free=g * 10**9).fits)",
     why="At 16 bits each of the seven billion numbers takes two bytes; the rest is E_g and room to work in.",
-    wrong=("answer = 7", "answer = 32", "answer = '16 GB'"),
+    wrong=("answer = 14", "answer = 16", "answer = '15 GB'"),
 )
 q2 = Question(
     task="Write `kept(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "

@@ -62,8 +62,9 @@ q1 = Question(
     wrong=('answer = "a"', 'answer = "c"', "answer = 2"),
 )
 q2 = Question(
-    task="Find a share of the spectrum for which EmbedFilter takes out at least 90 % of the energy of $u_1$ and "
-    "leaves at least 40 % of what tells texts apart. (Judged on the first 200 sentences.)",
+    task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, takes out at "
+    "least 90 % of the energy of $u_1$ and leaves at least 40 % of what tells texts apart. (Judged on the first 200 "
+    "sentences.)",
     judge=_judge_share,
     clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters take out?",
     answer="answer = 0.7",
