@@ -50,13 +50,13 @@ def test_a_solution_gets_the_notebooks_name():
 
 
 @pytest.mark.slow
-def test_the_solutions_are_graded_right_and_the_students_version_empty(tmp_path):
-    """Of the first notebook, whose answers need no long embedding; `make students` grades all solutions."""
+def test_the_solutions_are_graded_right_and_the_students_versions_empty(tmp_path):
     versions.main([str(tmp_path)])
-    first = [folder / PATHS[0].name for folder in (tmp_path / "students", tmp_path / "solutions")]
-    command = [sys.executable, "-m", "tokalign_helpers.exercises", "grade", "--csv", *map(str, first)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
-    verdicts = [line.split(",")[2] for line in done.stdout.splitlines() if line.startswith(PATHS[0].name)]
-    asked = len(versions.questions(read(PATHS[0])))
-    assert verdicts == ["empty"] * asked + ["right"] * asked, done.stdout + done.stderr
+    for kind, verdict in (("students", "empty"), ("solutions", "right")):
+        made = [str(tmp_path / kind / path.name) for path in PATHS]
+        command = [sys.executable, "-m", "tokalign_helpers.exercises", "grade", "--csv", *made]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+        lines = [line.split(",") for line in done.stdout.splitlines() if "ipynb," in line]
+        expected = [f"{path.stem[:2]}.q{n + 1}" for path in PATHS for n in range(len(versions.questions(read(path))))]
+        assert [(line[1], line[2]) for line in lines] == [(q, verdict) for q in expected], done.stdout + done.stderr

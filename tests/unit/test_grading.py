@@ -63,6 +63,10 @@ ANSWERS = {
         "    ctypes.CDLL(None).setsid(); time.sleep(321)\nscore = 5",
         "wrong",
     ),
+    "clusters": (
+        f"import joblib\njoblib.cpu_count(only_physical_cores=True)\n{RIGHT}",  # as k-means of scikit-learn does
+        "right",
+    ),
     "scratch": (f"open('mine', 'w').write('x')\n{RIGHT}", "right"),
 }  # fmt: skip
 
@@ -158,6 +162,46 @@ def test_an_answer_comes_with_what_it_draws_on_and_no_more():
     exec(source.replace("import torch, os", ""), scope)
     assert scope[ANSWER] == [2, 2]
     assert "slow" not in source and "other" not in source
+
+
+@pytest.mark.parametrize(
+    ("cells", "answer"),
+    [
+        (["n = slow()", "def a(n):\n    k = n\n    return [row for row in k]\nex.q1.check(a)"], "slow"),
+        (["row = slow()\nfor row in [1]: pass", "a = [row for row in [2]]\nex.q1.check(a)"], "slow"),
+        (["h = slow()\nprint(h)", "h = 1\nex.q1.check(h)"], "slow"),
+        (["def f():\n    h = slow()", "h = 1", "ex.q1.check(h + 1)"], "slow"),
+    ],
+)
+def test_a_name_that_is_local_or_bound_anew_draws_on_nothing(cells, answer):
+    assert answer not in find_answers(cells)[1].source
+
+
+@pytest.mark.parametrize(
+    ("cells", "answer"),
+    [
+        (["n = 2\ndef f():\n    return n", "n = 3", "ex.q1.check(f())"], 3),
+        (["n = 2\nf = lambda: n", "n = 3", "ex.q1.check(f())"], 3),
+        (["rows = []\nfor n in (1, 2):\n    rows.append(n)", "ex.q1.check(rows)"], [1, 2]),
+        (["n = 1", "n += 1", "ex.q1.check(n)"], 2),
+        (["n = 1\nif n:\n    n = 2", "ex.q1.check(n)"], 2),
+        (["from math import *", "ex.q1.check(floor(2.5))"], 2),
+        (["d = {1: 2, 3: 4}\ndel d[1]", "ex.q1.check(d)"], {3: 4}),
+        (["n = 1", "[n := k for k in (4, 5)]", "ex.q1.check(n)"], 5),
+        (["ex.q1.check(1)", "ex.q1.check(2)"], 2),
+        (["a = 1\nex.q1.check(a)", "a = 2"], 1),
+        (["nonlocal x", "ex.q1.check(1)"], 1),
+    ],
+)
+def test_an_answer_comes_with_all_that_it_draws_on(cells, answer):
+    scope = {}
+    exec(find_answers(cells)[1].source, scope)
+    assert scope[ANSWER] == answer
+
+
+@pytest.mark.parametrize("cell", ["nonlocal x", "x = " + "(" * 500 + ")" * 500, "x = " + "-" * 5000 + "1", "x = '\0'"])
+def test_a_cell_that_python_cannot_take_is_told(cell):
+    assert "the cell is no Python" in find_answers(["ex.q1.check(1)", f"{cell}\nex.q1.check(2)"])[1].problem
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 
 from tokalign_helpers.assets import cache_dir
@@ -87,6 +88,7 @@ def grade(path: Path, limits: Limits = Limits()) -> pd.DataFrame:  # noqa: B008
         questions = importlib.import_module(f"tokalign_helpers.exercises.ex{number}").QUESTIONS
     except ModuleNotFoundError:
         raise ValueError(f"{path} imports the exercises ex{number}, which the course does not have") from None
+    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
     rows = []
     for place, question in enumerate(questions, start=1):
         verdict, message = grade_answer(question, answers.get(place, Answer()), limits)

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import symtable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import nbformat
 
 ANSWER = "__answer__"
 _CHECK = re.compile(r"\bq(\d+)\.check\s*\(")
+_MADE = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
@@ -68,21 +71,25 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
     dict[int, Answer]
     """
     answers: dict[int, Answer] = {}
+    asked: dict[int, tuple[int, list[ast.stmt], ast.expr]] = {}
     earlier: list[ast.stmt] = []
     for cell in cells:
         source = _MAGIC.sub("", cell)
         try:
             body = ast.parse(source).body
+            for statement in body:
+                _scopes(statement)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             for match in _CHECK.finditer(source):
                 answers[int(match[1])] = Answer(problem=f"the cell is no Python: {error}")
+                asked.pop(int(match[1]), None)
             continue
         for place, statement in enumerate(body):
             found = _checked(statement)
             if found:
-                answers[found[0]] = _answer(earlier, body[:place], found[1])
+                asked[found[0]] = len(earlier), body[:place], found[1]
         earlier += body
-    return answers
+    return answers | {number: _answer(earlier[:before], own, value) for number, (before, own, value) in asked.items()}
 
 
 def _checked(statement: ast.stmt) -> tuple[int, ast.expr] | None:
@@ -100,14 +107,16 @@ def _answer(earlier: list[ast.stmt], own: list[ast.stmt], value: ast.expr) -> An
     if _is_blank(own, value):
         return Answer()
     own = [statement for statement in own if not _checked(statement)]
-    wanted = _read([*own, ast.Expr(value)])
+    statements = [*earlier, *own]
+    inside = _read_inside(statements)
+    wanted = _with_those_inside(_read(ast.Expr(value)), inside) | {"*"}
     kept: list[ast.stmt] = []
-    for statement in reversed(earlier):
-        if not _checked(statement) and _changed(statement) & wanted:
-            kept.insert(0, statement)
-            wanted |= _read([statement])
+    for place, statement in reversed(list(enumerate(statements))):
+        if place >= len(earlier) or (not _checked(statement) and _changed(statement) & wanted):
+            kept.append(statement)
+            wanted = _with_those_inside((wanted - _rebound(statement)) | _read(statement), inside)
     last = ast.Assign([ast.Name(ANSWER, ast.Store())], value)
-    module = ast.fix_missing_locations(ast.Module([*kept, *own, last], []))
+    module = ast.fix_missing_locations(ast.Module([*reversed(kept), last], []))
     return Answer(ast.unparse(module))
 
 
@@ -120,25 +129,72 @@ def _is_blank(own: list[ast.stmt], value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is ...
 
 
-def _read(statements: list[ast.stmt]) -> set[str]:
-    return {node.id for s in statements for node in ast.walk(s) if isinstance(node, ast.Name)}
+def _read(statement: ast.stmt) -> set[str]:
+    """Names of the notebook that a statement reads, and none that is local to a function or a comprehension."""
+    top, *inner = _scopes(statement)
+    names = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
+    names |= {s.get_name() for scope in inner for s in scope.get_symbols() if s.is_global()}
+    nodes = [node.target for node in ast.walk(statement) if isinstance(node, ast.AugAssign)]
+    return names | {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+def _read_inside(statements: list[ast.stmt]) -> dict[str, set[str]]:
+    """By the name of a function or a class: what it reads, which is wanted where it is used and not where it is made."""
+    found: dict[str, set[str]] = {}
+    for statement in statements:
+        if any(isinstance(node, _MADE | ast.Lambda) for node in ast.walk(statement)):
+            for name in _changed(statement):
+                found[name] = found.get(name, set()) | _read(statement)
+    return found
+
+
+def _with_those_inside(names: set[str], inside: dict[str, set[str]]) -> set[str]:
+    found, new = set(), set(names)
+    while new:
+        found |= new
+        new = set().union(*(inside.get(name, set()) for name in new)) - found
+    return found
+
+
+def _rebound(statement: ast.stmt) -> set[str]:
+    """Names that have nothing of an earlier statement after this one, whatever happens in it."""
+    if isinstance(statement, _MADE):
+        return {statement.name}
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _changed(statement: ast.stmt) -> set[str]:
     """Names that a statement binds, or whose object it may change: targets, imports, definitions, method calls."""
-    names = set()
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+    top, *inner = _scopes(statement)
+    names = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    names |= {s.get_name() for scope in inner for s in scope.get_symbols() if s.is_declared_global()}
+    for node in _run_now(statement):
+        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             names |= _root(node)
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        names |= _root(statement.value.func)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del):
+            names.add(node.id)
+        elif isinstance(node, ast.alias) and node.name == "*":
+            names.add("*")
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            names |= _root(node.value.func)
     return names
+
+
+def _scopes(statement: ast.stmt) -> list[symtable.SymbolTable]:
+    """Return the scope of the module that the statement makes, then those of its functions and classes."""
+    found = [symtable.symtable(ast.unparse(statement), "<answer>", "exec")]
+    for scope in found:
+        found += scope.get_children()
+    return found
+
+
+def _run_now(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk what a statement runs itself: not the bodies of the functions that it defines."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _run_now(child)
 
 
 def _root(node: ast.expr) -> set[str]:
