@@ -313,3 +313,16 @@ def test_one_answer(answer, verdict):
     assert grade_answer(q3, given, Limits(seconds=60))[0] == verdict
     assert grade_answer(q3, Answer(), Limits()) == ("empty", "not answered")
     assert grade_answer(q3, Answer(problem="no Python"), Limits()) == ("error", "no Python")
+
+
+def test_what_several_answers_draw_on_is_embedded_before_their_time_runs():
+    from tokalign_helpers.cache import EmbeddingCache
+    from tokalign_helpers.datasets import sentences
+    from tokalign_helpers.embedders import load_embedders
+    from tokalign_helpers.exercises.grading import embed_shared
+
+    embed_shared()
+    texts = sentences(1000, seed=0)
+    for embedder in load_embedders(["smol-eol", "smol-wmean"]).values():
+        cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
+        assert cache.load(texts, torch.empty(len(texts), embedder.dimension)) == []

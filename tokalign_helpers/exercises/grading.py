@@ -11,6 +11,7 @@ afterwards, but nothing limits their number), and an answer that is copied from 
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +32,10 @@ import joblib
 import pandas as pd
 
 from tokalign_helpers.assets import cache_dir
-from tokalign_helpers.cache import embedding_cache_dir
+from tokalign_helpers.cache import embedding_cache_dir, fill_cache
+from tokalign_helpers.datasets import sentences
+from tokalign_helpers.embedders import load_embedders
+from tokalign_helpers.embedding import embed_all
 from tokalign_helpers.exercises import Question, sandbox
 from tokalign_helpers.exercises.submission import ANSWER, Answer, read_submission
 from tokalign_helpers.exercises.wire import Channel, decode, encode
@@ -88,12 +93,27 @@ def grade(path: Path, limits: Limits = Limits()) -> pd.DataFrame:  # noqa: B008
         questions = importlib.import_module(f"tokalign_helpers.exercises.ex{number}").QUESTIONS
     except ModuleNotFoundError:
         raise ValueError(f"{path} imports the exercises ex{number}, which the course does not have") from None
-    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
+    _prepare()
     rows = []
     for place, question in enumerate(questions, start=1):
         verdict, message = grade_answer(question, answers.get(place, Answer()), limits)
         rows.append({"question": f"{number}.q{place}", "verdict": verdict, "message": _one_line(message)})
     return pd.DataFrame(rows)
+
+
+@functools.cache
+def _prepare() -> None:
+    """Do once what no answer's time should go to, in a process of its own: this one must stay free of PyTorch."""
+    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
+    subprocess.run([sys.executable, "-m", __name__], stdout=sys.stderr, check=False)
+
+
+def embed_shared() -> None:
+    """Put the embeddings that several answers draw on into the cache."""
+    texts = sentences(1000, seed=0)
+    embedders = load_embedders(["smol-eol", "smol-wmean"])
+    fill_cache(embedders, texts, "sentences")
+    embed_all(embedders, texts)
 
 
 def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[str, str]:
@@ -296,3 +316,7 @@ def _one_line(text: str) -> str:
     """Make a message of somebody else fit for a table: no line ends, no control characters, not too long."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(plain.split())[:200]
+
+
+if __name__ == "__main__":
+    embed_shared()
