@@ -336,12 +336,13 @@ def main(arguments: list[str] | None = None) -> int:
             options.calls.write_text(json.dumps(record(["tests/unit", "tests/scale"]), indent=1), encoding="utf-8")
         seen = json.loads(options.calls.read_text(encoding="utf-8"))
     names = [name for name in helpers() if name.startswith(tuple(options.only) or "")]
+    since = "" if options.tests else f", says {options.calls}; without that file it is found out anew"
     survivors = []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
         by = caught(name, seen)
         survivors += [] if by else [name]
-        how = by or ("SURVIVED" if seen["calls"].get(name) else "no test calls it")
+        how = by or ("SURVIVED" if seen["calls"].get(name) else f"no test calls it{since}")
         print(f"{number:>4}/{len(names)} {name:<55} {time.monotonic() - start:>5.1f} s  {how}", flush=True)
     print(f"{len(names) - len(survivors)} of {len(names)} caught; survivors: {', '.join(survivors) or 'none'}")
     return int(bool(survivors))
