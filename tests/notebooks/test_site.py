@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 from html import unescape
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest

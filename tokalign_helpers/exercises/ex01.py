@@ -9,6 +9,8 @@ from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
 
+EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
+
 
 def _judge_k(answer: Any) -> str | None:
     if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:

@@ -9,6 +9,8 @@ from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
 from tokalign_helpers.spectrum import PrincipalComponents
 
+EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answer runs
+
 
 def _judge_count(answer: Any) -> str | None:
     if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:

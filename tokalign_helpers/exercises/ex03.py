@@ -11,6 +11,7 @@ from tokalign_helpers.exercises import Question, choice
 from tokalign_helpers.spectrum import PrincipalComponents
 
 ENOUGH = 0.2  # GAR: four times that of the raw embeddings
+EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
 
 def _judge_amount(answer: Any) -> str | None:

@@ -11,6 +11,7 @@ from tokalign_helpers.postprocessing import spectrum_basis
 from tokalign_helpers.spectrum import PrincipalComponents
 
 JUDGED = 200  # sentences
+EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
 
 def _judge_share(answer: Any) -> str | None:

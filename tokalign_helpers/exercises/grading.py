@@ -14,16 +14,16 @@ import ctypes
 import functools
 import importlib
 import json
+import multiprocessing
 import os
 import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,28 +90,38 @@ def grade(path: Path, limits: Limits = Limits()) -> pd.DataFrame:  # noqa: B008
     """
     number, answers = read_submission(path)
     try:
-        questions = importlib.import_module(f"tokalign_helpers.exercises.ex{number}").QUESTIONS
+        module = importlib.import_module(f"tokalign_helpers.exercises.ex{number}")
     except ModuleNotFoundError:
         raise ValueError(f"{path} imports the exercises ex{number}, which the course does not have") from None
-    _prepare()
+    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
+    if any(answer.source for answer in answers.values()):
+        _embed_before(getattr(module, "EMBEDDED", ()))
     rows = []
-    for place, question in enumerate(questions, start=1):
+    for place, question in enumerate(module.QUESTIONS, start=1):
         verdict, message = grade_answer(question, answers.get(place, Answer()), limits)
         rows.append({"question": f"{number}.q{place}", "verdict": verdict, "message": _one_line(message)})
     return pd.DataFrame(rows)
 
 
 @functools.cache
-def _prepare() -> None:
-    """Do once what no answer's time should go to, in a process of its own: this one must stay free of PyTorch."""
-    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
-    subprocess.run([sys.executable, "-m", __name__], stdout=sys.stderr, check=False)
+def _embed_before(names: tuple[str, ...]) -> None:
+    """Fill the cache in a process of its own, as this one must do nothing with PyTorch."""
+    if not names:
+        return
+    process = multiprocessing.get_context("fork").Process(target=embed_shared, args=(names,))
+    process.start()
+    process.join()  # when it fails, it says so, and each answer embeds for itself
 
 
-def embed_shared() -> None:
-    """Put the embeddings that several answers draw on into the cache."""
-    texts = sentences(1000, seed=0)
-    embedders = load_embedders(["smol-eol", "smol-wmean"])
+def embed_shared(names: Sequence[str]) -> None:
+    """Put the embeddings of the course's 1,000 sentences into the cache, for several answers to draw on.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        Of embedders.
+    """
+    texts, embedders = sentences(1000, seed=0), load_embedders(names)
     fill_cache(embedders, texts, "sentences")
     embed_all(embedders, texts)
 
@@ -316,7 +326,3 @@ def _one_line(text: str) -> str:
     """Make a message of somebody else fit for a table: no line ends, no control characters, not too long."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(plain.split())[:200]
-
-
-if __name__ == "__main__":
-    embed_shared()

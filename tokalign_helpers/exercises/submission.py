@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 
 ANSWER = "__answer__"
-_CHECK = re.compile(r"\bq(\d+)\.check\s*\(")
+_CHECK = re.compile(r"\bq(\d)\.check\s*\(")
 _MADE = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_MOST_CELLS, _MOST_CODE = 1000, 100_000  # far more than a notebook of the course has; work grows with the square
 _MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
@@ -46,13 +47,15 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
     Raises
     ------
     ValueError
-        If the file is no notebook, or none of this course.
+        If the file is no notebook, none of this course, or far too long.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
         cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     except Exception as error:  # nbformat raises what its JSON reader and its validator raise
         raise ValueError(f"{path} is no notebook: {error}") from None
+    if len(cells) > _MOST_CELLS or sum(map(len, cells)) > _MOST_CODE:
+        raise ValueError(f"{path} has over {_MOST_CELLS} cells or {_MOST_CODE:,} characters of code; it is not graded")
     number = re.search(r"^\s*from tokalign_helpers\.exercises import ex(\d\d)\b", "\n".join(cells), re.MULTILINE)
     if number is None:
         raise ValueError(f"{path} has no line 'from tokalign_helpers.exercises import ex..'; is it of this course?")
@@ -99,7 +102,7 @@ def _checked(statement: ast.stmt) -> tuple[int, ast.expr] | None:
         return None
     owner = call.func.value
     name = owner.attr if isinstance(owner, ast.Attribute) else owner.id if isinstance(owner, ast.Name) else ""
-    match = re.fullmatch(r"q(\d+)", name)
+    match = re.fullmatch(r"q(\d)", name)
     return (int(match[1]), call.args[0]) if match and len(call.args) == 1 else None
 
 
@@ -114,7 +117,7 @@ def _answer(earlier: list[ast.stmt], own: list[ast.stmt], value: ast.expr) -> An
     for place, statement in reversed(list(enumerate(statements))):
         if place >= len(earlier) or (not _checked(statement) and _changed(statement) & wanted):
             kept.append(statement)
-            wanted = _with_those_inside((wanted - _rebound(statement)) | _read(statement), inside)
+            wanted = (wanted - _rebound(statement)) | _with_those_inside(_read(statement), inside)
     last = ast.Assign([ast.Name(ANSWER, ast.Store())], value)
     module = ast.fix_missing_locations(ast.Module([*reversed(kept), last], []))
     return Answer(ast.unparse(module))
