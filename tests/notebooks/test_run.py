@@ -1,4 +1,5 @@
 import os
+import re
 
 import nbformat
 import pandas as pd
@@ -32,7 +33,7 @@ def test_write_stores_the_second_run(tmp_path, capsys):
     assert after.cells[1].outputs == [new_output("stream", name="stdout", text="cached True\n")]
     assert os.path.samefile(after.cells[2].outputs[0].text.strip(), run.sys.executable)
     assert after.metadata == run.METADATA
-    assert "cores: 1 s the first time, 1 s with" in after.cells[0].source or "2 s" in after.cells[0].source
+    assert re.search(r"cores: [1-9]\d* s the first time, [1-9]\d* s with cached", after.cells[0].source)
     assert list(tmp_path.iterdir()) == [tmp_path / "01_made.ipynb"]
     assert " ok " in capsys.readouterr().out
 
