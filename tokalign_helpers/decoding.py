@@ -1,6 +1,6 @@
 """Embedding → scores over the vocabulary → its best tokens. The step of the paper that an embedder throws away."""
 
-import unicodedata
+import re
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tokalign_helpers.checks import escaped, whole_number
 from tokalign_helpers.hub import MaskedHead
 
 ROWS = 256  # rows decoded at a time: 50 MB of scores at V = 49,152, and the matrix product already runs at full speed
@@ -75,8 +76,7 @@ class TokenDecoder:
             As :meth:`scores`; or if k is out of range.
         """
         self._check(h)
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.vocabulary_size:
-            raise ValueError(f"k is {k!r}; it must be a whole number from 1 to V = {self.vocabulary_size}")
+        k = whole_number(k, "k", 1, self.vocabulary_size, called="V")
         ids = torch.empty(len(h), k, dtype=torch.int64)
         values = torch.empty(len(h), k, dtype=torch.float32)
         for rows, scores in self._chunks(h):
@@ -117,14 +117,21 @@ class TokenDecoder:
 
         Parameters
         ----------
-        token_id : int
+        token_id : int, from 0 to V − 1
 
         Returns
         -------
         str
-            ``▁`` stands for a space, as in SentencePiece; a token is otherwise shown as it is.
+            ``▁`` stands for a space, as in SentencePiece; what cannot be seen is escaped (see
+            :func:`~tokalign_helpers.checks.escaped`); a row that no token belongs to is ``<unused 50300>``. A token is
+            otherwise shown as it is.
+
+        Raises
+        ------
+        ValueError
+            If the decoder layer has no such row.
         """
-        return self._strings[token_id]
+        return self._strings[whole_number(token_id, "token_id", 0, self.vocabulary_size - 1, called="V − 1")]
 
     @cached_property
     def folded(self) -> Tensor:
@@ -138,17 +145,24 @@ class TokenDecoder:
 
 
 def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    stored = tokenizer.convert_ids_to_tokens(token_id) or ""
+    stored = tokenizer.convert_ids_to_tokens(token_id)
+    if not stored:  # the rows of a padded vocabulary, or a gap in the tokenizer's numbering
+        return f"<unused {token_id}>"
     if stored.startswith("▁"):  # SentencePiece drops the space of a text's first token
-        return stored
+        return escaped(stored)
     text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
     if "\ufffd" in text:  # part of a character: name the bytes instead
-        raw = tokenizer.convert_ids_to_tokens(token_id)
-        return "".join(f"<{_BYTES[c]:02X}>" if c in _BYTES else c for c in raw)
-    if not text and token_id < len(tokenizer):
-        return str(tokenizer.convert_ids_to_tokens(token_id))
-    readable = text.replace(" ", "▁")
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in readable)
+        return _bytes_named(stored)
+    return escaped((text or stored).replace(" ", "▁"))
+
+
+def _bytes_named(stored: str) -> str:
+    """Write the bytes of a token: those of SentencePiece are spelt ``<0xE2>``, GPT-2's are letters of an alphabet."""
+    if re.fullmatch("<0x[0-9A-Fa-f]{2}>", stored):
+        return f"<{stored[3:5].upper()}>"
+    if all(c in _BYTES for c in stored):
+        return "".join(f"<{_BYTES[c]:02X}>" for c in stored)
+    return escaped(stored)
 
 
 def _byte_alphabet() -> dict[str, int]:

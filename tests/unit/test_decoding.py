@@ -1,11 +1,16 @@
 """The decoder layer against a full sort, its refusals, and how tokens are written for people."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
+from tests.unit.families import pieces_tokenizer
 from tokalign_helpers.decoding import ROWS, TokenDecoder
+from tokalign_helpers.vocabulary import token_kind
 
 
 def random_decoder(vocabulary, d, seed=0, tokenizer=None):
@@ -81,6 +86,12 @@ def test_k_out_of_range_or_not_a_whole_number_is_refused(k):
         random_decoder(30, 4).top_tokens(embeddings(2, 4), k)
 
 
+@pytest.mark.parametrize("k", [np.int64(3), torch.tensor(3)])
+def test_k_may_be_any_kind_of_whole_number(k):
+    decoder, h = random_decoder(30, 4), embeddings(2, 4)
+    assert torch.equal(decoder.top_tokens(h, k)[0], decoder.top_tokens(h, 3)[0])
+
+
 @pytest.mark.parametrize("method", ["scores", "top_tokens"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_an_embedding_with_nan_or_inf_is_refused_by_its_position(method, value):
@@ -121,9 +132,52 @@ def test_every_token_has_a_string(reader):
     assert "\ufffd" not in "".join(strings)
 
 
-def test_an_entry_beyond_the_tokenizer_is_harmless(tokenizer):
-    padded = random_decoder(len(tokenizer) + 3, 2, tokenizer=tokenizer)
-    assert padded.token(len(tokenizer) + 2) == ""
+def test_rows_of_a_padded_vocabulary_are_named_by_their_number(tokenizer):
+    """Many models have more rows than tokens, so that the matrix is a multiple of 64 or 128."""
+    size = len(tokenizer)
+    padded = random_decoder(size + 3, 2, tokenizer=tokenizer)
+    assert [padded.token(size + i) for i in range(3)] == [f"<unused {size + i}>" for i in range(3)]
+    assert token_kind(padded.token(size)) == "other"
+    assert len(set(padded.folded[size:].tolist())) == 3  # two of them are not one word in two spellings
+
+
+def small_vocabulary(vocabulary, decoder=None):
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    if decoder:
+        made.decoder = decoder
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+
+
+def test_a_gap_in_the_numbering_is_named_as_well():
+    reader = random_decoder(6, 2, tokenizer=small_vocabulary({"<unk>": 0, "beak": 1, "wing": 5}))
+    assert [reader.token(i) for i in (1, 2, 5)] == ["beak", "<unused 2>", "wing"]
+
+
+@pytest.mark.parametrize("token", ["\u202egnirts", "a\u200bb", "\x1b[2Jgone", "\x9b2J", "\u2066x\u2069", "\ue000"])
+@pytest.mark.parametrize("mark", ["", "▁"])
+def test_no_stored_token_reaches_the_screen_raw(token, mark):
+    reader = random_decoder(2, 2, tokenizer=small_vocabulary({"<unk>": 0, mark + token: 1}))
+    shown = reader.token(1)
+    assert shown.isprintable()
+    assert shown == mark + "".join(c if c.isprintable() else repr(c)[1:-1] for c in token)
+
+
+def test_the_bytes_of_sentencepiece_are_named_once():
+    tokenizer = pieces_tokenizer()
+    reader = random_decoder(len(tokenizer), 2, tokenizer=tokenizer)
+    ids = tokenizer.convert_tokens_to_ids(["<0xE2>", "<0x80>", "<0xFF>", "<0x0A>", "<0x41>"])
+    assert [reader.token(i) for i in ids] == ["<E2>", "<80>", "<FF>", r"\n", "A"]
+
+
+def test_the_sign_for_a_lost_character_is_no_byte():
+    reader = random_decoder(2, 2, tokenizer=small_vocabulary({"<unk>": 0, "é\ufffd": 1}, decoders.Fuse()))
+    assert reader.token(1) == "é\ufffd"
+
+
+@pytest.mark.parametrize("token_id", [-1, 30, 1.5, True, None])
+def test_a_token_outside_the_vocabulary_is_refused(token_id, tokenizer):
+    with pytest.raises(ValueError, match=rf"token_id is {token_id}; it must be a whole number from 0 to V − 1 = 29"):
+        random_decoder(30, 2, tokenizer=tokenizer).token(token_id)
 
 
 def test_folding_joins_tokens_that_differ_in_case_or_leading_space(smol):
