@@ -14,6 +14,7 @@ import pandas as pd
 
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.assets import ASSETS, AssetError, asset_path, default_model_path
+from tokalign_helpers.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
 from tokalign_helpers.sources import POOLINGS
@@ -119,13 +120,12 @@ def show(text: str, names: list[str], k: int) -> None:
     names : list[str]
     k : int
     """
-    if k < 1:
-        raise ValueError(f"k is {k}; it must be at least 1")
+    k = whole_number(k, "k")
     blocks = [
         [name, "", *_bars(aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK)), k)]
         for name, embedder in load_embedders(names).items()
     ]
-    print(f"\n{text}\n")
+    print(f"\n{escaped(text, keep=JOINERS)}\n")
     across = max(1, (shutil.get_terminal_size((100, 24)).columns + 2) // COLUMN)
     for start in range(0, len(blocks), across):
         for row in zip(*blocks[start : start + across], strict=True):

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedding import Embedder, check_texts, embed_all
 from tokalign_helpers.evaluation import Interval, bootstrap_interval, jackknife_interval
@@ -37,6 +38,7 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`.
     """
+    texts = check_texts(texts)
     return read_tokens(embedder, embedder.embed(texts), texts, k)
 
 
@@ -93,12 +95,18 @@ def hit_at_k(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> float
         Aligned token ids, best first, as :meth:`TokenDecoder.top_tokens` gives them.
     literal : Sequence[set[int]], n of them
         T_s of each text; a text with an empty set is left out.
-    k : int
+    k : int, from 1
 
     Returns
     -------
     float, from 0 to 1
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number from 1 on, too few aligned tokens are given, or no text has tokens.
     """
+    k = whole_number(k, "k")
     return float(np.mean(_hits(*_usable(aligned, literal, k), k)))
 
 
@@ -153,8 +161,9 @@ def rates(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> pd.DataF
     Raises
     ------
     ValueError
-        If too few aligned tokens are given, or no text has tokens.
+        If k is no whole number from 1 on, too few aligned tokens are given, or no text has tokens.
     """
+    k = whole_number(k, "k")
     aligned, literal = _usable(aligned, literal, k)
     found = (bootstrap_interval(_hits(aligned, literal, k)), bootstrap_interval(_local(aligned, literal)))
     intervals = (*found, _global_interval(aligned, literal))
@@ -210,7 +219,15 @@ def read(
     -------
     aligned : Tensor, (n, max(k, max |T_s|)), int64
     literal : list[set[int]], n of them
+        Of the texts as they are given, also where the embedder cuts them (see :meth:`Embedder.literal_tokens`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Embedder.literal_tokens` and :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as
+        embeddings.
     """
+    k = whole_number(k, "k")
     literal = embedder.literal_tokens(texts)
     if len(h) != len(literal):
         raise ValueError(f"{len(h)} embeddings for {len(literal)} texts")
@@ -268,8 +285,9 @@ def frequent_answers(literal: Sequence[set[int]], k: int) -> Tensor:
     Raises
     ------
     ValueError
-        If the texts have fewer than k distinct tokens.
+        If k is no whole number from 1 on, or the texts have fewer than k distinct tokens.
     """
+    k = whole_number(k, "k")
     counts = Counter(token for tokens in literal for token in sorted(tokens))
     if len(counts) < k:
         raise ValueError(f"the texts have {len(counts)} distinct tokens; k is {k}")
@@ -293,6 +311,11 @@ def shuffled(literal: Sequence[set[int]], *, seed: int = 0) -> list[set[int]]:
     partner = np.empty(len(literal), dtype=int)
     partner[order] = np.roll(order, 1)  # one cycle through all texts
     return [literal[i] for i in partner]
+
+
+def _class(decoder: TokenDecoder, token: int) -> int | None:
+    """Return a token's folded class; None where the decoder layer has no row for it: it can never be aligned."""
+    return int(decoder.folded[token]) if token < decoder.vocabulary_size else None
 
 
 def _members(ids: Tensor, sets: Sequence[set[int]]) -> list[bool]:
@@ -363,6 +386,6 @@ def marked_pieces(embedder: Embedder, text: str, k: int = 10) -> list[tuple[str,
         if start > done:
             pieces.append((text[done:start], False))
         if end > done:  # several byte tokens may share one character
-            pieces.append((text[max(start, done) : end], int(decoder.folded[token]) in aligned))
+            pieces.append((text[max(start, done) : end], _class(decoder, token) in aligned))
             done = end
     return [*pieces, (text[done:], False)] if done < len(text) else pieces

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 from torch import Tensor
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.evaluation import Interval
 
 STARTS = 10  # k-means is run from so many random beginnings; the tightest result counts
@@ -69,8 +70,7 @@ def neighbour_agreement(h: Tensor, labels: Sequence[str], k: int = 5) -> np.ndar
         If k is not from 1 to n − 1, or there are not as many labels as embeddings.
     """
     truth = _checked(h, labels)
-    if not 1 <= k < len(truth):
-        raise ValueError(f"k is {k}; it must be from 1 to {len(truth) - 1}")
+    k = whole_number(k, "k", 1, len(truth) - 1)
     cosine = _unit(h) @ _unit(h).T
     cosine.fill_diagonal_(-2)
     return (truth[cosine.topk(k, dim=1).indices.numpy()] == truth[:, None]).mean(axis=1)

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.embedding import Embedder
 
 
@@ -194,12 +195,18 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Parameters
     ----------
     runs : Sequence of runs
-    k : int
+    k : int, from 0
 
     Returns
     -------
     Run
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number from 0 on.
     """
+    k = whole_number(k, "k", 0)
     fused: dict[str, dict[str, float]] = {}
     for run in runs:
         for query, hits in run.items():

@@ -19,6 +19,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.decoding import TokenDecoder
 
 Run = dict[str, dict[str, float]]
@@ -94,12 +95,11 @@ class SparseIndex:
         Raises
         ------
         ValueError
-            If the width is not V, or k is less than 1.
+            If the width is not V, or k is no whole number from 1 on.
         """
         if queries.shape[1] != self.vocabulary_size:
             raise ValueError(f"the queries are {queries.shape[1]} wide, the index {self.vocabulary_size}")
-        if k < 1:
-            raise ValueError(f"k is {k}; it must be at least 1")
+        k = whole_number(k, "k")
         inverted, queries = self._columns(), sparse.csr_array(queries)
         spans = list(zip(queries.indptr[:-1], queries.indptr[1:], strict=True))
 
@@ -235,7 +235,13 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     Returns
     -------
     ndarray, (min(k, n),)
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number from 1 on.
     """
+    k = whole_number(k, "k")
     if k < len(scores):
         bound = np.partition(scores, len(scores) - k)[len(scores) - k]
         places = np.flatnonzero(scores >= bound)

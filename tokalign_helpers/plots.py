@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from tokalign_helpers.checks import JOINERS, escaped
 from tokalign_helpers.vocabulary import KINDS
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -542,7 +543,8 @@ def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
     str
     """
     style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
-    parts = [f'<mark style="{style}">{html.escape(s)}</mark>' if own else html.escape(s) for s, own in pieces]
+    shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
+    parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
     return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
 
 

@@ -13,7 +13,8 @@ import torch
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
-from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.checks import whole_number
+from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.spectrum import PrincipalComponents
 
 
@@ -125,8 +126,7 @@ def remove_top(h: Tensor, n: int, *, centered: bool = True) -> Change:
     ValueError
         If n is negative, or more than the components that there are.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise ValueError(f"n is {n!r}; it must be a whole number, 0 or more")
+    n = whole_number(n, "n", 0)
     matrix = torch.eye(h.shape[1])
     if n:
         top = PrincipalComponents.fit(h, n, centered=centered).directions
@@ -258,10 +258,17 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     Returns
     -------
     Tensor, (V,), int64
+        Tokens that the decoder layer has no row for are not counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`~tokalign_helpers.embedding.check_texts`.
     """
-    ids = embedder.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-    found = Counter(token for row in ids for token in row)
-    counts = torch.zeros(embedder.decoder.vocabulary_size, dtype=torch.int64)
+    ids = embedder.tokenizer(check_texts(texts), add_special_tokens=False, verbose=False).input_ids
+    rows = embedder.decoder.vocabulary_size
+    found = Counter(token for row in ids for token in row if token < rows)
+    counts = torch.zeros(rows, dtype=torch.int64)
     counts[list(found)] = torch.tensor(list(found.values()))
     return counts
 

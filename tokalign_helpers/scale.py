@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.index import _check_ids
 
 BATCH = 1000  # documents in one insert
@@ -114,14 +115,13 @@ class MilvusIndex:
         Raises
         ------
         ValueError
-            If the width is not V, or k is less than 1.
+            If the width is not V, or k is no whole number from 1 on.
         EngineError
             If the engine does not answer.
         """
         if queries.shape[1] != self.vocabulary_size:
             raise ValueError(f"the queries are {queries.shape[1]} wide, the index {self.vocabulary_size}")
-        if k < 1:
-            raise ValueError(f"k is {k}; it must be at least 1")
+        k = whole_number(k, "k")
         asked = [_as_dict(queries, place) for place in range(queries.shape[0])]
         filled = [place for place, query in enumerate(asked) if query]
         found: list[list[tuple[str, float]]] = [[] for _ in asked]

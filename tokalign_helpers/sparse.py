@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.index import Run, SparseIndex, sparse_run
 
@@ -84,8 +85,7 @@ def sparsify_queries(
     ValueError
         If m is out of range, or m > 0 without embeddings.
     """
-    if isinstance(m, bool) or not isinstance(m, int) or not 0 <= m <= decoder.vocabulary_size:
-        raise ValueError(f"m is {m!r}; it must be a whole number from 0 to V = {decoder.vocabulary_size}")
+    m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
         raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
     aligned = decoder.top_tokens(h, m)[0].tolist() if m else [[]] * len(literal)
@@ -194,7 +194,13 @@ def decoded(matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = Non
     Returns
     -------
     list of lists of (str, float)
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number from 1 on.
     """
+    k = None if k is None else whole_number(k, "k")
     rows = []
     for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
         order = np.argsort(-matrix.data[start:end], kind="stable")[:k] + start

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokalign_helpers.alignment import global_alignment_rate, hit_at_k, local_alignment_rate, read
-from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.checks import whole_number
+from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.vocabulary import token_kinds
 
 ROWS = 8192  # embeddings in one step of the fit: memory does not grow with n
@@ -284,7 +285,13 @@ def sweep(
     DataFrame, a row an amount
         ``amount``, ``Hit@K``, ``LAR``, ``GAR`` (by ids, as the paper defines them) and ``content words``, the share of
         content words among the k best tokens.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`~tokalign_helpers.alignment.read`.
     """
+    texts, k = check_texts(texts), whole_number(k, "k")
     content = token_kinds(embedder.decoder) == "content word"
     rows = []
     for amount in amounts:

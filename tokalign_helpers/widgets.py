@@ -12,8 +12,9 @@ from scipy import sparse
 from torch import Tensor
 
 from tokalign_helpers.alignment import aligned_tokens, marked_pieces, read_tokens
+from tokalign_helpers.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.index import SparseIndex
 from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens, token_bars
 from tokalign_helpers.sparse import sparsify_queries
@@ -44,8 +45,9 @@ def alignment_view(
     Raises
     ------
     ValueError
-        If the text is blank.
+        If the text is blank, or k no whole number from 1 on.
     """
+    k = whole_number(k, "k")
     table = aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK))
     ax = plot_aligned_tokens(table, title or f"What {embedder.name} says", shown=k, ax=ax)
     return highlighted_text(marked_pieces(embedder, text, k)), ax
@@ -106,7 +108,13 @@ def adjustment_view(
     Returns
     -------
     str, HTML
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number from 1 on.
     """
+    k = whole_number(k, "k")
     moved = components.adjust(embedder.embed([text]), amount, j)
     return token_bars(read_tokens(embedder, moved, [text], max(k + 1, REFERENCE_RANK)), k)
 
@@ -175,6 +183,7 @@ def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]
         Two text fields and the bars. A new instruction embeds the background once, which takes some seconds.
     """
     wide = ipywidgets.Layout(width="95%")
+    background = check_texts(background)
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
     ask = ipywidgets.Text(value="topic", description="Asked for", continuous_update=False)
     bars, note = ipywidgets.HTML(), ipywidgets.HTML()
@@ -217,7 +226,7 @@ def search_view(
     for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
         why = index.explain(query, name, decoder).head(8)
         tokens = ", ".join(f"{html.escape(t)} {s:.1f}" for t, s in zip(why["token"], why["score"], strict=True))
-        text = html.escape(documents[name][:220])
+        text = html.escape(escaped(documents[name][:220], keep=JOINERS))
         rows.append(f"<p><b>{rank}. {score:.1f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
     return "".join(rows) or "<p>No document shares a token with the query.</p>"
 
