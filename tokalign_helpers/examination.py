@@ -21,11 +21,13 @@ import torch
 from tokalign_helpers import plots
 from tokalign_helpers.alignment import aligned_tokens, rates, read
 from tokalign_helpers.assets import AssetError
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
 from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.evaluation import bootstrap_interval, evaluate_run, pair_similarities, rank_correlation
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
+from tokalign_helpers.pooling import pooling_name
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
 from tokalign_helpers.spectrum import PrincipalComponents, sweep
@@ -183,6 +185,7 @@ def examine(
         As :func:`load_embedder`; or if there are fewer than 20 texts.
     """
     texts = check_texts(sentences(1000, seed=0) if texts is None else texts)
+    documents, pairs = whole_number(documents, "documents"), whole_number(pairs, "pairs")
     if len(texts) < 20:
         raise ValueError(f"{len(texts)} texts are too few; give at least 20")
     spec = embedder if isinstance(embedder, EmbedderSpec | Embedder) else describe(embedder, **how)
@@ -220,7 +223,13 @@ def examine_all(
     reports : dict[str, Report]
     failures : dict[str, str]
         Why, in one line, for each that could not be examined.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the texts are no texts: that is no one embedder's fault.
     """
+    texts = None if texts is None else check_texts(texts)
     reports, failures = {}, {}
     for name in embedders:
         try:
@@ -353,7 +362,7 @@ def _settings(
 
 def _row(spec: EmbedderSpec) -> str:
     fields: Mapping[str, object] = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    told = {name: getattr(value, "__qualname__", value) for name, value in fields.items()}
+    told = {name: pooling_name(value) if name == "pooling" else value for name, value in fields.items()}
     return f"{spec.name} {hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:16]}"
 
 

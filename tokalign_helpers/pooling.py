@@ -1,6 +1,7 @@
 """Hidden states of a text's tokens → one vector. Four pure functions, right under left and right padding."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -67,6 +68,29 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """
     weights = mask * mask.cumsum(dim=1)  # positions among the real tokens; plain columns are wrong under left padding
     return _weighted_sum(hidden, weights) / weights.sum(dim=1, keepdim=True)
+
+
+def pooling_name(pooling: Pooling) -> str:
+    """Return what to call a pooling: a function, a partial of one, an object that can be called, a module.
+
+    Parameters
+    ----------
+    pooling : Pooling
+
+    Returns
+    -------
+    str
+        A function's own name, a partial's with what it fixes, such as ``first_tokens(n=3)``; else that of the class. It
+        names the pooling for people: two of one name may differ.
+    """
+    if isinstance(pooling, partial):
+        fixed = [*map(_argument, pooling.args), *(f"{key}={_argument(v)}" for key, v in pooling.keywords.items())]
+        return f"{pooling_name(pooling.func)}({', '.join(fixed)})"
+    return getattr(pooling, "__qualname__", type(pooling).__qualname__)
+
+
+def _argument(value: object) -> str:
+    return pooling_name(value) if callable(value) else repr(value)  # repr of a function holds its address
 
 
 def _weighted_sum(hidden: Tensor, weights: Tensor) -> Tensor:
