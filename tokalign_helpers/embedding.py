@@ -6,23 +6,26 @@ template, and the decoder layer of the backbone, so that what it embeds can be r
 
 import hashlib
 import inspect
+import reprlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers import pooling as pooling_module
 from tokalign_helpers.cache import EmbeddingCache, weights_digest
+from tokalign_helpers.checks import lone_surrogate, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.hub import MaskedHead, decoder_layer, load_body, settings_folder, weights_folder
-from tokalign_helpers.pooling import Pooling, last_token
+from tokalign_helpers.pooling import Pooling, last_token, pooling_name
 
 EOL = 'This sentence: "{text}" means in one word: "'
 SLOT = "{text}"
@@ -49,11 +52,14 @@ class Embedder:
     unembedding : Tensor, (V, d)
         E_g, the decoder layer of the original LLM.
     pooling : Pooling
-        See :mod:`tokalign_helpers.pooling`.
+        See :mod:`tokalign_helpers.pooling`; or any callable (b, L, d), (b, L) → (b, d), a module as well.
     template : str
-        The prompt; ``{text}`` stands for the text, once. Other braces are ordinary characters.
+        The prompt; ``{text}`` stands for the text, once. Other braces are ordinary characters. A mark at its beginning
+        or end that the tokenizer sets there itself, such as ``<s>``, is not set twice.
     max_tokens : int
-        A longer text is cut to so many tokens. The template is never cut.
+        A longer text is cut to so many tokens, or fewer where the prompt leaves less room in what the model reads. The
+        cut falls between two characters; only where the first one alone has more tokens than that, inside it. The
+        template is never cut.
     instruction_format : str
         How this embedder is asked for something: holds ``{instruction}`` and ``{text}``. Empty if it cannot be asked.
     span : str
@@ -88,12 +94,15 @@ class Embedder:
     head: MaskedHead | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "max_tokens", whole_number(self.max_tokens, "max_tokens"))
+        if not callable(self.pooling):
+            raise ValueError(f"pooling is {self.pooling!r}; give a function, such as tokalign_helpers.mean")
+        if (place := lone_surrogate(self.template)) is not None:
+            raise ValueError(f"the template {self.template!r} holds a lone surrogate at character {place}")
         if self.template.count(SLOT) != 1:
             raise ValueError(f"the template {self.template!r} must contain {SLOT} exactly once")
         if not self.tokenizer.is_fast:
             raise ValueError(f"the tokenizer of {self.name!r} gives no character offsets; load its fast version")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
         if self.span not in SPANS or self.attention not in ATTENTIONS:
             raise ValueError(f"span is one of {SPANS} and attention of {ATTENTIONS}; got {(self.span, self.attention)}")
         if self.span == "mask" and (self.tokenizer.mask_token or SLOT) not in self.template.replace(SLOT, ""):
@@ -159,6 +168,7 @@ class Embedder:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            A list, a column of a table, an array or an iterator of str.
         cache : bool
             Look the vectors up in the cache on disk first, and keep new ones there.
         progress : bool
@@ -172,14 +182,19 @@ class Embedder:
         Raises
         ------
         TypeError
-            If `texts` is one string, or holds something that is not a string.
+            If `texts` is no list of strings (see :func:`check_texts`).
         ValueError
-            If `texts` is empty or one of them has no tokens.
+            If `texts` is empty, or one of them has no tokens, holds half a character, or finds no room beside the
+            prompt.
         """
         return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
 
     def literal_tokens(self, texts: Sequence[str]) -> list[set[int]]:
         """Return T_s of each text: its distinct token ids, without the template and without special tokens.
+
+        It is the set of the text as it is given: where the embedder cuts a text, it also holds tokens that the embedder
+        never read and its vector cannot give back. To measure only what was read, raise `max_tokens` or cut the texts
+        first.
 
         Parameters
         ----------
@@ -188,9 +203,24 @@ class Embedder:
         Returns
         -------
         list[set[int]]
+            Tokens that the decoder layer has no row for could never be aligned; they are left out, with a warning.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :func:`check_texts`.
         """
-        special = set(self.tokenizer.all_special_ids)
-        return [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]
+        special, rows = set(self.tokenizer.all_special_ids), len(self.unembedding)
+        found = [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]
+        beyond = Counter(token for tokens in found for token in tokens if token >= rows)
+        if beyond:
+            first = self.tokenizer.convert_ids_to_tokens(next(iter(beyond)))
+            warnings.warn(
+                f"{len(beyond)} tokens of the texts, such as {first!r}, have no row in the decoder layer of "
+                f"{self.name!r} ({rows} rows) and are left out",
+                stacklevel=2,
+            )
+        return [tokens - beyond.keys() for tokens in found] if beyond else found
 
     def with_template(self, template: str, name: str | None = None) -> "Embedder":
         """Return the same embedder under another prompt.
@@ -287,11 +317,11 @@ class Embedder:
 
         Raises
         ------
-        ValueError
-            If a text has no tokens.
+        TypeError, ValueError
+            As :meth:`embed`; or if `max_tokens` is no whole number from 1 on.
         """
-        written, cut = self._written(texts, max_tokens or self.max_tokens)
-        return [self._bracketed(ids) for ids in self.tokenizer(written, verbose=False).input_ids], cut
+        ids, _, cut = self._read(check_texts(texts), max_tokens)
+        return ids, cut
 
     def pooled_spans(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
         """Return from which to before which position of its prompt each text is pooled; None: all of them.
@@ -303,33 +333,146 @@ class Embedder:
         Returns
         -------
         list of (int, int), or None
-        """
-        if self.span == "all":
-            return None
-        written, _ = self._written(texts, self.max_tokens)
-        read = self.tokenizer(written, return_offsets_mapping=True, verbose=False)
-        begin, spans = len(self.template.split(SLOT)[0].rstrip(" ")), []  # the space before a word is the word's
-        for ids, offsets in zip(read.input_ids, read.offset_mapping, strict=True):
-            before, after = self._around(ids)
-            start, end = 0, len(before) + len(ids) + len(after)
-            if self.span == "mask":
-                start = len(before) + len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id)
-                end = start + 1
-            elif begin:
-                start = len(before) + next(i for i, (_, stop) in enumerate(offsets) if stop > begin)
-            spans.append((start, end))
-        return spans
 
-    @property
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`embed`.
+        """
+        return None if self.span == "all" else self._read(check_texts(texts))[1]
+
+    def _read(
+        self, texts: list[str], max_tokens: int | None = None, positions: Sequence[int] | None = None
+    ) -> tuple[list[list[int]], list[tuple[int, int]] | None, int]:
+        """Return the prompts' token ids, the spans that are pooled, and how many texts were cut.
+
+        `positions`: where the caller's caller has these texts, for the messages.
+        """
+        places = range(len(texts)) if positions is None else positions
+        limit = self._limit(self.max_tokens if max_tokens is None else whole_number(max_tokens, "max_tokens"))
+        plain = self._tokenize(texts)
+        kept, cut = list(texts), set()
+        for i, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
+            if not ids:
+                raise ValueError(f"texts[{places[i]}] is {_shown(text)}, which has no tokens; leave it out")
+            if len(ids) > limit:
+                kept[i] = text[: offsets[limit - 1][1]]
+                cut.add(i)
+        prompts, offsets = self._in_template(kept, offsets=self.span != "all")
+        for i in sorted(self._too_long(kept, cut, limit) | self._beyond_context(prompts)):
+            shorter = self._shortened(texts[i], limit)
+            if shorter is None:
+                raise ValueError(
+                    f"texts[{places[i]}] finds no room: the prompt of {self.name!r} fills the {self._context} tokens "
+                    "that the model reads; shorten the template"
+                )
+            cut.add(i)
+            prompts[i] = shorter[0]
+            if offsets:
+                offsets[i] = shorter[1]
+        self._check_rows(prompts, places)
+        spans = [self._span(*read) for read in zip(prompts, offsets, strict=True)] if offsets else None
+        return [self._bracketed(ids) for ids in prompts], spans, len(cut)
+
+    def _too_long(self, kept: list[str], cut: set[int], limit: int) -> set[int]:
+        """Return which of the texts that were cut still have more tokens than they may: those cut in a character."""
+        again = sorted(cut)
+        if not again:
+            return set()
+        read = self.tokenizer([kept[i] or " " for i in again], add_special_tokens=False, verbose=False).input_ids
+        return {i for i, ids in zip(again, read, strict=True) if len(ids) > limit or not kept[i]}
+
+    def _beyond_context(self, prompts: list[list[int]]) -> set[int]:
+        """Return which prompts have more tokens than the model reads: text and template may meet in more than alone."""
+        context = self._context
+        return {i for i, ids in enumerate(prompts) if context and len(self._bracketed(ids)) > context}
+
+    def _shortened(self, text: str, limit: int) -> tuple[list[int], list[tuple[int, int]]] | None:
+        """Cut a text before ever earlier characters until it fits; where not even the first does, among its tokens.
+
+        None where the prompt leaves no room for a single token.
+        """
+        all_ends = [end for _, end in self._tokenize([text]).offset_mapping[0]]
+        ends = sorted(set(all_ends[:limit]) - {0}, reverse=True) or [next(end for end in all_ends if end)]
+        for end in ends:
+            part = text[:end]
+            (ids,), (offsets,) = self._in_template([part], offsets=True)
+            alone = len(self.tokenizer(part, add_special_tokens=False, verbose=False).input_ids)
+            over = max(0, len(self._bracketed(ids)) - self._context) if self._context else 0
+            if alone <= limit and not over:
+                return ids, offsets
+        begin = len(self.template.split(SLOT)[0])
+        own = [i for i, (_, stop) in enumerate(offsets) if begin < stop <= begin + len(part)]
+        keep = min(limit, len(own) - over)
+        if keep < 1:
+            return None
+        lost = set(own[keep:])
+        kept = [i for i in range(len(ids)) if i not in lost]
+        return [ids[i] for i in kept], [offsets[i] for i in kept]
+
+    def _in_template(
+        self, texts: list[str], *, offsets: bool
+    ) -> tuple[list[list[int]], list[list[tuple[int, int]]] | None]:
+        """Return the token ids of texts in the template and, if asked, which characters of it each token stands for."""
+        prefix, suffix = self.template.split(SLOT)
+        written = [prefix + text + suffix for text in texts]
+        read = self.tokenizer(written, return_offsets_mapping=offsets, verbose=False)
+        front, back = self._doubled
+        ids = [row[front : len(row) - back] for row in read.input_ids]
+        return ids, [row[front : len(row) - back] for row in read.offset_mapping] if offsets else None
+
+    @cached_property
+    def _doubled(self) -> tuple[int, int]:
+        """How many tokens the tokenizer sets in front and behind that stand in the template there already."""
+        sample = self.tokenizer("a", return_special_tokens_mask=True)
+        own = sample.special_tokens_mask
+        front = own.index(0) if 0 in own else 0
+        back = own[::-1].index(0) if 0 in own else 0
+        before, after = (self.tokenizer(part, add_special_tokens=False).input_ids for part in self.template.split(SLOT))
+        twice = before[:front] == sample.input_ids[:front], after[len(after) - back :] == sample.input_ids[-back:]
+        return front if twice[0] else 0, back if twice[1] else 0
+
+    def _span(self, ids: list[int], offsets: list[tuple[int, int]]) -> tuple[int, int]:
+        before, after = self._around(ids)
+        start, end = 0, len(before) + len(ids) + len(after)
+        begin = len(self.template.split(SLOT)[0].rstrip(" "))  # the space before a word is the word's
+        if self.span == "mask":
+            start = len(before) + len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id)
+            end = start + 1
+        elif begin:
+            start = len(before) + next(i for i, (_, stop) in enumerate(offsets) if stop > begin)
+        return start, end
+
+    def _check_rows(self, prompts: list[list[int]], places: Sequence[int]) -> None:
+        """Refuse a token that was added to the tokenizer but not to the model."""
+        rows = _input_rows(self.model)
+        for place, ids in zip(places, prompts, strict=True):
+            if rows and max(ids) >= rows:
+                token = self.tokenizer.convert_ids_to_tokens(max(ids))
+                raise ValueError(
+                    f"the prompt of texts[{place}] holds the token {token!r}, number {max(ids)}, but the model of "
+                    f"{self.name!r} has {rows} tokens; load the tokenizer that belongs to it"
+                )
+
+    @cached_property
     def _context(self) -> int | None:
         """How many tokens the model reads at most; some encoders keep two of their positions for themselves."""
-        places = getattr(self.model.config, "max_position_embeddings", None)
-        return min(places, self.tokenizer.model_max_length) if places else None
+        places = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return min(places - _reserved_positions(self.model), self.tokenizer.model_max_length) if places else None
+
+    def _limit(self, max_tokens: int) -> int:
+        """How many tokens of a text are read at most."""
+        context = self._context
+        return min(max_tokens, context - self._overhead) if context else max_tokens
 
     @property
     def _overhead(self) -> int:
-        """Tokens that are not the text's: template, special tokens, brackets."""
-        return len(self._bracketed(self.tokenizer(self.template.replace(SLOT, "")).input_ids))
+        """Tokens that are not the text's: template, special tokens, brackets.
+
+        What stands before and after the slot may be one token where nothing is between, such as two quotation marks.
+        """
+        empty, letter = (len(self._bracketed(ids)) for ids in self._in_template(["", "a"], offsets=False)[0])
+        return max(empty, letter - len(self._tokenize(["a"]).input_ids[0]))
 
     @cached_property
     def _bracket_ids(self) -> tuple[list[int], list[int]]:
@@ -348,23 +491,6 @@ class Embedder:
             return ids
         before, after = self._around(ids)
         return before + ids + after
-
-    def _written(self, texts: Sequence[str], limit: int) -> tuple[list[str], int]:
-        """Put each text, cut to the limit, into the template; say how many were cut."""
-        context = self._context
-        limit = min(limit, context - self._overhead) if context else limit
-        prefix, suffix = self.template.split(SLOT)
-        plain = self._tokenize(list(texts))
-        cut = 0
-        prompts = []
-        for position, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
-            if not ids:
-                raise ValueError(f"texts[{position}] is {text!r}, which has no tokens")
-            if len(ids) > limit:
-                text = text[: offsets[limit - 1][1]]
-                cut += 1
-            prompts.append(prefix + text + suffix)
-        return prompts, cut
 
 
 def embed_all(
@@ -402,12 +528,13 @@ def embed_all(
     return out
 
 
-def check_texts(texts: Sequence[str]) -> list[str]:
-    """Refuse what is not a non-empty sequence of non-blank strings, naming the culprit.
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Refuse what is not an ordered, non-empty collection of non-blank strings, naming the culprit.
 
     Parameters
     ----------
-    texts : Sequence[str]
+    texts : Iterable[str]
+        A list, a tuple, a column of a table, an array, or an iterator, which is read once.
 
     Returns
     -------
@@ -416,21 +543,48 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     Raises
     ------
     TypeError
-        If `texts` is one string, or holds something that is not a string.
+        If `texts` is one string, bytes, a table, a mapping or a set, or holds something that is not a string.
     ValueError
-        If `texts` is empty or one of them is blank.
+        If `texts` is empty, or one of them is blank or holds half a character.
     """
-    if isinstance(texts, str):
-        raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
-    texts = list(texts)
+    texts = list(_ordered(texts))
     if not texts:
         raise ValueError("texts is empty; give at least one text")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] is {text!r}; every text must be a str")
+            raise TypeError(f"texts[{position}] is {_shown(text)}; every text must be a str")
         if not text.strip():
-            raise ValueError(f"texts[{position}] is {text!r}, which has no tokens; leave blank texts out")
+            raise ValueError(f"texts[{position}] is {_shown(text)}, which has no tokens; leave blank texts out")
+        if (place := lone_surrogate(text)) is not None:
+            raise ValueError(
+                f"texts[{position}] holds a lone surrogate ({text[place]!r}) at character {place}; "
+                "replace it first, with text.encode('utf-8', 'replace').decode()"
+            )
     return texts
+
+
+def _ordered(texts: object) -> Iterable[object]:
+    """Refuse what can be iterated but does not give texts, or not in an order that the vectors could keep."""
+    kind = type(texts).__name__
+    if isinstance(texts, str):
+        raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
+    if isinstance(texts, bytes | bytearray):
+        raise TypeError(f"texts is {kind}; decode it and put it in a list: [texts.decode()]")
+    if hasattr(texts, "columns"):
+        raise TypeError(f"texts is a {kind}; give one of its columns, such as texts['text']")
+    if isinstance(texts, Mapping):
+        raise TypeError(f"texts is a {kind}; give its values in a list: list(texts.values())")
+    if isinstance(texts, set | frozenset):
+        raise TypeError(f"texts is a {kind}, which has no order; give a list, such as sorted(texts)")
+    try:
+        return iter(texts)
+    except TypeError:
+        raise TypeError(f"texts is {_shown(texts)}; give a list of str") from None
+
+
+def _shown(value: object) -> str:
+    """Write a value in one short line."""
+    return " ".join(map(str.strip, reprlib.repr(value).splitlines()))
 
 
 def load_llm(
@@ -499,6 +653,22 @@ def check_backbone(
             warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=3)
 
 
+def _reserved_positions(model: nn.Module) -> int:
+    """Return how many positions a model keeps for padding: RoBERTa and its kin count from behind them."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return module.padding_idx + 1
+    return 0
+
+
+def _input_rows(model: PreTrainedModel) -> int | None:
+    """Return for how many tokens a model has an input vector; None where it does not say."""
+    try:
+        return getattr(model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:
+        return None
+
+
 def _width(model: PreTrainedModel, unembedding: Tensor) -> int:
     """Length of the model's output vectors, by asking it: configurations name it in too many ways."""
     ids = torch.zeros(1, 1, dtype=torch.int64, device=unembedding.device)
@@ -529,8 +699,7 @@ def _embed_group(
     with tqdm(total=len(todo), desc=title, unit="text", disable=not progress or len(todo) < 100) as bar:
         for start in range(0, len(todo), CHUNK):
             chunk = todo[start : start + CHUNK]
-            prompts, more_cut = first.prompts([texts[i] for i in chunk])
-            spans = first.pooled_spans([texts[i] for i in chunk])
+            prompts, spans, more_cut = first._read([texts[i] for i in chunk], positions=chunk)
             cut += more_cut
             for batch in _batches(prompts):
                 hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
@@ -538,16 +707,34 @@ def _embed_group(
                     mask = within(mask, [spans[j] for j in batch])
                 rows = [chunk[j] for j in batch]
                 for name, embedder in group.items():
-                    out[name][rows] = embedder.pooling(hidden, mask).float().cpu()
+                    out[name][rows] = _pooled(embedder, hidden, mask)
                 bar.update(len(batch))
             for name, store in caches.items():
                 if name in group:
                     store.store([texts[i] for i in chunk], out[name][chunk])
     if cut:
-        warnings.warn(
-            f"{cut} of {len(todo)} texts are longer than {first.max_tokens} tokens and were cut to that length",
-            stacklevel=3,
+        among = f"{len(todo)} texts" if len(todo) == len(texts) else f"the {len(todo)} texts that were not in the cache"
+        warnings.warn(f"{cut} of {among} are longer than {_limit_told(first)} and were cut to fit", stacklevel=3)
+
+
+def _limit_told(embedder: Embedder) -> str:
+    """Say which limit applies to a text: the embedder's own, or what the prompt leaves of the model's."""
+    limit, context = embedder._limit(embedder.max_tokens), embedder._context
+    if limit == embedder.max_tokens:
+        return f"{limit} tokens"
+    return f"{limit} tokens (the {context} that the model reads, less the {context - limit} of the prompt)"
+
+
+def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Pool a batch: (b, d), float32, on the CPU."""
+    with torch.inference_mode():  # a module's own weights need no gradient here
+        h = embedder.pooling(hidden, mask)
+    if h.shape != (len(hidden), embedder.dimension):
+        raise ValueError(
+            f"the pooling {pooling_name(embedder.pooling)} of {embedder.name!r} made {tuple(h.shape)} of states of the "
+            f"shape {tuple(hidden.shape)}; expected {(len(hidden), embedder.dimension)}"
         )
+    return h.float().cpu()
 
 
 def _batches(prompts: list[list[int]]) -> Iterator[list[int]]:
