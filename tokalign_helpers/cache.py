@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tokalign_helpers.assets import cache_dir, data_dir
+from tokalign_helpers.keys import NotKeyableError
 
 AGREE = 1e-3  # of a vector's length: what two machines may differ by
+TABLE = "checked_vectors"
 PER_QUERY = 500  # keys looked up in one statement; SQLite allows 999 variables everywhere
 
 
@@ -34,12 +35,13 @@ def embedding_cache_dir() -> Path:
 class EmbeddingCache:
     """A table text → vector for one embedder, in one SQLite file; several processes may use it at once.
 
-    A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on.
+    A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on. Every row
+    carries a checksum; one that is not what was written counts as not there, and is written anew.
 
     Parameters
     ----------
     fingerprint : str
-        Names everything the vector depends on but the text; see :func:`weights_digest`.
+        Names everything the vector depends on but the text; :attr:`Embedder.fingerprint`.
     dimension : int
         d, the length of a vector.
     """
@@ -70,10 +72,14 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             self._complain("read", error)
             return list(range(len(texts)))
+        unknown = []
         for position, key in enumerate(keys):
-            if key in found:
-                out[position] = torch.from_numpy(np.frombuffer(found[key], dtype="<f4").copy())
-        return [position for position, key in enumerate(keys) if key not in found]
+            vector = self._read(key, *found.get(key, (None, None)))
+            if vector is None:
+                unknown.append(position)
+            else:
+                out[position] = torch.from_numpy(vector)
+        return unknown
 
     def store(self, texts: Sequence[str], vectors: Tensor) -> None:
         """Keep the vectors of these texts; all of them or, if the process dies, none.
@@ -82,39 +88,59 @@ class EmbeddingCache:
         ----------
         texts : Sequence[str], n of them
         vectors : Tensor, (n, d), float32
+            A row that holds NaN or infinity is not kept.
         """
-        rows = [(_key(text), row.tobytes()) for text, row in zip(texts, vectors.numpy().astype("<f4"), strict=True)]
+        keyed = zip(map(_key, texts), vectors.numpy().astype("<f4"), strict=True)
+        rows = [(key, row.tobytes(), _checksum(key, row.tobytes())) for key, row in keyed if np.isfinite(row).all()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()  # SQLite would make the file for its owner alone to write, whatever the umask allows
             with closing(self._connect()) as database, database:
-                database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
-                database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+                database.execute(
+                    f"CREATE TABLE IF NOT EXISTS {TABLE} (key BLOB PRIMARY KEY, vector BLOB, checksum BLOB)"
+                )
+                database.executemany(f"INSERT OR REPLACE INTO {TABLE} VALUES (?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             self._complain("write", error)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=30)
 
-    def _select(self, database: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
+    def _select(self, database: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, tuple[object, object]]:
+        found: dict[bytes, tuple[object, object]] = {}
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone():
+            return found  # its writer has only begun
         for start in range(0, len(keys), PER_QUERY):
             part = keys[start : start + PER_QUERY]
             marks = ",".join("?" * len(part))
-            found.update(database.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part))
-        return {key: vector for key, vector in found.items() if len(vector) == 4 * self.dimension}
+            rows = database.execute(f"SELECT key, vector, checksum FROM {TABLE} WHERE key IN ({marks})", part)
+            found.update((key, (vector, checksum)) for key, vector, checksum in rows)
+        return found
+
+    def _read(self, key: bytes, vector: object, checksum: object) -> np.ndarray | None:
+        """Return the numbers of a row, if they are those that were written for this text."""
+        if not isinstance(vector, bytes) or len(vector) != 4 * self.dimension or checksum != _checksum(key, vector):
+            return None
+        numbers = np.frombuffer(vector, dtype="<f4").copy()
+        return numbers if np.isfinite(numbers).all() else None
 
     def _complain(self, verb: str, error: Exception) -> None:
         """Warn; a damaged file is removed, so that the next run has a cache again."""
         warnings.warn(f"cannot {verb} the embedding cache {self.path} ({error}); computing instead", stacklevel=4)
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             try:
-                self.path.unlink(missing_ok=True)
+                for ending in ("", "-journal"):  # an old journal would be played back into the new file
+                    Path(f"{self.path}{ending}").unlink(missing_ok=True)
             except OSError:
                 return
 
 
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _checksum(key: bytes, vector: bytes) -> bytes:
+    return hashlib.blake2b(key + vector, digest_size=8).digest()
 
 
 class Embeds(Protocol):
@@ -178,7 +204,11 @@ def fill_cache(
     if checked < 1:
         raise ValueError(f"checked is {checked!r}; at least one text must be embedded anew")
     for name, embedder in embedders.items():
-        cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
+        try:
+            cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
+        except NotKeyableError as error:
+            warnings.warn(f"the vectors of {name!r} are not cached: {error}", stacklevel=2)
+            continue
         if not cache.load(texts, torch.empty(len(texts), embedder.dimension)):
             continue
         try:
@@ -228,31 +258,3 @@ def _shipped_file(folder: Path | None, collection: str, name: str) -> Path:
 
 def _texts_digest(texts: Sequence[str]) -> str:
     return hashlib.sha256(b"".join(map(_key, texts))).hexdigest()
-
-
-_digests: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Hash every parameter and buffer of a model: two models agree only if all their numbers do.
-
-    Parameters
-    ----------
-    model : nn.Module
-
-    Returns
-    -------
-    str
-        Hexadecimal. Remembered per model until one of its tensors is changed in place.
-    """
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    version = hash(tuple((id(tensor), tensor._version) for tensor in tensors.values()))
-    if model in _digests and _digests[model][0] == version:
-        return _digests[model][1]
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        flat = tensor.detach().cpu().contiguous().view(-1)
-        digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
-    _digests[model] = (version, digest.hexdigest())
-    return digest.hexdigest()

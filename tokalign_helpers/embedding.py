@@ -4,12 +4,10 @@ An :class:`Embedder` is a frozen value: a model without its decoder layer (f̂ i
 template, and the decoder layer of the backbone, so that what it embeds can be read again.
 """
 
-import hashlib
-import inspect
 import reprlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +18,14 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers import pooling as pooling_module
-from tokalign_helpers.cache import EmbeddingCache, weights_digest
+from tokalign_helpers.cache import EmbeddingCache
 from tokalign_helpers.checks import lone_surrogate, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.hub import MaskedHead, decoder_layer, load_body, settings_folder, weights_folder
+from tokalign_helpers.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.pooling import Pooling, last_token, pooling_name
 
+VERSION = 1  # of the computation in this module: another one, as soon as any text may get another vector
 EOL = 'This sentence: "{text}" means in one word: "'
 SLOT = "{text}"
 ASKED = "{instruction}"
@@ -288,15 +287,53 @@ class Embedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that a vector depends on but the text: weights, tokenizer, code, pooling, template, truncation."""
-        digest = hashlib.sha256(weights_digest(self.model).encode())
-        digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        for module in (inspect.getmodule(embed_all), pooling_module):
-            digest.update(Path(module.__file__).read_bytes())
-        code = getattr(self.pooling, "__code__", None)
-        digest.update(f"{self.pooling.__qualname__}{code and (code.co_code, code.co_consts)}".encode())
-        digest.update(repr((self.template, self.max_tokens, self.span, self.attention, self.brackets)).encode())
-        return digest.hexdigest()[:32]
+        """Names all that a vector depends on but the text: a hash of :meth:`key_parts`, 32 hexadecimal digits."""
+        return digest(self.key_parts())
+
+    def key_parts(self) -> dict[str, Plain]:
+        """Say what a vector depends on but the text, part by part; the cache keeps vectors under these.
+
+        Returns
+        -------
+        dict[str, Plain]
+            ``computation`` (:data:`VERSION`), ``libraries``, ``numbers``, ``reading``, ``model``, ``tokenizer``,
+            ``pooling``: plain values, the same in every process.
+
+        Raises
+        ------
+        NotKeyableError
+            If one of them cannot be told apart from another, such as a pooling that reads a file.
+        """
+        return self._key_parts({})
+
+    def _key_parts(self, known: dict[int, tuple[Plain, dict[str, str]]]) -> dict[str, Plain]:
+        """Do so with what is known of models and tokenizers already: several embedders share them."""
+        told, libraries = {}, {library: version_of(library) for library in ("torch", "transformers", "tokenizers")}
+        for part, value, words in (
+            ("model", self.model, _model_words),
+            ("tokenizer", self.tokenizer, _tokenizer_words),
+            ("pooling", self.pooling, _pooling_words),
+        ):
+            if id(value) not in known:
+                known[id(value)] = _in_words(part, value, words)
+            told[part] = known[id(value)][0]
+            libraries |= known[id(value)][1]
+        return {
+            "computation": VERSION, "libraries": dict(sorted(libraries.items())), "numbers": self._numbers(),
+            "reading": self._reading(), **told,
+        }  # fmt: skip
+
+    def _numbers(self) -> list[Plain]:
+        """Say how the machine counts: the same sum on another kind of device, or rounded sooner, is another one."""
+        device = torch.device(self.model.device).type
+        autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+        return [device, torch.get_float32_matmul_precision(), autocast]
+
+    def _reading(self) -> dict[str, Plain]:
+        return {
+            "template": self.template, "max_tokens": int(self.max_tokens), "context": self._context,
+            "span": self.span, "attention": self.attention, "brackets": list(self.brackets),
+        }  # fmt: skip
 
     def _tokenize(self, texts: list[str]) -> "object":
         return self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -517,7 +554,7 @@ def embed_all(
     """
     texts = check_texts(texts)
     out = {name: torch.empty(len(texts), e.dimension) for name, e in embedders.items()}
-    caches = {name: EmbeddingCache(e.fingerprint, e.dimension) for name, e in embedders.items()} if cache else {}
+    caches = _caches(embedders) if cache else {}
     missing = {name: set(range(len(texts))) for name in embedders}
     for name, store in caches.items():
         missing[name] = set(store.load(texts, out[name]))
@@ -526,6 +563,46 @@ def embed_all(
         if todo:
             _embed_group({name: embedders[name] for name in group}, texts, todo, out, caches, progress)
     return out
+
+
+def _caches(embedders: Mapping[str, Embedder]) -> dict[str, EmbeddingCache]:
+    """Return the cache of each embedder that can be named; say of the others that nothing is kept."""
+    caches, known = {}, {}
+    for name, embedder in embedders.items():
+        try:
+            caches[name] = EmbeddingCache(digest(embedder._key_parts(known)), embedder.dimension)
+        except NotKeyableError as error:
+            warnings.warn(f"the vectors of {name!r} are not cached: {error}", stacklevel=4)
+    return caches
+
+
+def _in_words(part: str, value: object, words: Callable) -> tuple[Plain, dict[str, str]]:
+    """Return the words for a part of an embedder, and the versions of the libraries behind it."""
+    describer = Describer()
+    try:
+        return words(describer, value), describer.libraries
+    except (NotKeyableError, RecursionError) as error:
+        raise NotKeyableError(f"its {part} cannot be told from another ({error})") from error
+
+
+def _model_words(describer: Describer, model: PreTrainedModel) -> Plain:
+    return {"config": describer.of(getattr(model, "config", None)), **describer.network(model, settled=True)}
+
+
+def _pooling_words(describer: Describer, pooling: Pooling) -> Plain:
+    return describer.network(pooling, settled=True) if isinstance(pooling, nn.Module) else describer.of(pooling)
+
+
+def _tokenizer_words(describer: Describer, tokenizer: PreTrainedTokenizerBase) -> Plain:
+    """Say how texts become tokens. How it cut and padded others before is no part of it: here it does neither."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return {
+        "class": describer.of(type(tokenizer)), "backend": digest(backend.to_str()),
+        "special": sorted(tokenizer.all_special_ids), "mask": tokenizer.mask_token_id,
+        "splits special tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
+    }  # fmt: skip
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
@@ -702,16 +779,19 @@ def _embed_group(
             prompts, spans, more_cut = first._read([texts[i] for i in chunk], positions=chunk)
             cut += more_cut
             for batch in _batches(prompts):
-                hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
-                if spans:
-                    mask = within(mask, [spans[j] for j in batch])
                 rows = [chunk[j] for j in batch]
-                for name, embedder in group.items():
-                    out[name][rows] = _pooled(embedder, hidden, mask)
+                with evaluating(first.model, *(embedder.pooling for embedder in group.values())):
+                    hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
+                    if spans:
+                        mask = within(mask, [spans[j] for j in batch])
+                    for name, embedder in group.items():
+                        out[name][rows] = _pooled(embedder, hidden, mask)
+                _check_finite(group, texts, rows, out)
                 bar.update(len(batch))
-            for name, store in caches.items():
-                if name in group:
-                    store.store([texts[i] for i in chunk], out[name][chunk])
+            now = _caches({name: embedder for name, embedder in group.items() if name in caches})
+            for name in now:
+                if now[name].path == caches[name].path:  # else it changed meanwhile: of which one are these vectors?
+                    now[name].store([texts[i] for i in chunk], out[name][chunk])
     if cut:
         among = f"{len(todo)} texts" if len(todo) == len(texts) else f"the {len(todo)} texts that were not in the cache"
         warnings.warn(f"{cut} of {among} are longer than {_limit_told(first)} and were cut to fit", stacklevel=3)
@@ -735,6 +815,18 @@ def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
             f"shape {tuple(hidden.shape)}; expected {(len(hidden), embedder.dimension)}"
         )
     return h.float().cpu()
+
+
+def _check_finite(group: Mapping[str, Embedder], texts: list[str], rows: list[int], out: Mapping[str, Tensor]) -> None:
+    """Refuse vectors that are no numbers before anybody keeps them."""
+    for name in group:
+        bad = (~torch.isfinite(out[name][rows]).all(dim=1)).nonzero().flatten().tolist()
+        if bad:
+            place = min(rows[i] for i in bad)
+            raise ValueError(
+                f"{name!r} makes NaN or infinity of texts[{place}], {texts[place][:40]!r}; "
+                "load it in float32 or bfloat16, and check its weights and its pooling"
+            )
 
 
 def _batches(prompts: list[list[int]]) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.evaluation import bootstrap_interval, evaluate_run, pair_similarities, rank_correlation
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
+from tokalign_helpers.keys import NotKeyableError
 from tokalign_helpers.pooling import pooling_name
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
@@ -351,13 +353,20 @@ def _settings(
 ) -> dict[str, "str | int"]:
     """Say all that a report depends on, without loading anything."""
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    made = spec.fingerprint if isinstance(spec, Embedder) else _row(spec)
-    before = raw.fingerprint if isinstance(raw, Embedder) else str(raw or "")
+    made = _named(spec) if isinstance(spec, Embedder) else _row(spec)
+    before = _named(raw) if isinstance(raw, Embedder) else str(raw or "")
     return {
         "embedder": made, "raw": before, "texts": len(texts), "digest": digest, "documents": documents,
         "ratings": "STS benchmark" if sts else f"SimLex-999, {pairs}",
         "version": importlib.metadata.version("tokalign-helpers"),
     }  # fmt: skip
+
+
+def _named(embedder: Embedder) -> str:
+    try:
+        return embedder.fingerprint
+    except NotKeyableError:
+        return uuid.uuid4().hex  # no report of an earlier run is of it
 
 
 def _row(spec: EmbedderSpec) -> str:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
-from tokalign_helpers.cache import weights_digest
 from tokalign_helpers.embedding import see_everything
+from tokalign_helpers.keys import weights_digest
 from tokalign_helpers.pooling import last_token
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
