@@ -5,6 +5,7 @@ command goes on from the last checkpoint and ends with the same adapter.
 """
 
 import argparse
+import copy
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from tokalign_helpers.datasets import sts_pairs, word_ratings
 from tokalign_helpers.embedders import adapters_dir, load_embedder, load_embedders
@@ -75,7 +77,7 @@ def train_adapter(
     Parameters
     ----------
     embedder : Embedder
-        Where to start: its model, prompt and pooling. Its model is changed; load a fresh one afterwards.
+        Where to start: its model, prompt and pooling. It stays as it is.
     sources : Mapping[str, Sequence[Triplet]]
         Named as in ``recipe.sources``. Every batch comes from one of them.
     recipe : Recipe
@@ -103,7 +105,7 @@ def train_adapter(
                 f"the source {name!r} has {len(sources.get(name, ()))} triplets; a batch needs {recipe.batch}"
             )
     torch.manual_seed(recipe.seed)
-    model = peft.get_peft_model(embedder.model, lora_config(embedder, recipe))
+    model = peft.get_peft_model(_with_the_same_weights(embedder.model), lora_config(embedder, recipe))
     if begin:
         _take_up(model, begin)
     model.train()
@@ -130,6 +132,12 @@ def train_adapter(
     _export(model, folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return losses
+
+
+def _with_the_same_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return modules of their own around the frozen weights, whose memory is shared: other embedders use the model."""
+    frozen = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    return copy.deepcopy(model, frozen)
 
 
 def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, same: Tensor, temperature: float) -> Tensor:
@@ -467,7 +475,7 @@ def main(arguments: list[str] | None = None) -> int:
         sources = dict(recipe_sources(tuple(recipe.sources), given.data))
         embedder = load_embedder(recipe.start_from)
         if fast_bfloat16():
-            embedder.model.to(torch.bfloat16)
+            embedder = replace(embedder, model=copy.deepcopy(embedder.model).to(torch.bfloat16))
         losses = train_adapter(embedder, sources, recipe, folder, begin=folder if given.more else None)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

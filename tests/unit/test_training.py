@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,7 @@ from tests.unit.conftest import save_llama
 from tokalign_helpers import training, training_data
 from tokalign_helpers.embedders import merge_adapter
 from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.pooling import weighted_mean
+from tokalign_helpers.pooling import last_token, weighted_mean
 from tokalign_helpers.training import Recipe, batch_of, info_nce, train_adapter
 from tokalign_helpers.training_data import Triplet
 
@@ -41,11 +42,14 @@ def test_the_loss_falls_and_nothing_half_written_is_left(trained):
     assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_the_merged_adapter_is_what_was_trained(trained, tiny_folder, tmp_path):
-    embedder = fresh(tiny_folder)
-    train_adapter(embedder, {"made": TRIPLETS}, RECIPE, tmp_path / "again")
-    embedder.model.eval()  # the LoRA layers are still inside
+def test_the_merged_adapter_is_what_was_trained(trained, tiny_folder, tmp_path, monkeypatch):
+    wrapped, wrap = [], peft.get_peft_model
+    monkeypatch.setattr(peft, "get_peft_model", lambda *given: wrapped.append(wrap(*given)) or wrapped[0])
+    train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path / "again")
+    monkeypatch.undo()
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "vectors"))
     base = fresh(tiny_folder)
+    embedder = replace(base, model=wrapped[0].base_model.model)  # the LoRA layers are still inside
     merged = Embedder("m", merge_adapter(base.model, trained[0]), base.tokenizer, base.unembedding, weighted_mean)
     texts = ["A parrot.", "A quiet garden without birds."]
     torch.testing.assert_close(
@@ -54,6 +58,36 @@ def test_the_merged_adapter_is_what_was_trained(trained, tiny_folder, tmp_path):
     assert (merged.embed(texts) - base.embed(texts)).abs().max() > 0.05
     shared = {id(p) for p in base.model.parameters()} & {id(p) for p in merged.model.parameters()}
     assert id(base.model.get_input_embeddings().weight) in shared
+
+
+def test_training_leaves_the_model_and_all_who_share_it_as_they_were(tiny_folder, tmp_path):
+    start = fresh(tiny_folder)
+    start.model.requires_grad_(True)
+    sharing = replace(start, pooling=last_token)
+    texts, before = ["A parrot.", "A quiet garden without birds."], sharing.fingerprint
+    vectors = sharing.embed(texts, cache=False)
+    names = [name for name, _ in start.model.named_modules()]
+    train_adapter(start, {"made": TRIPLETS}, RECIPE, tmp_path)
+    assert [name for name, _ in start.model.named_modules()] == names
+    assert not any(module.training for module in start.model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in start.model.parameters())
+    assert torch.equal(sharing.embed(texts, cache=False), vectors)
+    assert sharing.fingerprint == before
+
+
+def test_the_command_leaves_the_packaged_embedders_as_they_were(tiny_folder, tmp_path, monkeypatch):
+    packaged, trained = fresh(tiny_folder), []
+    monkeypatch.setattr(training, "load_embedder", lambda name: packaged)
+    monkeypatch.setattr(training, "fast_bfloat16", lambda: True)
+    monkeypatch.setattr(training, "recipe_sources", lambda names, folder: {})
+    monkeypatch.setattr(training, "train_adapter", lambda e, *a, **k: trained.append(e) or [1.0] * 40)
+    monkeypatch.setattr(training, "card", lambda *given: "card")
+    (tmp_path / "out").mkdir()
+    before = packaged.fingerprint
+    assert training.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert trained[0].model.dtype == torch.bfloat16
+    assert packaged.model.dtype == torch.float32
+    assert packaged.fingerprint == before
 
 
 @pytest.mark.parametrize("stop", [3, 5, 6, 11])
