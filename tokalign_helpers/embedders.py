@@ -143,8 +143,8 @@ class EmbedderSpec:
 
     @property
     def packaged(self) -> bool:
-        """Whether it comes with the course and needs no hub."""
-        return self.backbone == SMOL
+        """Whether it comes with the course: weights of one's own on the course's backbone do not."""
+        return self.backbone == SMOL and not self.weights
 
     def bytes(self, dtype: str) -> int:
         """Return the memory that the weights take, the decoder layer read beside them included.
@@ -480,11 +480,14 @@ def _fetched(
     source, revision = (spec.weights, spec.revision) if spec.weights else (spec.backbone, spec.backbone_revision)
     folder = weights_folder(source, revision, pickles)
     model = load_body(folder, dtype, chosen.device, four_bit=chosen.dtype == "4bit")
+    backbone = str(default_model_path()) if spec.backbone == SMOL else spec.backbone
     for adapter in spec.adapters:
-        model = merge_into(model, adapter_folder(adapter, spec.revision, pickles))
+        own = adapters_dir() / adapter  # an absolute path stays what it is
+        packaged = spec.backbone == SMOL and own.is_dir()
+        model = merge_into(model, own if packaged else adapter_folder(adapter, spec.revision, pickles))
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    unembedding, head = decoder_layer(spec.backbone, spec.backbone_revision, dtype, chosen.device, pickles)
-    check_backbone(source, model, tokenizer, spec.backbone, unembedding, spec.backbone_revision)
+    unembedding, head = decoder_layer(backbone, spec.backbone_revision, dtype, chosen.device, pickles)
+    check_backbone(source, model, tokenizer, backbone, unembedding, spec.backbone_revision)
     return model, tokenizer, unembedding, head
 
 

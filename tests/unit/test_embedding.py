@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
+from tokalign_helpers import embedders as embedders_module
 from tokalign_helpers.embedding import see_everything
+from tokalign_helpers.hub import HubError
 from tokalign_helpers.keys import weights_digest
 from tokalign_helpers.pooling import last_token
 
@@ -253,3 +255,18 @@ def test_an_unknown_name_gets_the_nearest():
 def test_parrots():
     tokens = set(ta.aligned_tokens(ta.load_embedder("smol-eol"), ["What diseases are parrots prone to?"], 12)["token"])
     assert {"par", "Dise"} <= tokens
+
+
+def test_weights_of_ones_own_on_the_packaged_backbone_are_loaded(tmp_path, tokenizer, tiny_folder, monkeypatch):
+    own = save_llama(tmp_path / "own", tokenizer, seed=7)
+    monkeypatch.setattr(embedders_module, "default_model_path", lambda: tiny_folder)
+    row = embedders_module.EmbedderSpec("mine", embedders_module.SMOL, last_token, weights=str(own))
+    assert not row.packaged
+    mine = ta.load_embedder(row, device="cpu", dtype="float32")
+    raw, alone = (ta.Embedder.from_pretrained(folder, pooling=last_token) for folder in (tiny_folder, own))
+    texts = ["A parrot.", "A quiet garden."]
+    assert torch.equal(mine.embed(texts), alone.embed(texts))
+    assert not torch.equal(mine.embed(texts), raw.embed(texts))
+    assert torch.equal(mine.unembedding, raw.unembedding)
+    with pytest.raises(HubError, match="no folder .*nowhere"):
+        ta.load_embedder(replace(row, weights=str(tmp_path / "nowhere")))
