@@ -780,7 +780,7 @@ def _embed_group(
             cut += more_cut
             for batch in _batches(prompts):
                 rows = [chunk[j] for j in batch]
-                with evaluating(first.model, *(embedder.pooling for embedder in group.values())):
+                with torch.no_grad(), evaluating(first.model, *(e.pooling for e in group.values())):
                     hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
                     if spans:
                         mask = within(mask, [spans[j] for j in batch])

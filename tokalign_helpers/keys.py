@@ -36,7 +36,8 @@ GLOBAL_NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 NOT_CODE = frozenset(
     ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__", "__qualname__",
      "__static_attributes__", "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__", "__match_args__",
-     "__annotate_func__", "__annotations_cache__", "__slots__")
+     "__annotate_func__", "__annotations_cache__", "__slots__",
+     "__slotnames__")
 )  # fmt: skip
 OWN_NAMES = frozenset(vars(nn.Module())) | {"name_or_path", "_is_hf_initialized"}  # told elsewhere, or no matter
 NO_MATTER = frozenset(
