@@ -2,9 +2,8 @@
 
 import bz2
 import csv
-import hashlib
+import importlib.metadata
 import json
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -16,9 +15,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from tokalign_helpers.assets import asset_path, cache_dir, data_dir
+from tokalign_helpers.assets import ASSETS, asset_path, cache_dir, data_dir
+from tokalign_helpers.files import write_text
 
 PASSAGE = 3  # sentences
+PARSING = 1  # version of what makes sentences of markup, below; another one, as soon as it makes others
 WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
 
 
@@ -446,11 +447,16 @@ def _json_lines(file: Path) -> list[dict]:
 # --- Wikipedia ------------------------------------------------------------------------------------------------------
 
 
+def _parsed_file() -> Path:
+    """Return where the sentences are kept: named after all that they depend on, the parsing by its version."""
+    parser = importlib.metadata.version("mwparserfromhell")
+    return cache_dir() / "texts" / f"wikipedia-{PARSING}-{ASSETS['wikipedia'].sha256[:12]}-{parser}.txt"
+
+
 @lru_cache(maxsize=1)
 def _all_sentences() -> tuple[tuple[str, str], ...]:
-    """Return (article, sentence) pairs. Parse once (about 15 s), keep the plain text, named after the code."""
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    kept = cache_dir() / "texts" / f"wikipedia-{code}.txt"
+    """Return (article, sentence) pairs. Parse once (about 15 s), keep the plain text."""
+    kept = _parsed_file()
     if kept.is_file():
         lines = kept.read_text(encoding="utf-8").splitlines()
         return tuple((title, sentence) for title, _, sentence in (line.partition("\t") for line in lines))
@@ -460,9 +466,7 @@ def _all_sentences() -> tuple[tuple[str, str], ...]:
             found.setdefault(sentence, title)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text("\n".join(f"{title}\t{s}" for s, title in found.items()), encoding="utf-8")
-        os.replace(partial, kept)
+        write_text(kept, "\n".join(f"{title}\t{s}" for s, title in found.items()))
     except OSError:  # a read-only cache: parse again next time
         pass
     return tuple((title, sentence) for sentence, title in found.items())

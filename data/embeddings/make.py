@@ -1,10 +1,12 @@
 """Embed the texts that several notebooks share, which takes minutes: ``python data/embeddings/make.py``.
 
 Writes ``<collection>-<embedder>.safetensors`` beside this file, for :func:`tokalign_helpers.fill_cache`. With
-``--check`` nothing is written: every vector of the files is compared with one made now.
+``--check`` nothing is written: every vector of the files is compared with one made now. ``made.json`` says which
+version of the computation made them.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -12,8 +14,11 @@ from pathlib import Path
 
 import tokalign_helpers as ta
 from tokalign_helpers.cache import read_shipped
+from tokalign_helpers.embedding import VERSION
+from tokalign_helpers.files import sha256, write_text
 
 HERE = Path(__file__).parent
+MADE = HERE / "made.json"
 ALL = ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"]
 
 
@@ -40,6 +45,27 @@ COLLECTIONS = {
     "two-labels": (lambda: ta.two_labels()["text"].tolist(), instructed),
 }
 
+
+def note(collections: list[str]) -> None:
+    """Write down that these collections were made just now, by this version of the computation.
+
+    Parameters
+    ----------
+    collections : list[str]
+
+    Raises
+    ------
+    ValueError
+        If others, which were not made now, are of another version.
+    """
+    kept = json.loads(MADE.read_text(encoding="utf-8")) if MADE.is_file() else {"version": VERSION, "files": {}}
+    fresh = {f.name: sha256(f) for f in sorted(HERE.glob("*.safetensors")) if f.name.startswith(tuple(collections))}
+    if kept["version"] != VERSION and kept["files"].keys() - fresh.keys():
+        raise ValueError(f"the other files are of version {kept['version']}, not {VERSION}; make all of them")
+    files = dict(sorted((kept["files"] | fresh).items()))
+    write_text(MADE, json.dumps({"version": VERSION, "files": files}, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=COLLECTIONS, help="one collection instead of all")
@@ -61,3 +87,5 @@ if __name__ == "__main__":
                 except ValueError as error:
                     sys.exit(str(error))
                 print(f"{collection}, {name}: all {len(texts):,} vectors are the same")
+    if not args.check:
+        note([args.only] if args.only else list(COLLECTIONS))
