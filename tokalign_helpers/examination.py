@@ -10,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokalign_helpers import plots
+from tokalign_helpers import keys, plots
 from tokalign_helpers.alignment import aligned_tokens, rates, read
 from tokalign_helpers.assets import AssetError
 from tokalign_helpers.checks import whole_number
@@ -28,8 +28,6 @@ from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.evaluation import bootstrap_interval, evaluate_run, pair_similarities, rank_correlation
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
-from tokalign_helpers.keys import NotKeyableError
-from tokalign_helpers.pooling import pooling_name
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
 from tokalign_helpers.spectrum import PrincipalComponents, sweep
@@ -365,14 +363,16 @@ def _settings(
 def _named(embedder: Embedder) -> str:
     try:
         return embedder.fingerprint
-    except NotKeyableError:
+    except keys.NotKeyableError:
         return uuid.uuid4().hex  # no report of an earlier run is of it
 
 
 def _row(spec: EmbedderSpec) -> str:
-    fields: Mapping[str, object] = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    told = {name: pooling_name(value) if name == "pooling" else value for name, value in fields.items()}
-    return f"{spec.name} {hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:16]}"
+    try:
+        told = keys.digest(keys.describe([getattr(spec, name) for name in sorted(spec.__dataclass_fields__)]))
+    except keys.NotKeyableError:
+        told = uuid.uuid4().hex
+    return f"{spec.name} {told[:16]}"
 
 
 def _kept(file: Path | None, settings: dict) -> Report | None:

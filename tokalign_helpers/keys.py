@@ -32,6 +32,12 @@ TRUSTED = frozenset(
 )
 UNFORESEEABLE = frozenset(("__import__", "compile", "eval", "exec", "globals", "input", "locals", "open", "vars"))
 CONSTANTS = ("LOAD_CONST", "RETURN_CONST", "KW_NAMES", "LOAD_CONST_IMMORTAL", "LOAD_CONST_MORTAL")
+# What code takes from outside itself, by name: chance, the clock, files, the environment.
+OUTSIDE = frozenset(
+    ("bernoulli", "bernoulli_", "choice", "environ", "getenv", "load", "loadtxt", "multinomial", "normal", "normal_",
+     "now", "perf_counter", "rand", "rand_like", "randint", "randn", "randn_like", "random", "randperm", "read_bytes",
+     "read_text", "shuffle", "time", "uniform_", "urandom")
+)  # fmt: skip
 GLOBAL_NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 NOT_CODE = frozenset(
     ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__", "__qualname__",
@@ -39,7 +45,8 @@ NOT_CODE = frozenset(
      "__annotate_func__", "__annotations_cache__", "__slots__",
      "__slotnames__")
 )  # fmt: skip
-OWN_NAMES = frozenset(vars(nn.Module())) | {"name_or_path", "_is_hf_initialized"}  # told elsewhere, or no matter
+# Told elsewhere, or no matter.
+OWN_NAMES = frozenset(vars(nn.Module())) | {"name_or_path", "_is_hf_initialized", "_output_capturing_hooks_installed"}
 NO_MATTER = frozenset(
     ("_name_or_path", "_model_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype",
      "torch_dtype", "use_cache", "_commit_hash")
@@ -113,6 +120,7 @@ class Describer:
             (complex, lambda v: ["complex", v.real.hex(), v.imag.hex()]),
             ((bytes, bytearray), lambda v: ["bytes", hashlib.sha256(v).hexdigest(), len(v)]),
             (Tensor, _tensor),
+            ((types.UnionType, types.GenericAlias), lambda v: ["type", repr(v)]),
             ((torch.dtype, torch.device, torch.layout, types.EllipsisType), lambda v: [type(v).__name__, str(v)]),
             (tuple, lambda v: ["tuple", self.of(type(v)), *map(self.of, v)] if type(v) is not tuple
                 else ["tuple", *map(self.of, v)]),
@@ -184,6 +192,7 @@ class Describer:
         NotKeyableError
             If there are hooks, compiled scripts, or modules in training mode.
         """
+        self._met.setdefault(id(top), (len(self._met), top))
         if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
             raise NotKeyableError("there are forward hooks on all modules")
         modules = [[name, self._layer(name or "the module itself", m, settled)] for name, m in top.named_modules()]
@@ -264,6 +273,10 @@ class Describer:
         if self._library(function.__globals__.get("__name__")):
             return ["library", f"{function.__module__}.{function.__qualname__}", inner]
         names = frozenset(_names(function.__code__))
+        of_a_method = function.__code__.co_varnames[:1] == ("self",)  # whose dropout is a module in evaluation mode
+        outside = names & (OUTSIDE if of_a_method else OUTSIDE | {"dropout"})
+        if outside:
+            raise NotKeyableError(f"it uses {min(outside)}")
         return {
             "function": f"{function.__module__}.{function.__qualname__}",
             "code": self._code(function.__code__),

@@ -180,3 +180,14 @@ def test_the_passages_that_answer_a_query_come_first(tiny, report):
 def test_too_few_texts(tiny):
     with pytest.raises(ValueError, match="3 texts are too few"):
         ta.examine(tiny, TEXTS[:3])
+
+
+def test_a_kept_report_is_not_of_an_embedder_whose_pooling_was_edited():
+    from tokalign_helpers.embedders import EmbedderSpec
+    from tokalign_helpers.examination import _row
+
+    scaled = [EmbedderSpec("made", "made/whole", lambda h, m, k=k: h[:, 0] * k) for k in (1, 1, 2)]
+    assert _row(scaled[0]) == _row(scaled[1]) != _row(scaled[2])
+    draw = (k for k in range(9))
+    drawn = EmbedderSpec("made", "made/whole", lambda h, m: h[:, 0] * next(draw))
+    assert _row(drawn) != _row(drawn)

@@ -9,6 +9,7 @@ import numpy as np
 import peft
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from tokenizers import processors
 from torch import nn
 
@@ -127,6 +128,11 @@ def unforeseeable():
         "code made later": written("def pool(h, m): return eval('h')[:, 0]"),
         "a module imported later": written("def pool(h, m):\n    import not_yet_there\n    return h[:, 0]"),
         "a module in training mode": Scaled(nn.Dropout(0.5)),
+        "chance": lambda h, m: h[:, 0] * torch.rand(1),
+        "dropout": lambda h, m: nn.functional.dropout(h[:, 0]),
+        "the environment": written("import os\ndef pool(h, m): return h[:, 0] * float(os.environ['K'])"),
+        "a file by a library": lambda h, m: h[:, 0] * torch.tensor(np.load("factor.npy")),
+        "a compiled script": torch.jit.trace(nn.Identity(), torch.ones(1)),
     }
 
 
@@ -181,6 +187,15 @@ def test_hooks_are_run_and_not_cached(tiny_folder):
         assert not torch.equal(embedder.embed(TEXTS), plain)
     handle.remove()
     assert torch.equal(embedder.embed(TEXTS), plain)
+
+
+def test_hooks_of_libraries_change_nothing(tiny_folder):
+    embedder = fresh(tiny_folder)
+    before = embedder.fingerprint
+    embedder.model(input_ids=torch.ones(1, 2, dtype=torch.int64), output_hidden_states=True)
+    assert embedder.fingerprint == before
+    add_hook_to_module(embedder.model, AlignDevicesHook(io_same_device=True))
+    assert embedder.fingerprint == embedder.fingerprint  # it can be cached
 
 
 WRITES = {
