@@ -169,7 +169,8 @@ class Embedder:
         texts : Sequence[str], n of them
             A list, a column of a table, an array or an iterator of str.
         cache : bool
-            Look the vectors up in the cache on disk first, and keep new ones there.
+            Look the vectors up in the cache on disk first, and keep new ones there: under :meth:`key_parts`, and
+            with a warning not at all where something cannot be told from another.
         progress : bool
             Show a bar when there is more than one batch of work.
 
@@ -183,8 +184,8 @@ class Embedder:
         TypeError
             If `texts` is no list of strings (see :func:`check_texts`).
         ValueError
-            If `texts` is empty, or one of them has no tokens, holds half a character, or finds no room beside the
-            prompt.
+            If `texts` is empty; or one of them has no tokens, holds half a character, finds no room beside the prompt, or
+            its vector holds NaN or infinity.
         """
         return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
 
@@ -534,6 +535,8 @@ def embed_all(
     embedders: Mapping[str, Embedder], texts: Sequence[str], *, cache: bool = True, progress: bool = True
 ) -> dict[str, Tensor]:
     """Embed texts with several embedders; those that differ only in pooling share one pass through the model.
+
+    A model in training mode is put into evaluation mode for the call, and back.
 
     Parameters
     ----------

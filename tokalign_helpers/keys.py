@@ -112,7 +112,7 @@ class Describer:
 
     def __init__(self) -> None:
         self.libraries: dict[str, str] = {}
-        self._met: dict[int, tuple[int, object]] = {}  # holds the objects, so that no id is given out twice
+        self._met: dict[object, tuple[int, object]] = {}  # holds the objects, so that no id is given out twice
         self._kinds: tuple[tuple[Any, Callable], ...] = (
             (enum.Enum, lambda v: ["enum", self.of(type(v)), v.name, self.of(v.value)]),
             ((np.generic, np.ndarray), self._array),
@@ -221,7 +221,8 @@ class Describer:
     def _configuration(self, config: Any) -> Plain:
         """Tell a configuration without names and paths, and without the dtype, which is that of the weights."""
         ways = {way: getattr(config, way, None) for way in ("_attn_implementation", "_experts_implementation")}
-        return {"class": _name(type(config)), **_settings(config.to_dict()), **ways}
+        words = {"class": _name(type(config)), **_settings(config.to_dict()), **ways}
+        return words | {"attention": [self.of(function) for function in _attention(ways["_attn_implementation"])]}
 
     def _library(self, module: str | None) -> bool:
         """Say whether a module's code is told by a version, and note that version."""
@@ -257,15 +258,14 @@ class Describer:
         """Tell a module that a function uses: a library by its version, another by what the function may take of it."""
         if self._library(module.__name__):
             return ["library", module.__name__]
+        if (place := (id(module), names)) in self._met:
+            return ["again", self._met[place][0]]
+        self._met[place] = len(self._met), module
         held = vars(module)
         return ["module", module.__name__, *([n, self._global(held[n], names)] for n in sorted(names) if n in held)]
 
     def _global(self, value: object, names: frozenset[str]) -> Plain:
-        if not isinstance(value, types.ModuleType):
-            return self.of(value)
-        if id(value) in self._met:
-            return ["again", self._met[id(value)][0], *sorted(names)]
-        return self._module(value, names)
+        return self._module(value, names) if isinstance(value, types.ModuleType) else self.of(value)
 
     def _function(self, function: types.FunctionType) -> Plain:
         cells = [_content(cell) for cell in function.__closure__ or ()]
@@ -284,7 +284,7 @@ class Describer:
             "closure": inner,
             "globals": {name: self._found(name, function.__globals__, names) for name in _globals(function.__code__)},
             "imports": [self._imported(name, names) for name in _imports(function.__code__)],
-            "attributes": self.of({k: v for k, v in vars(function).items() if k != "__wrapped__"}),
+            "attributes": self.of(vars(function)),
         }
 
     def _code(self, code: types.CodeType) -> Plain:
@@ -373,6 +373,14 @@ def _is_slot(value: object) -> bool:
 
 def _is_configuration(value: object) -> bool:
     return hasattr(type(value), "to_diff_dict")  # of transformers, or of a kind that behaves as theirs
+
+
+def _attention(way: str | None) -> list[object]:
+    """Return what transformers calls under this name: anybody may register a function of their own."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    return [registry.get(way) for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS)]
 
 
 def _is_plain(value: object) -> bool:

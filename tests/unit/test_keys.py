@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 import types
 import warnings
@@ -12,10 +13,20 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from tokenizers import processors
 from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokalign_helpers import pooling
 from tokalign_helpers.embedding import Embedder, embed_all
-from tokalign_helpers.keys import NotKeyableError, describe, digest, evaluating, quick_sum, weights_digest
+from tokalign_helpers.keys import (
+    Describer,
+    NotKeyableError,
+    describe,
+    digest,
+    evaluating,
+    quick_sum,
+    version_of,
+    weights_digest,
+)
 from tokalign_helpers.pooling import last_token, mean
 
 TEXTS = ["A parrot.", "A quiet garden without birds.", "What diseases are parrots prone to?"]
@@ -98,7 +109,28 @@ EDITED = {
 def test_an_edited_pooling_meets_no_vector_of_the_old_one(tiny, pair, recwarn):
     never_stale(replace(tiny, pooling=pair[0]), replace(tiny, pooling=pair[1]))
     assert not recwarn.list  # all of them can be cached
-    assert digest(describe(pair[0]) if not isinstance(pair[0], nn.Module) else "") is not None
+
+
+def test_values_in_words():
+    assert describe([1, 2.0, "a", None, True]) == ["list", 1, ["float", "0x1.0000000000000p+1"], "a", None, True]
+    assert describe({"a": (1,)}) == ["dict", ["a", ["tuple", 1]]]
+    assert describe({"b", "a"}) == ["set", "a", "b"] != describe(["a", "b"])
+    assert describe(1) != describe(1.0) != describe("1") and describe(-0.0) != describe(0.0)
+    assert describe(torch.ones(2)) == describe(torch.ones(2)) != describe(torch.ones(2, 1))
+    assert describe(np.ones(2)) == describe(np.ones(2)) != describe(np.ones(2, dtype="f4"))
+    assert describe(np.array(["a", None], dtype=object)) != describe(np.array(["a", 1], dtype=object))
+    assert describe(torch.sum) == describe(torch.sum) != describe(torch.mean)
+    assert re.fullmatch("[0-9a-f]{32}", digest([1]))
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+    assert version_of("torch") == torch.__version__
+    assert version_of("filelock") != "" == version_of("no_such_library")
+    describer = Describer()
+    describer.of(torch.nn.functional.normalize)
+    assert describer.libraries == {"torch": torch.__version__}
+    loop = [1]
+    loop.append(loop)
+    with pytest.raises(NotKeyableError, match="it holds itself"):
+        describe(loop)
 
 
 def test_what_changes_nothing_discards_nothing():
@@ -231,6 +263,29 @@ def test_a_method_exchanged_for_a_whole_class_is_noticed(tiny_folder, monkeypatc
     assert not torch.equal(embedder.embed(TEXTS), old)
 
 
+def test_an_attention_of_ones_own_is_told_by_what_it_does(tiny_folder, monkeypatch):
+    embedder, keys = fresh(tiny_folder), set()
+    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    for factor in (1.0, 2.0):
+        own = written("def pool(*given, **how):\n    out, kept = sdpa(*given, **how)\n    return out * K, kept",
+                      sdpa=sdpa, K=factor)  # fmt: skip
+        monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "own", own)
+        embedder.model.config._attn_implementation = "own"
+        vectors = embedder.embed(TEXTS)
+        assert torch.equal(vectors, embedder.embed(TEXTS, cache=False))
+        keys.add(embedder.fingerprint)
+    assert len(keys) == 2
+
+
+def test_modules_that_know_each_other_come_to_an_end():
+    one, two = types.ModuleType("one"), types.ModuleType("two")
+    one.two, two.one, two.pick = two, one, last_token
+    pool = written("def pool(h, m): return one.two.one.two.pick(h, m)", one=one)
+    before = describe(pool)
+    two.pick = mean
+    assert describe(pool) != before
+
+
 def test_every_number_of_a_large_tensor_counts():
     numbers = torch.arange(60_000, dtype=torch.float32)
     before = quick_sum({"": numbers})
@@ -240,6 +295,7 @@ def test_every_number_of_a_large_tensor_counts():
         assert quick_sum({"": numbers}) != before, place
         numbers.data[place] = old
     assert quick_sum({"": numbers}) == before
+    assert re.fullmatch("[0-9a-f]{32}", before)
     assert quick_sum({"": numbers.flip(0)}) != before
     layer = nn.Linear(400, 300)
     digest_before = weights_digest(layer)
