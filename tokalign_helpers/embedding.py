@@ -791,10 +791,11 @@ def _embed_group(
                         out[name][rows] = _pooled(embedder, hidden, mask)
                 _check_finite(group, texts, rows, out)
                 bar.update(len(batch))
-            now = _caches({name: embedder for name, embedder in group.items() if name in caches})
-            for name in now:
-                if now[name].path == caches[name].path:  # else it changed meanwhile: of which one are these vectors?
-                    now[name].store([texts[i] for i in chunk], out[name][chunk])
+            for name, store in _caches({name: e for name, e in group.items() if name in caches}).items():
+                if store.path == caches[name].path:
+                    store.store([texts[i] for i in chunk], out[name][chunk])
+                else:  # of which of the two are these vectors?
+                    warnings.warn(f"vectors of {name!r} are not cached: it changed while it embedded", stacklevel=4)
     if cut:
         among = f"{len(todo)} texts" if len(todo) == len(texts) else f"the {len(todo)} texts that were not in the cache"
         warnings.warn(f"{cut} of {among} are longer than {_limit_told(first)} and were cut to fit", stacklevel=3)
