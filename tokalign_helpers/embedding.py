@@ -184,8 +184,8 @@ class Embedder:
         TypeError
             If `texts` is no list of strings (see :func:`check_texts`).
         ValueError
-            If `texts` is empty; or one of them has no tokens, holds half a character, finds no room beside the prompt, or
-            its vector holds NaN or infinity.
+            If `texts` is empty; or one of them has no tokens, holds half a character, or finds no room beside the
+            prompt; or its vector holds NaN or infinity.
         """
         return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
 
@@ -492,11 +492,15 @@ class Embedder:
                     f"{self.name!r} has {rows} tokens; load the tokenizer that belongs to it"
                 )
 
-    @cached_property
+    @property
     def _context(self) -> int | None:
         """How many tokens the model reads at most; some encoders keep two of their positions for themselves."""
         places = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return min(places - _reserved_positions(self.model), self.tokenizer.model_max_length) if places else None
+        return min(places - self._reserved, self.tokenizer.model_max_length) if places else None
+
+    @cached_property
+    def _reserved(self) -> int:
+        return _reserved_positions(self.model)
 
     def _limit(self, max_tokens: int) -> int:
         """How many tokens of a text are read at most."""

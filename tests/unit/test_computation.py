@@ -88,8 +88,8 @@ def _rounded(model, *given, forward=embedding._forward):
     return hidden.half().float(), mask
 
 
-def _wordy(self, texts, prompts=Embedder.prompts, **given):
-    return prompts(self, [f"{text} " for text in texts], **given)
+def _wordy(self, texts, *given, read=Embedder._read, **more):
+    return read(self, [f"{text} " for text in texts], *given, **more)
 
 
 def _begun(self, ids):
@@ -99,7 +99,7 @@ def _begun(self, ids):
 CHANGES = {
     "padding counts": (embedding, "pad", _no_mask),
     "half precision": (embedding, "_forward", _rounded),
-    "a space more": (Embedder, "prompts", _wordy),
+    "a space more": (Embedder, "_read", _wordy),
     "a token more": (Embedder, "_bracketed", _begun),
 }
 
