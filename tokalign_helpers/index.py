@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,18 +60,10 @@ class SparseIndex:
         ValueError
             If an id is there already or twice, the numbers of ids and rows differ, or the width is not V.
         """
-        ids = list(ids)
-        _check_ids(ids, self._known)
-        if vectors.shape != (len(ids), self.vocabulary_size):
-            raise ValueError(
-                f"{len(ids)} ids came with vectors of the shape {vectors.shape}; expected "
-                f"({len(ids)}, {self.vocabulary_size}): vectors of another vocabulary do not fit"
-            )
-        if not np.isfinite(vectors.data).all():
-            raise ValueError("a weight is NaN or Inf")
+        ids, vectors = check_documents(ids, vectors, self.vocabulary_size, self._known)
         self.ids += ids
         self._known.update(ids)
-        self._parts.append(sparse.csr_array(vectors, dtype=np.float32))
+        self._parts.append(vectors)
         self._inverted = None
 
     def search(
@@ -97,10 +89,8 @@ class SparseIndex:
         ValueError
             If the width is not V, or k is no whole number from 1 on.
         """
-        if queries.shape[1] != self.vocabulary_size:
-            raise ValueError(f"the queries are {queries.shape[1]} wide, the index {self.vocabulary_size}")
-        k = whole_number(k, "k")
-        inverted, queries = self._columns(), sparse.csr_array(queries)
+        queries = check_queries(queries, self.vocabulary_size, k)
+        inverted = self._columns()
         spans = list(zip(queries.indptr[:-1], queries.indptr[1:], strict=True))
 
         def one(span: tuple[int, int]) -> list[tuple[str, float]]:
@@ -224,6 +214,74 @@ class SparseIndex:
         return [(self.ids[i], float(scores[i])) for i in places if scores[i] != 0]
 
 
+def check_documents(
+    ids: Iterable[str], vectors: sparse.sparray, width: int, known: Collection[str] = ()
+) -> tuple[list[str], sparse.csr_array]:
+    """Check documents for an index, and bring them to one form; every engine takes and refuses the same.
+
+    Parameters
+    ----------
+    ids : Iterable[str], n of them
+    vectors : sparse array, (n, width)
+        In any of scipy's formats. A weight is a finite float32 number and not negative.
+    width : int
+        V of the index.
+    known : Collection[str]
+        Ids that are taken.
+
+    Returns
+    -------
+    ids : list[str]
+    vectors : csr_array, (n, width), float32
+        A copy: columns ascending, each once, no zeros.
+
+    Raises
+    ------
+    TypeError
+        If an id is no string, or the vectors are not sparse.
+    ValueError
+        If an id is taken or there twice, the numbers of ids and rows differ, the width is another, or a weight is
+        negative, NaN, infinite or too large for float32.
+    """
+    ids = _check_ids(ids, known)
+    if sparse.issparse(vectors) and vectors.shape != (len(ids), width):
+        raise ValueError(
+            f"{len(ids)} ids came with vectors of the shape {vectors.shape}; expected ({len(ids)}, {width}): "
+            "vectors of another vocabulary do not fit"
+        )
+    return ids, _canonical(vectors, lambda row: f"document {ids[row]!r}")
+
+
+def check_queries(queries: sparse.sparray, width: int, k: int = 1) -> sparse.csr_array:
+    """Check queries for an index, and bring them to one form; every engine takes and refuses the same.
+
+    Parameters
+    ----------
+    queries : sparse array, (n, width)
+        In any of scipy's formats, weights as for :func:`check_documents`.
+    width : int
+        V of the index.
+    k : int
+        How many documents are asked for.
+
+    Returns
+    -------
+    csr_array, (n, width), float32
+        A copy: columns ascending, each once, no zeros.
+
+    Raises
+    ------
+    TypeError
+        If the queries are not sparse.
+    ValueError
+        If the width is another, k is no whole number from 1, or a weight is none.
+    """
+    whole_number(k, "k")
+    if sparse.issparse(queries) and queries.shape[-1] != width:
+        raise ValueError(f"the queries are {queries.shape[-1]} wide, the index {width}")
+    return _canonical(queries, lambda row: f"query {row}")
+
+
 def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the places of the k largest numbers, best first; equal ones in their order.
 
@@ -327,11 +385,49 @@ def _scores(inverted: sparse.csc_array, tokens: np.ndarray, weights: np.ndarray)
     return inverted[:, tokens] @ weights.astype(np.float64)
 
 
-def _check_ids(ids: Iterable[object], known: set[str]) -> None:
-    seen: set[str] = set()
+def _check_ids(ids: Iterable[object], known: Collection[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise TypeError(f"ids is the str {ids!r}; give a list of them")
+    found: dict[str, None] = {}  # a set that keeps the order
     for position, name in enumerate(ids):
         if not isinstance(name, str):
             raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
-        if name in known or name in seen:
+        if name in known or name in found:
             raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
-        seen.add(name)
+        found[str(name)] = None
+    return list(found)
+
+
+def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse.csr_array:
+    """Copy to float32 CSR with sorted columns, each once and above 0; refuse what is no weight."""
+    if not sparse.issparse(vectors):
+        raise TypeError(f"the vectors are a {type(vectors).__name__}; expected a sparse array of scipy's")
+    if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
+        raise ValueError(
+            f"the vectors have {vectors.ndim} dimensions and hold {vectors.dtype}; expected 2 and real numbers"
+        )
+    if hasattr(vectors, "check_format"):  # scipy's loops in C trust the places of a matrix made by hand
+        try:
+            vectors.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"the vectors are no valid {vectors.format.upper()} matrix: {error}") from None
+    rows = vectors if vectors.format == "csr" else vectors.astype(np.float64).tocsr()  # which may add up integers
+    small = max(*rows.shape, rows.nnz) <= np.iinfo(np.int32).max
+    places = [part.astype(np.int32 if small else np.int64) for part in (rows.indices, rows.indptr)]
+    rows = sparse.csr_array((rows.data, *places), shape=rows.shape)  # anew: flags that the caller's carries may be old
+    if not rows.has_canonical_format:
+        rows = rows.astype(np.float64)  # small integers would overflow in the sum
+        rows.sum_duplicates()
+    with np.errstate(over="ignore"):
+        data = rows.data.astype(np.float32)
+    wrong = np.flatnonzero(~((data >= 0) & (data < np.inf)))
+    if len(wrong):
+        row = int(np.searchsorted(rows.indptr, wrong[0], side="right")) - 1
+        raise ValueError(
+            f"{name_of(row)}: the weight of token {rows.indices[wrong[0]]} is {rows.data[wrong[0]]:g}; "
+            "a weight must be a finite float32 number and not negative"
+        )
+    rows = sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+    if not data.all():
+        rows.eliminate_zeros()
+    return rows
