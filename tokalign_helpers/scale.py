@@ -3,153 +3,295 @@
 Needs the extra ``scale``: ``pip install 'tokalign-helpers[scale]'``. Nothing else in the package needs it.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
+import re
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tokalign_helpers.checks import whole_number
-from tokalign_helpers.index import _check_ids
+from tokalign_helpers.index import _check_ids, check_documents, check_queries
 
-BATCH = 1000  # documents in one insert
+BATCH = 1000  # documents in one request
+QUERIES = 10  # in one request: Milvus Lite takes about a second for one over 50,000 documents
+HITS = 500_000  # at most, in one answer; a server sends no more than 100 MB
+MOST_HITS = 16384  # for one query; the largest limit that Milvus knows
+ID_BYTES = 512
 ATTEMPTS = 4
+WIDTH = "tokalign.vocabulary_size"  # in the collection's properties, which Milvus Lite keeps, and in its description
+
+_LATER = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", 2, 8)  # of gRPC; of Milvus: unavailable, too many requests
+_LOGGERS = ("pymilvus.decorators", "pymilvus.client.connection_manager", "milvus_lite.server_manager")
+_users: Counter[str] = Counter()  # of each Milvus Lite file in this process
+_users_lock = threading.Lock()
 
 
 class EngineError(RuntimeError):
-    """The search engine did not answer; the message says what was stored and what to do."""
+    """The search engine did not answer, or refused; the message says what was stored and what to do.
+
+    Parameters
+    ----------
+    message : str
+    transient : bool
+        The same request may succeed later.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class MilvusIndex:
     """Search in Milvus: a Milvus Lite file, a server or a cluster; nothing but the address differs.
 
+    Only one process at a time can open a Milvus Lite file. Close the index, or use it in a ``with`` statement, to let
+    the next one have it.
+
     Parameters
     ----------
-    uri : str
+    uri : str or Path
         A file name that ends in ``.db`` (Milvus Lite), or ``http://host:19530``.
     vocabulary_size : int
         V.
     name : str
         Of the collection; made if it is not there.
     timeout : float
-        Seconds for one request; a request that fails for want of an answer is tried four times.
+        Seconds for one request. A request that fails for want of an answer is tried four times; one that is refused
+        is not.
 
     Raises
     ------
     EngineError
-        If the engine does not answer.
+        If the engine does not answer, or another process has the file open: that is told after two seconds.
     ImportError
         If pymilvus is not installed.
+    ValueError
+        If there is a collection of that name over another vocabulary, or of another kind.
     """
 
-    def __init__(self, uri: str, vocabulary_size: int, *, name: str = "tokalign", timeout: float = 30.0) -> None:
-        from pymilvus import DataType, MilvusClient
+    def __init__(self, uri: str | Path, vocabulary_size: int, *, name: str = "tokalign", timeout: float = 30.0) -> None:
+        from pymilvus import MilvusClient
 
         self.vocabulary_size, self.name, self.timeout = vocabulary_size, name, timeout
-        self._client = self._patiently(lambda: MilvusClient(uri, timeout=timeout), f"connect to {uri}")
-        if self._call("has_collection", name):
-            return
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=512)
-        schema.add_field("vector", DataType.SPARSE_FLOAT_VECTOR)
-        params = self._client.prepare_index_params()
-        params.add_index("vector", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
-        self._call("create_collection", name, schema=schema, index_params=params, consistency_level="Strong")
+        self._uri = os.fspath(uri)
+        self._file = os.path.abspath(self._uri) if self._uri.endswith(".db") else ""
+        self._client: Any = None
+        with _users_lock:
+            _users[self._file] += 1
+        try:
+            self._client = self._patiently(lambda: MilvusClient(self._uri, timeout=timeout), f"connect to {self._uri}")
+            self._open()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def __enter__(self) -> "MilvusIndex":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __len__(self) -> int:
         rows = self._call("query", self.name, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
+    def close(self) -> None:
+        """Let go of the engine; another process can then open a Milvus Lite file. Closing twice does nothing."""
+        if self._client is not None:
+            self._let_go()
+
     def add(self, ids: Sequence[str], vectors: sparse.csr_array) -> None:
-        """Add documents, a thousand at a time. Adding the same ones again changes nothing: repeat a stopped run.
+        """Add documents, a thousand at a time; where there is one of that id, it is replaced.
+
+        Unlike :meth:`SparseIndex.add`, which refuses an id that is there unless it is told to replace: a stopped run is
+        repeated by adding the same documents again. A document without weights matches nothing and is not kept, nor is
+        an older version of it.
 
         Parameters
         ----------
         ids : Sequence[str], n of them
-        vectors : csr_array, (n, V)
+            At most 512 bytes each, in UTF-8.
+        vectors : sparse array, (n, V)
 
         Raises
         ------
         TypeError, ValueError
-            As :meth:`SparseIndex.add`.
+            As :meth:`SparseIndex.add`, and for an id that Milvus cannot keep; nothing is stored then.
         EngineError
             If the engine stops answering; the message says how many documents are known to be stored.
         """
-        ids = list(ids)
-        _check_ids(ids, set())
-        if vectors.shape != (len(ids), self.vocabulary_size):
-            raise ValueError(
-                f"{len(ids)} ids came with vectors of the shape {vectors.shape}; expected "
-                f"({len(ids)}, {self.vocabulary_size})"
-            )
-        rows = [
-            {"id": name, "vector": _as_dict(vectors, place)}
-            for place, name in enumerate(ids)
-            if vectors.indptr[place] < vectors.indptr[place + 1]  # Milvus refuses empty vectors; they match nothing
-        ]
-        for start in range(0, len(rows), BATCH):
+        ids, vectors = check_documents(ids, vectors, self.vocabulary_size)
+        _check_lengths(ids)
+        for start in range(0, len(ids), BATCH):
+            places = range(start, min(start + BATCH, len(ids)))
+            rows = {ids[place]: _as_dict(vectors, place) for place in places}
             try:
-                self._call("upsert", self.name, rows[start : start + BATCH])
+                filled = [{"id": name, "vector": row} for name, row in rows.items() if row]
+                if filled:
+                    self._call("upsert", self.name, filled)
+                self._delete([name for name, row in rows.items() if not row])  # Milvus has no empty vectors
             except EngineError as error:
+                again = "; add the same ones again." if error.transient else "."
                 raise EngineError(
-                    f"{error} {start} of {len(rows)} documents are stored; add the same ones again."
+                    f"{error} {start} of {len(ids)} documents are stored{again}", transient=error.transient
                 ) from error
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove documents; an id that is not there changes nothing, so that a stopped run can be repeated.
+
+        :meth:`SparseIndex.remove` refuses such an id.
+
+        Parameters
+        ----------
+        ids : Sequence[str]
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an id is no string, is given twice, or is one that Milvus cannot keep.
+        EngineError
+            If the engine does not answer.
+        """
+        ids = _check_ids(ids, ())
+        _check_lengths(ids)
+        for start in range(0, len(ids), BATCH):
+            self._delete(ids[start : start + BATCH])
 
     def search(self, queries: sparse.csr_array, k: int = 10) -> list[list[tuple[str, float]]]:
         """Return the k best documents of each query, as :meth:`SparseIndex.search`.
 
         Parameters
         ----------
-        queries : csr_array, (n, V)
+        queries : sparse array, (n, V)
         k : int
+            At most 16,384.
 
         Returns
         -------
         list of lists of (id, score), best first
+            Documents with a score above 0. Equal scores stand in an order of Milvus's own.
 
         Raises
         ------
-        ValueError
-            If the width is not V, or k is no whole number from 1 on.
+        TypeError, ValueError
+            As :meth:`SparseIndex.search`, and if k is larger than Milvus allows.
         EngineError
             If the engine does not answer.
         """
-        if queries.shape[1] != self.vocabulary_size:
-            raise ValueError(f"the queries are {queries.shape[1]} wide, the index {self.vocabulary_size}")
-        k = whole_number(k, "k")
+        queries = check_queries(queries, self.vocabulary_size, k)
+        if k > MOST_HITS:
+            raise ValueError(f"k is {k}; Milvus gives at most {MOST_HITS} documents for a query")
         asked = [_as_dict(queries, place) for place in range(queries.shape[0])]
         filled = [place for place, query in enumerate(asked) if query]
         found: list[list[tuple[str, float]]] = [[] for _ in asked]
-        if filled:
+        step = max(1, min(QUERIES, HITS // k))
+        for start in range(0, len(filled), step):
+            places = filled[start : start + step]
             answers = self._call(
-                "search", self.name, data=[asked[place] for place in filled], limit=k, anns_field="vector",
+                "search", self.name, data=[asked[place] for place in places], limit=int(k), anns_field="vector",
                 search_params={"metric_type": "IP", "params": {"drop_ratio_search": 0.0}},
             )  # fmt: skip
-            for place, hits in zip(filled, answers, strict=True):
-                found[place] = [(hit["id"], float(hit["distance"])) for hit in hits if hit["distance"] != 0]
+            for place, hits in zip(places, answers, strict=True):
+                found[place] = [(hit["id"], float(hit["distance"])) for hit in hits if hit["distance"] > 0]
         return found
 
-    def _call(self, method: str, *arguments: object, **options: object) -> object:
+    def _open(self) -> None:
+        """Make the collection, or see that the one of that name is ours; load it, without which nothing is found."""
+        from pymilvus import DataType, MilvusClient
+
+        params = self._client.prepare_index_params()
+        params.add_index("vector", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+        if not self._call("has_collection", self.name):
+            schema = MilvusClient.create_schema(
+                auto_id=False, enable_dynamic_field=False, description=f"{WIDTH}={self.vocabulary_size}"
+            )
+            schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=ID_BYTES)
+            schema.add_field("vector", DataType.SPARSE_FLOAT_VECTOR)
+            self._call(
+                "create_collection", self.name, schema=schema, consistency_level="Strong",
+                properties={WIDTH: str(self.vocabulary_size)},
+            )  # fmt: skip
+        self._check_collection(self._call("describe_collection", self.name))
+        if not self._call("list_indexes", self.name):  # new, or its making was stopped half-way
+            self._call("create_index", self.name, params)
+        self._call("load_collection", self.name)
+
+    def _let_go(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        with _users_lock:
+            _users[self._file] -= 1
+            if self._file and client is not None and not _users[self._file]:
+                from milvus_lite.server_manager import server_manager_instance
+
+                server_manager_instance.release_server(self._file)  # else it locks the file until the process ends
+
+    def _check_collection(self, about: Mapping[str, Any]) -> None:
+        noted = re.fullmatch(rf"{re.escape(WIDTH)}=(\d+)", about.get("description") or "")
+        width = dict(about.get("properties") or {}).get(WIDTH, noted and noted[1])
+        if width is None or {field["name"] for field in about["fields"]} != {"id", "vector"}:
+            raise ValueError(
+                f"the collection {self.name!r} in {self._uri} is none of MilvusIndex's, or was made before it kept the "
+                "size of its vocabulary; give another name, or drop the collection and add the documents again"
+            )
+        if int(width) != self.vocabulary_size:
+            raise ValueError(
+                f"the collection {self.name!r} in {self._uri} is over {width} tokens, not {self.vocabulary_size}: "
+                "another model's; give another name"
+            )
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        if ids:  # not delete(ids=…): pymilvus puts them into the filter as they are, quotation marks and all
+            self._call("delete", self.name, filter=f"id in [{', '.join(map(_quoted, ids))}]")
+
+    def _call(self, method: str, *arguments: object, **options: object) -> Any:
+        if self._client is None:
+            raise ValueError("this index is closed; open it again with MilvusIndex")
+
         def work() -> object:
             return getattr(self._client, method)(*arguments, timeout=self.timeout, **options)
 
-        return self._patiently(work, method)
+        return self._patiently(work, method.replace("has_", "look for ").replace("_", " "))
 
-    def _patiently(self, work: Callable[[], object], what: str) -> object:
+    def _patiently(self, work: Callable[[], object], what: str) -> Any:
+        """Do what the engine is asked for; try again only where a later answer may be another one."""
+        import grpc
         from pymilvus.exceptions import MilvusException
 
         for attempt in range(ATTEMPTS):
-            try:
-                return work()
-            except MilvusException as error:
-                last = error
+            with _overheard() as causes:
+                try:
+                    return work()
+                except (MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
+                    last, locked = error, any(type(cause).__name__ == "DataDirLockedError" for cause in causes)
+                    reason = causes[0] if self._client is None and causes else error
+            if not (locked or _is_transient(last)):
+                raise EngineError(f"Milvus refused to {what} ({_line(reason)}).") from last
+            if attempt + 1 < ATTEMPTS:
                 time.sleep(min(2.0**attempt, self.timeout) / 10)
-        raise EngineError(f"Milvus could not {what} after {ATTEMPTS} attempts ({last}).") from last
+        if locked:
+            raise EngineError(
+                f"{self._uri} is open in another process, and Milvus Lite serves one at a time; close the index there "
+                "(MilvusIndex.close) and try again.",
+                transient=True,
+            ) from last
+        raise EngineError(
+            f"Milvus could not {what} after {ATTEMPTS} attempts ({_line(reason)}).", transient=True
+        ) from last
 
 
 def encode_with_ray(
@@ -286,6 +428,54 @@ def read_shards(paths: Sequence[Path]) -> tuple[list[str], sparse.csr_array]:
     columns = np.concatenate(table["tokens"].to_list()).astype(np.int32)
     values = np.concatenate(table["weights"].to_list()).astype(np.float32)
     return table["id"].to_list(), sparse.csr_array((values, columns, pointers), shape=(len(table), width))
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[list[BaseException]]:
+    """Keep what the engine's clients would print about errors: a traceback for each, and the cause nowhere else."""
+    causes: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            causes.append(record.exc_info[1])
+        return record.levelno < logging.WARNING
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(keep)
+    try:
+        yield causes
+    finally:
+        for logger in loggers:
+            logger.removeFilter(keep)
+
+
+def _is_transient(error: Any) -> bool:
+    code = error.code() if callable(getattr(error, "code", None)) else getattr(error, "code", None)
+    return bool(getattr(error, "retriable", False)) or getattr(code, "name", code) in _LATER or code in _LATER
+
+
+def _check_lengths(ids: Sequence[str]) -> None:
+    for position, name in enumerate(ids):
+        try:
+            length = len(name.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"ids[{position}] is {name!r}, which is no valid Unicode") from None
+        if length > ID_BYTES:
+            raise ValueError(
+                f"ids[{position}] is {length} bytes long ({name[:40]!r}…); Milvus keeps at most {ID_BYTES}"
+            )
+
+
+def _quoted(text: str) -> str:
+    """Write a string as Milvus's filters and Milvus Lite's both read it."""
+    for mark, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(mark, written)
+    return f'"{text}"'
+
+
+def _line(error: object) -> str:
+    return " ".join(str(getattr(error, "message", error)).split())
 
 
 def _as_dict(matrix: sparse.csr_array, row: int) -> dict[int, float]:
