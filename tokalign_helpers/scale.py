@@ -11,17 +11,23 @@ import os
 import re
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from scipy import sparse
 
+from tokalign_helpers.files import write_text
 from tokalign_helpers.index import _check_ids, check_documents, check_queries
+from tokalign_helpers.shards import ShardError, described, read_shard, read_shards, stamp_of, write_shard
+
+__all__ = [
+    "EncodingError", "EngineError", "MilvusIndex", "ShardError", "SparseWorker", "encode_with_ray", "read_shards",
+    "write_shard",
+]  # fmt: skip
 
 BATCH = 1000  # documents in one request
 QUERIES = 10  # in one request: Milvus Lite takes about a second for one over 50,000 documents
@@ -50,6 +56,10 @@ class EngineError(RuntimeError):
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+class EncodingError(RuntimeError):
+    """A worker could not encode a shard; the message names it, and the document where one is to blame."""
 
 
 class MilvusIndex:
@@ -303,7 +313,7 @@ def encode_with_ray(
     workers: int = 2,
     shard: int = 1000,
 ) -> list[Path]:
-    """Encode a corpus on Ray workers into Parquet shards; what is there already is not done again.
+    """Encode a corpus on Ray workers into Parquet shards; what is there already and whole is not done again.
 
     Parameters
     ----------
@@ -313,8 +323,9 @@ def encode_with_ray(
         For the shards, reachable by every worker.
     encode : type
         A class such as :class:`SparseWorker`: made once a worker with `settings`, called with a list of texts, returns
-        a csr_array.
+        a csr_array. If it has an attribute ``fingerprint``, that names its model: shards of another one are refused.
     settings : Mapping, optional
+        Numbers, strings, paths, arrays, and containers, dataclasses, functions and classes made of them.
     workers : int
     shard : int
         Texts in one file.
@@ -326,31 +337,41 @@ def encode_with_ray(
 
     Raises
     ------
+    EncodingError
+        If a worker fails; the message names the shard, and the document if one is to blame. Shards that are done stay.
+    TypeError
+        If a name or a text is no string, `encode` no class, or a later run could not recognise a setting.
     ValueError
-        If the folder holds shards of other texts or settings.
+        If there are no texts, or the folder holds shards of other texts, settings, code or another model.
     """
     import ray
 
-    folder, names = Path(folder), list(texts)
+    folder, settings = Path(folder), dict(settings or {})
+    _check_run(texts, encode, settings, workers, shard)
+    made_by = stamp_of(encode, settings, "", shard, texts)  # refuses a setting before a model is loaded
+    model = _fingerprint(encode, settings) if hasattr(encode, "fingerprint") else None
+    if model is not None:
+        made_by = stamp_of(encode, settings, model, shard, texts)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = json.dumps([encode.__name__, sorted((settings or {}).items()), shard, names, list(texts.values())])
-    stamp = hashlib.sha256(plan.encode()).hexdigest()
-    if (folder / "plan").is_file() and (folder / "plan").read_text() != stamp:
-        raise ValueError(f"{folder} holds shards of other texts or settings; give an empty folder")
-    (folder / "plan").write_text(stamp)
-    parts = [
-        {"path": str(folder / f"part-{start:09d}.parquet"), "names": names[start : start + shard],
-         "texts": [texts[name] for name in names[start : start + shard]]}
-        for start in range(0, len(names), shard)
-    ]  # fmt: skip
-    todo = [part for part in parts if not Path(part["path"]).is_file()]
+    _claim(folder, made_by)
+    names = list(texts)
+    parts = {
+        folder / f"part-{start:09d}.parquet": names[start : start + shard] for start in range(0, len(names), shard)
+    }
+    todo = [path for path, held in parts.items() if not _is_done(path, held, made_by)]
     if todo:
-        rows = ray.data.from_items(todo, override_num_blocks=len(todo))
-        rows.map_batches(
-            _ShardWriter, fn_constructor_args=(encode, dict(settings or {})), concurrency=min(workers, len(todo)),
-            batch_size=1,
-        ).materialize()  # fmt: skip
-    return [Path(part["path"]) for part in parts]
+        rows = ray.data.from_items(
+            [{"part": json.dumps([str(path), parts[path], [texts[name] for name in parts[path]]])} for path in todo],
+            override_num_blocks=len(todo),
+        )
+        written = rows.map_batches(
+            _ShardWriter, fn_constructor_args=(encode, settings, made_by, model), batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
+        )  # fmt: skip
+        for row in written.iter_rows():
+            if row["error"]:
+                raise EncodingError(row["error"])
+    return list(parts)
 
 
 class SparseWorker:
@@ -377,57 +398,134 @@ class SparseWorker:
         h = self.embedder.embed(texts, cache=False, progress=False)
         return sparsify_documents(self.embedder.decoder, h, self.k, weights=self.weights)
 
+    @property
+    def fingerprint(self) -> str:
+        """Names all that a vector depends on but the text and the settings: embedder, decoder layer, weights' code."""
+        from tokalign_helpers.sparse import WEIGHTS, sparsify_documents
+
+        digest = hashlib.sha256(self.embedder.fingerprint.encode())
+        digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy())
+        digest.update(json.dumps(described([sparsify_documents, WEIGHTS[self.weights]], "the code")).encode())
+        return digest.hexdigest()
+
 
 class _ShardWriter:
-    def __init__(self, encode: type, settings: dict[str, object]) -> None:
-        self.encode = encode(**settings)
+    """What a Ray worker does; an error comes back as a line, so that the one who asked can tell it in one."""
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        for path, names, texts in zip(batch["path"], batch["names"], batch["texts"], strict=True):
-            write_shard(Path(path), list(names), self.encode(list(texts)))
-        return {"path": batch["path"]}
+    def __init__(self, encode: type, settings: dict[str, object], stamp: str, model: str | None) -> None:
+        self.kind, self.settings, self.stamp, self.model = encode, settings, stamp, model
+        self.encode: Any = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        return {"error": [self._write(*json.loads(part)) for part in batch["part"]]}
+
+    def _write(self, path: str, names: list[str], texts: list[str]) -> str:
+        what = "the encoder could not be made"
+        try:
+            if self.encode is None:
+                self.encode = self._made()
+            what = "its texts could not be encoded"
+            vectors = self.encode(texts)
+            what = "its vectors could not be written"
+            write_shard(path, names, vectors, stamp=self.stamp)
+        except Exception as error:
+            if what.startswith("its texts"):
+                place = _culprit(self.encode, texts)
+                what = f"document {names[place]!r} could not be encoded" if place is not None else what
+            return f"{Path(path).name}: {what}: {type(error).__name__}: {_line(error)}"
+        return ""
+
+    def _made(self) -> Any:
+        made = self.kind(**self.settings)
+        if self.model is not None and str(made.fingerprint) != self.model:
+            raise ValueError("on this worker it is another model than on the first")
+        return made
 
 
-def write_shard(path: Path, names: Sequence[str], vectors: sparse.csr_array) -> None:
-    """Write documents to a Parquet file; it appears whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    names : Sequence[str], n of them
-    vectors : csr_array, (n, V)
-    """
-    spans = list(zip(vectors.indptr[:-1], vectors.indptr[1:], strict=True))
-    table = pd.DataFrame({
-        "id": list(names),
-        "tokens": [vectors.indices[a:b] for a, b in spans],
-        "weights": [vectors.data[a:b] for a, b in spans],
-    })  # fmt: skip
-    table.attrs["vocabulary_size"] = int(vectors.shape[1])
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    table.to_parquet(partial)
-    os.replace(partial, path)
+def _culprit(encode: Callable[[list[str]], object], texts: Sequence[str]) -> int | None:
+    """Find the first text that cannot be encoded by halving; None if each half can, as where memory ran out."""
+    start, stop = 0, len(texts)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if _fails(encode, texts[start:middle]):
+            stop = middle
+        elif _fails(encode, texts[middle:stop]):
+            start = middle
+        else:
+            return None
+    return start if _fails(encode, texts[start:stop]) else None
 
 
-def read_shards(paths: Sequence[Path]) -> tuple[list[str], sparse.csr_array]:
-    """Read Parquet shards back, for any index.
+def _fails(encode: Callable[[list[str]], object], texts: Sequence[str]) -> bool:
+    try:
+        encode(list(texts))
+    except Exception:
+        return True
+    return False
 
-    Parameters
-    ----------
-    paths : Sequence[Path]
 
-    Returns
-    -------
-    names : list[str]
-    vectors : csr_array, (n, V)
-    """
-    tables = [pd.read_parquet(path) for path in paths]
-    width = tables[0].attrs["vocabulary_size"]
-    table = pd.concat(tables, ignore_index=True)
-    pointers = np.concatenate([[0], np.cumsum(table["tokens"].map(len).to_numpy())])
-    columns = np.concatenate(table["tokens"].to_list()).astype(np.int32)
-    values = np.concatenate(table["weights"].to_list()).astype(np.float32)
-    return table["id"].to_list(), sparse.csr_array((values, columns, pointers), shape=(len(table), width))
+def _check_run(
+    texts: Mapping[str, str], encode: type, settings: Mapping[str, object], workers: int, shard: int
+) -> None:
+    if not isinstance(texts, Mapping):
+        raise TypeError(f"the texts are a {type(texts).__name__}; expected a mapping from names to texts")
+    if not texts:
+        raise ValueError("there are no texts to encode")
+    if not isinstance(encode, type):
+        raise TypeError(f"encode is {encode!r}; expected a class, of which each worker makes one")
+    for what, value in (("workers", workers), ("shard", shard)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{what} is {value!r}; it must be a whole number of at least 1")
+    for name in settings:
+        if not isinstance(name, str):
+            raise TypeError(f"settings holds the name {name!r}; the names of arguments are strings")
+    for name, text in texts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"document {name!r} has the text {text!r:.80}; names and texts must be strings")
+
+
+def _fingerprint(encode: type, settings: Mapping[str, object]) -> str:
+    """Ask an encoder for the name of its model, on a worker: this machine may be too small for it."""
+    import ray
+
+    def ask() -> tuple[str, str]:
+        try:
+            return str(encode(**settings).fingerprint), ""
+        except Exception as error:
+            return "", f"the encoder could not be made: {type(error).__name__}: {_line(error)}"
+
+    found, error = ray.get(ray.remote(max_calls=1)(ask).remote())
+    if error:
+        raise EncodingError(error)
+    return found
+
+
+def _claim(folder: Path, stamp: str) -> None:
+    """Refuse a folder with shards of another run, or of nobody knows which; write into it which run it is of."""
+    plan = folder / "plan"
+    known = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
+    if known == stamp:
+        return
+    if known is not None:
+        raise ValueError(
+            f"{folder} holds shards of other texts or settings, or of another encoder or model; give an empty folder"
+        )
+    if any(folder.glob("part-*.parquet")):
+        raise ValueError(f"{folder} holds shards, but no file 'plan' that says of which texts; give an empty folder")
+    write_text(plan, stamp)
+
+
+def _is_done(path: Path, names: Sequence[str], stamp: str) -> bool:
+    try:
+        found = read_shard(path)
+    except FileNotFoundError:
+        return False
+    except ShardError as error:
+        warnings.warn(f"{error}: it is made again", stacklevel=3)
+        return False
+    if found.stamp != stamp or found.names != list(names):
+        raise ValueError(f"{path} is a shard of other texts, settings or model than its folder; give an empty folder")
+    return True
 
 
 @contextlib.contextmanager
