@@ -8,9 +8,12 @@ import reprlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +35,28 @@ ASKED = "{instruction}"
 EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
 SPANS = ("all", "text", "mask")
 ATTENTIONS = ("causal", "full")
-CHUNK = 1024  # texts embedded and cached at a time: bounds the memory, and what an interrupted run can lose
-BATCH_TOKENS = 1024  # padded tokens in one forward pass: more are slower on a CPU, whose caches they overflow
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Portion:
+    """How much work a kind of device is given at a time.
+
+    Parameters
+    ----------
+    texts : int
+        Embedded and cached at a time: bounds the memory, and what an interrupted run can lose.
+    tokens : int
+        Padded tokens in one forward pass.
+    """
+
+    texts: int
+    tokens: int
+
+
+# By the kind of device; a CPU slows down where a batch overflows its caches, a GPU where its units have too little to
+# do. The number is fixed, not the memory's share that is free, so that a run again makes the same batches and vectors.
+PORTIONS = {"cpu": Portion(texts=1024, tokens=1024), "cuda": Portion(texts=8192, tokens=65_536)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -768,6 +791,23 @@ def _shared_passes(embedders: Mapping[str, Embedder]) -> list[list[str]]:
     return list(groups.values())
 
 
+@dataclass
+class _Budget:
+    """How many padded tokens go into one forward pass: fewer, once the device's memory has run out."""
+
+    tokens: int
+
+    def take(self, waiting: list[int], prompts: list[list[int]]) -> list[int]:
+        """Return the first of the waiting prompts, sorted from the longest on, that fit; at least one."""
+        return waiting[: max(1, self.tokens // len(prompts[waiting[0]]))]
+
+    def halve(self, batch: list[int], prompts: list[list[int]]) -> None:
+        """Let in less than this batch, which did not fit."""
+        size = len(batch) * len(prompts[batch[0]])
+        while self.tokens >= size:
+            self.tokens //= 2
+
+
 def _embed_group(
     group: Mapping[str, Embedder],
     texts: list[str],
@@ -778,23 +818,24 @@ def _embed_group(
 ) -> None:
     """Embed texts[i] for i in `todo` with embedders that share model and template, chunk after chunk."""
     first = next(iter(group.values()))
+    device = first.model.device
+    portion = PORTIONS.get(device.type, PORTIONS["cpu"])
+    budget = _Budget(portion.tokens)
+    chunks = [todo[start : start + portion.texts] for start in range(0, len(todo), portion.texts)]
     cut = 0
+
+    def prepare(chunk: list[int]) -> tuple[list[list[int]], list[tuple[int, int]] | None, int]:
+        return first._read([texts[i] for i in chunk], positions=chunk)
+
     title = f"Embedding with {', '.join(group)}"
     with tqdm(total=len(todo), desc=title, unit="text", disable=not progress or len(todo) < 100) as bar:
-        for start in range(0, len(todo), CHUNK):
-            chunk = todo[start : start + CHUNK]
-            prompts, spans, more_cut = first._read([texts[i] for i in chunk], positions=chunk)
+        # A GPU need not wait for the tokenizer; on a CPU the two would contend for the same cores.
+        for chunk, (prompts, spans, more_cut) in _ahead(prepare, chunks, threaded=device.type == "cuda"):
             cut += more_cut
-            for batch in _batches(prompts):
-                rows = [chunk[j] for j in batch]
-                with torch.no_grad(), evaluating(first.model, *(e.pooling for e in group.values())):
-                    hidden, mask = _forward(first.model, [prompts[j] for j in batch], first.attention)
-                    if spans:
-                        mask = within(mask, [spans[j] for j in batch])
-                    for name, embedder in group.items():
-                        out[name][rows] = _pooled(embedder, hidden, mask)
-                _check_finite(group, texts, rows, out)
-                bar.update(len(batch))
+            rows, pooled = _embed_chunk(group, prompts, spans, budget, bar)
+            for name, vectors in pooled.items():
+                out[name][[chunk[j] for j in rows]] = vectors
+            _check_finite(group, texts, chunk, out)
             for name, store in _caches({name: e for name, e in group.items() if name in caches}).items():
                 if store.path == caches[name].path:
                     store.store([texts[i] for i in chunk], out[name][chunk])
@@ -814,7 +855,7 @@ def _limit_told(embedder: Embedder) -> str:
 
 
 def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Pool a batch: (b, d), float32, on the CPU."""
+    """Pool a batch: (b, d), float32, on the model's device."""
     with torch.inference_mode():  # a module's own weights need no gradient here
         h = embedder.pooling(hidden, mask)
     if h.shape != (len(hidden), embedder.dimension):
@@ -822,7 +863,7 @@ def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
             f"the pooling {pooling_name(embedder.pooling)} of {embedder.name!r} made {tuple(h.shape)} of states of the "
             f"shape {tuple(hidden.shape)}; expected {(len(hidden), embedder.dimension)}"
         )
-    return h.float().cpu()
+    return h.float()
 
 
 def _check_finite(group: Mapping[str, Embedder], texts: list[str], rows: list[int], out: Mapping[str, Tensor]) -> None:
@@ -837,13 +878,63 @@ def _check_finite(group: Mapping[str, Embedder], texts: list[str], rows: list[in
             )
 
 
-def _batches(prompts: list[list[int]]) -> Iterator[list[int]]:
-    """Group texts of about the same length, so that little is padded; the longest first, so that memory peaks early."""
+def _ahead(work: Callable[[Item], Made], items: Sequence[Item], *, threaded: bool) -> Iterator[tuple[Item, Made]]:
+    """Yield each item with what `work` makes of it; threaded: the next is worked on while this one is used."""
+    if not threaded:
+        yield from ((item, work(item)) for item in items)
+        return
+    with ThreadPoolExecutor(1) as worker:
+        coming = [worker.submit(work, item) for item in items[:1]]
+        for position, item in enumerate(items):
+            made = coming.pop().result()
+            coming += [worker.submit(work, later) for later in items[position + 1 : position + 2]]
+            yield item, made
+
+
+def _embed_chunk(
+    group: Mapping[str, Embedder],
+    prompts: list[list[int]],
+    spans: list[tuple[int, int]] | None,
+    budget: _Budget,
+    bar: tqdm,
+) -> tuple[list[int], dict[str, Tensor]]:
+    """Return in which order the prompts were read, and by name their vectors in that order, on the CPU.
+
+    Prompts of about the same length share a batch, so that little is padded; the longest come first, so that memory
+    peaks early. The vectors stay on the device up to the end: one transfer, and no wait between two batches.
+    """
+    device = next(iter(group.values())).model.device
     order = np.argsort([-len(ids) for ids in prompts], kind="stable").tolist()
-    while order:
-        size = max(1, BATCH_TOKENS // len(prompts[order[0]]))
-        yield order[:size]
-        del order[:size]
+    done, parts = 0, {name: [] for name in group}
+    while done < len(order):
+        batch = budget.take(order[done:], prompts)
+        try:
+            pooled = _pool(group, [prompts[j] for j in batch], spans and [spans[j] for j in batch])
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise torch.OutOfMemoryError(
+                    f"a prompt of {len(prompts[batch[0]])} tokens does not fit into the memory of {device}; "
+                    "lower max_tokens, or load the model with dtype=torch.bfloat16"
+                ) from error
+            budget.halve(batch, prompts)
+            continue
+        for name, vectors in pooled.items():
+            parts[name].append(vectors)
+        done += len(batch)
+        bar.update(len(batch))
+    return order, {name: torch.cat(vectors).cpu() for name, vectors in parts.items()}
+
+
+def _pool(
+    group: Mapping[str, Embedder], prompts: list[list[int]], spans: list[tuple[int, int]] | None
+) -> dict[str, Tensor]:
+    """Return by name the vectors of one batch, (b, d), float32, on the model's device."""
+    first = next(iter(group.values()))
+    with torch.no_grad(), evaluating(first.model, *(embedder.pooling for embedder in group.values())):
+        hidden, mask = _forward(first.model, prompts, first.attention)
+        if spans:
+            mask = within(mask, spans)
+        return {name: _pooled(embedder, hidden, mask) for name, embedder in group.items()}
 
 
 def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tensor, Tensor]:
@@ -858,13 +949,14 @@ def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tenso
     -------
     ids, mask : Tensor, (b, L), int64
     """
-    length = max(map(len, prompts))
-    ids = torch.zeros(len(prompts), length, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-        mask[row, : len(prompt)] = 1
-    return ids.to(device), mask.to(device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    real = torch.arange(int(lengths.max())) < lengths[:, None]
+    both = torch.stack([torch.zeros_like(real, dtype=torch.int64), real.long()])
+    both[0][real] = torch.tensor(list(chain.from_iterable(prompts)))
+    if torch.device(device).type == "cuda":
+        both = both.pin_memory()  # from pageable memory a copy would wait for all that the GPU has to do
+    ids, mask = both.to(device, non_blocking=True)
+    return ids, mask
 
 
 def within(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
