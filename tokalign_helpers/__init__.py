@@ -1,69 +1,79 @@
-"""Read the tokens inside a text embedding. Import as ``import tokalign_helpers as ta``."""
+"""Read the tokens inside a text embedding. Import as ``import tokalign_helpers as ta``.
 
-from tokalign_helpers.alignment import (
-    aligned_tokens,
-    alignment_rates,
-    fold,
-    frequent_answers,
-    global_alignment_rate,
-    hit_at_k,
-    local_alignment_rate,
-    matched_tokens,
-    rates,
-    read,
-    read_tokens,
-    shuffled,
-)
-from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
-from tokalign_helpers.cache import fill_cache, ship_embeddings
+A name is looked up in its module when it is first asked for, so that the import itself takes no time and nobody needs
+a package that their own work does not use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+# Not looked up later, since the module has the name of its function and would stand in its place.
 from tokalign_helpers.claims import claims, paper_retrieval
-from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
-from tokalign_helpers.datasets import (
-    Collection,
-    clinc150,
-    cloze_collection,
-    cranfield,
-    goemotions,
-    lee_documents,
-    lexicon,
-    load_beir,
-    minimal_pairs,
-    passages,
-    rated_words,
-    sentences,
-    sts_pairs,
-    two_labels,
-    word_ratings,
-)
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
-from tokalign_helpers.embedding import EOL, Embedder, embed_all
-from tokalign_helpers.evaluation import (
-    Interval,
-    bootstrap_interval,
-    evaluate_run,
-    fuse,
-    pair_similarities,
-    rank_correlation,
-    rank_correlation_difference,
-    reciprocal_rank_fusion,
-)
-from tokalign_helpers.examination import Report, examine, examine_all, suggest
-from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
-from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
-from tokalign_helpers.notebook import setup
-from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
-from tokalign_helpers.sparse import (
-    aligned_run,
-    decoded,
-    multiply_adds,
-    sparsify_documents,
-    sparsify_queries,
-    to_torch,
-    token_importance,
-)
-from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
-from tokalign_helpers.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
+
+if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __getattr__ finds
+    from tokalign_helpers.alignment import (
+        aligned_tokens,
+        alignment_rates,
+        fold,
+        frequent_answers,
+        global_alignment_rate,
+        hit_at_k,
+        local_alignment_rate,
+        matched_tokens,
+        rates,
+        read,
+        read_tokens,
+        shuffled,
+    )
+    from tokalign_helpers.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+    from tokalign_helpers.cache import fill_cache, ship_embeddings
+    from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
+    from tokalign_helpers.datasets import (
+        Collection,
+        clinc150,
+        cloze_collection,
+        cranfield,
+        goemotions,
+        lee_documents,
+        lexicon,
+        load_beir,
+        minimal_pairs,
+        passages,
+        rated_words,
+        sentences,
+        sts_pairs,
+        two_labels,
+        word_ratings,
+    )
+    from tokalign_helpers.decoding import TokenDecoder
+    from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
+    from tokalign_helpers.embedding import EOL, Embedder, embed_all
+    from tokalign_helpers.evaluation import (
+        Interval,
+        bootstrap_interval,
+        evaluate_run,
+        fuse,
+        pair_similarities,
+        rank_correlation,
+        rank_correlation_difference,
+        reciprocal_rank_fusion,
+    )
+    from tokalign_helpers.examination import Report, examine, examine_all, suggest
+    from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
+    from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
+    from tokalign_helpers.notebook import setup
+    from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
+    from tokalign_helpers.sparse import (
+        aligned_run,
+        decoded,
+        multiply_adds,
+        sparsify_documents,
+        sparsify_queries,
+        to_torch,
+        token_importance,
+    )
+    from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
+    from tokalign_helpers.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
 
 __version__ = "0.1.0"
 
@@ -156,3 +166,87 @@ __all__ = [
     "weighted_mean",
     "word_ratings",
 ]
+
+_MODULES = {
+    "alignment": (
+        "aligned_tokens",
+        "alignment_rates",
+        "fold",
+        "frequent_answers",
+        "global_alignment_rate",
+        "hit_at_k",
+        "local_alignment_rate",
+        "matched_tokens",
+        "rates",
+        "read",
+        "read_tokens",
+        "shuffled",
+    ),
+    "assets": ("AssetError", "asset_path", "cache_dir", "data_dir", "default_model_path"),
+    "cache": ("fill_cache", "ship_embeddings"),
+    "clusters": ("cluster_agreement", "neighbour_agreement"),
+    "datasets": (
+        "Collection",
+        "clinc150",
+        "cloze_collection",
+        "cranfield",
+        "goemotions",
+        "lee_documents",
+        "lexicon",
+        "load_beir",
+        "minimal_pairs",
+        "passages",
+        "rated_words",
+        "sentences",
+        "sts_pairs",
+        "two_labels",
+        "word_ratings",
+    ),
+    "decoding": ("TokenDecoder",),
+    "embedders": ("EMBEDDERS", "EmbedderSpec", "embedder_table", "load_embedder", "load_embedders", "plan"),
+    "embedding": ("EOL", "Embedder", "embed_all"),
+    "evaluation": (
+        "Interval",
+        "bootstrap_interval",
+        "evaluate_run",
+        "fuse",
+        "pair_similarities",
+        "rank_correlation",
+        "rank_correlation_difference",
+        "reciprocal_rank_fusion",
+    ),
+    "examination": ("Report", "examine", "examine_all", "suggest"),
+    "explain": ("shared_tokens", "tight_decoder", "token_contributions"),
+    "index": ("SparseIndex", "bm25_run", "dense_run", "sparse_run"),
+    "notebook": ("setup",),
+    "pooling": ("first_token", "last_token", "mean", "weighted_mean"),
+    "sparse": (
+        "aligned_run",
+        "decoded",
+        "multiply_adds",
+        "sparsify_documents",
+        "sparsify_queries",
+        "to_torch",
+        "token_importance",
+    ),
+    "spectrum": ("PrincipalComponents", "random_directions", "shift", "sweep"),
+    "vocabulary": ("kind_shares", "lexicon_tokens", "recall_by_frequency", "token_kinds"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Return what `name` stands for, from its module; a module's own name stands for the module."""
+    if name in _HOME:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _MODULES or name in ("plots", "widgets"):
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found  # looked up once
+    return found
+
+
+def __dir__() -> list[str]:
+    """List what the package holds, looked up already or not: what an editor completes."""
+    return sorted({*globals(), *__all__})

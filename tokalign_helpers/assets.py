@@ -25,7 +25,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
@@ -139,10 +138,51 @@ def cache_dir() -> Path:
     Returns
     -------
     Path
-        It need not exist yet.
+        Absolute. It need not exist yet.
+
+    Raises
+    ------
+    AssetError
+        If ``$TOKALIGN_CACHE`` is relative, or is not set and the user has no home folder.
     """
-    configured = os.environ.get("TOKALIGN_CACHE")
-    return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("tokalign"))
+    configured = folder_from_environment("TOKALIGN_CACHE")
+    if configured:
+        return configured
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("tokalign"))
+    if not folder.is_absolute():  # "~/.cache" as it stands, where neither HOME nor the user database names a home
+        raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.")
+    return folder
+
+
+def folder_from_environment(variable: str) -> Path | None:
+    """Return the folder that an environment variable names; None where it is not set.
+
+    Parameters
+    ----------
+    variable : str
+
+    Returns
+    -------
+    Path or None
+        Absolute.
+
+    Raises
+    ------
+    AssetError
+        If the folder is relative: a notebook and a command line would each have a cache of their own.
+    """
+    configured = os.environ.get(variable)
+    if not configured:
+        return None
+    folder = Path(os.path.expanduser(configured))
+    if not folder.is_absolute():
+        raise AssetError(
+            f"{variable} is {configured!r}, which means another folder in every working directory. "
+            f"Set it to an absolute path, such as {Path.cwd() / configured}."
+        )
+    return folder
 
 
 def data_dir() -> Path:

@@ -11,10 +11,12 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tokalign_helpers.assets import data_dir
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERDICTS = ("reproduced", "scaled-down", "not reproduced", "not run here")
 COLUMNS = ("id", "claim", "where", "paper", "ours", "model", "verdict", "notebook", "pattern", "form")
@@ -22,7 +24,7 @@ MARKER = "# NBVAL_CHECK_OUTPUT"
 TABLE = re.compile(r"(<!-- claims: .*? -->)\n(?:.*?\n)?(<!-- end of claims -->)", re.DOTALL)
 
 
-def claims() -> pd.DataFrame:
+def claims() -> "pd.DataFrame":
     """Return the ledger.
 
     Returns
@@ -31,11 +33,13 @@ def claims() -> pd.DataFrame:
         ``claim``, ``where`` (in the paper), ``paper`` (its figure), ``ours``, ``model``, ``verdict`` (one of
         :data:`VERDICTS`; ``scaled-down``: seen, but on a smaller model or less data), ``notebook``.
     """
+    import pandas as pd
+
     table = pd.DataFrame(read_ledger(data_dir() / "paper_claims.csv"))
     return table[["claim", "where", "paper", "ours", "model", "verdict", "notebook"]]
 
 
-def paper_retrieval() -> pd.DataFrame:
+def paper_retrieval() -> "pd.DataFrame":
     """Return the paper's nDCG@10 of dense and of training-free sparse retrieval (section 5).
 
     Returns
@@ -43,6 +47,8 @@ def paper_retrieval() -> pd.DataFrame:
     DataFrame
         ``system``, ``kind`` (dense or sparse), and a column for each collection.
     """
+    import pandas as pd
+
     return pd.read_csv(data_dir() / "paper_retrieval.csv")
 
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, v_measure_score
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
@@ -39,6 +37,9 @@ def cluster_agreement(
     ValueError
         If the measure is unknown, or there are not as many labels as embeddings.
     """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, v_measure_score
+
     measures = {"v": v_measure_score, "rand": adjusted_rand_score}
     if measure not in measures:
         raise ValueError(f"unknown measure {measure!r}; known: {', '.join(measures)}")

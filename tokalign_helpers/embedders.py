@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-import peft
 import psutil  # comes with accelerate
 import torch
 from safetensors import SafetensorError, safe_open
@@ -535,6 +534,8 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     ValueError
         If there is no adapter, its file is damaged, or it belongs to another backbone.
     """
+    import peft  # half a second, and most embedders have no adapter
+
     shapes = _adapter_shapes(folder)
     touched = {name.rpartition(".lora_")[0].removeprefix("base_model.model.") for name in shapes}
     modules = dict(model.named_modules())
@@ -570,6 +571,8 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     ValueError
         If the adapter belongs to another backbone.
     """
+    import peft
+
     file = folder / ADAPTER
     tensors = read_tensors(file if file.is_file() else folder / ADAPTER_PICKLE)
     modules = dict(model.named_modules())

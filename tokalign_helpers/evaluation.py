@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import ir_measures
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
@@ -44,6 +42,8 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
     ValueError
         If there are fewer than two values, or one is NaN.
     """
+    from scipy import stats
+
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
         raise ValueError(f"an interval needs at least two numbers and no NaN; got {values!r}")
@@ -75,6 +75,8 @@ def jackknife_interval(estimate: float, leave_one_out: Sequence[float], *, level
     Interval
         Normal, with the jackknife standard error (Efron 1982, eq. 3.1).
     """
+    from scipy import stats
+
     values = np.asarray(leave_one_out, dtype=float)
     n = len(values)
     error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
@@ -152,6 +154,8 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     ValueError
         If no query is judged.
     """
+    import ir_measures
+
     judged = {query: dict(grades) for query, grades in relevant.items() if any(g > 0 for g in grades.values())}
     if not judged:
         raise ValueError("no query has a relevant document; there is nothing to judge")
@@ -258,6 +262,8 @@ def _resamples(n: int, seed: int) -> np.ndarray:
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    from scipy import stats
+
     return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
 
 

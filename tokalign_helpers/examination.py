@@ -14,12 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
-from tokalign_helpers import keys, plots
+from tokalign_helpers import keys
 from tokalign_helpers.alignment import aligned_tokens, rates, read
 from tokalign_helpers.assets import AssetError
 from tokalign_helpers.checks import whole_number
@@ -121,6 +120,10 @@ class Report:
         )
 
     def _picture(self) -> str:
+        import matplotlib.pyplot as plt
+
+        from tokalign_helpers import plots
+
         f = self.figures["sweep"]
         table = pd.DataFrame(f["rows"])
         table["amount"] = table["amount"] / (f["reach"] or 1.0)

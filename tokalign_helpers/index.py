@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import bm25s
 import numpy as np
 import pandas as pd
 import torch
@@ -370,6 +369,8 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
         Documents without a word of the query are left out.
     """
     names = list(documents)
+    import bm25s
+
     split = lambda texts: bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)  # noqa: E731
     engine = bm25s.BM25(method="lucene")
     engine.index(split(documents.values()), show_progress=False)

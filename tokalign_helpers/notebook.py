@@ -6,7 +6,6 @@ import torch
 
 from tokalign_helpers.assets import default_model_path, is_ready
 from tokalign_helpers.cache import embedding_cache_dir
-from tokalign_helpers.plots import use_style
 
 
 def setup(version: str) -> None:
@@ -24,6 +23,8 @@ def setup(version: str) -> None:
     AssetError
         If the model cannot be fetched.
     """
+    from tokalign_helpers.plots import use_style  # seaborn takes a second to import
+
     installed = importlib.metadata.version("tokalign-helpers")
     if installed != version:
         raise RuntimeError(f"this notebook is for tokalign-helpers {version}, but {installed} is installed")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
@@ -161,6 +160,8 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
     rows = h.double()
     mean = rows.mean(dim=0)
+    from sklearn.covariance import ledoit_wolf
+
     covariance = torch.from_numpy(ledoit_wolf(rows.numpy())[0])
     variances, directions = torch.linalg.eigh(covariance)
     if not variances[0] > 0:

@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from tokalign_helpers.datasets import lexicon, sentences
 from tokalign_helpers.decoding import TokenDecoder
@@ -22,7 +21,13 @@ NOT_FUNCTION = {
     "move", "part", "serious", "show", "side", "sincere", "system", "thick", "thin", "top",
 }
 # fmt: on
-FUNCTION_WORDS = (ENGLISH_STOP_WORDS - NOT_FUNCTION) | CONTRACTIONS | {"does", "did", "doing", "having", "just"}
+
+
+@lru_cache(maxsize=1)
+def _function_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return (ENGLISH_STOP_WORDS - NOT_FUNCTION) | CONTRACTIONS | {"does", "did", "doing", "having", "just"}
 
 
 def token_kinds(decoder: TokenDecoder) -> np.ndarray:
@@ -61,7 +66,7 @@ def token_kind(token: str) -> str:
     token = re.sub(r"\\[nrt]|\\x0[bc]", " ", token)  # white space, as TokenDecoder.token writes it
     word = token.lstrip("▁").casefold()
     if re.fullmatch(r"[a-z]+(?:'[a-z]+)?", word):
-        if word.strip("'") in FUNCTION_WORDS:
+        if word.strip("'") in _function_words():
             return "function word"
         needed = 1 if len(word) >= 5 else 3
         return "content word" if len(word) >= 3 and word_counts()[word] >= needed else "word piece"

@@ -115,7 +115,7 @@ def reference() -> str:
     str
     """
     package = ROOT / "tokalign_helpers"
-    imports = ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body
+    imports = ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
     lines = ["Reference", "=========", "", "Everything below is imported as ``import tokalign_helpers as ta``.", ""]
     for statement in imports:
         if not isinstance(statement, ast.ImportFrom) or not statement.module.startswith("tokalign_helpers."):
