@@ -152,10 +152,12 @@ def cache_dir() -> Path:
         return configured
     import platformdirs
 
-    folder = Path(platformdirs.user_cache_dir("tokalign"))
-    if not folder.is_absolute():  # "~/.cache" as it stands, where neither HOME nor the user database names a home
-        raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.")
-    return folder
+    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" as it stands.
+    with contextlib.suppress(RuntimeError):
+        folder = Path(platformdirs.user_cache_dir("tokalign"))
+        if folder.is_absolute():
+            return folder
+    raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.")
 
 
 def folder_from_environment(variable: str) -> Path | None:

@@ -4,7 +4,6 @@ Some that take minutes come with the package; they are compared with the embedde
 """
 
 import hashlib
-import os
 import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tokalign_helpers.assets import cache_dir, data_dir
+from tokalign_helpers.assets import cache_dir, data_dir, folder_from_environment
 from tokalign_helpers.keys import NotKeyableError
 
 AGREE = 1e-3  # of a vector's length: what two machines may differ by
@@ -28,8 +27,7 @@ PER_QUERY = 500  # keys looked up in one statement; SQLite allows 999 variables 
 
 def embedding_cache_dir() -> Path:
     """Return the folder of cached embeddings: ``$TOKALIGN_EMBEDDING_CACHE``, or ``<cache>/embeddings``."""
-    configured = os.environ.get("TOKALIGN_EMBEDDING_CACHE")
-    return Path(configured).expanduser() if configured else cache_dir() / "embeddings"
+    return folder_from_environment("TOKALIGN_EMBEDDING_CACHE") or cache_dir() / "embeddings"
 
 
 class EmbeddingCache:

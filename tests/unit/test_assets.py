@@ -16,6 +16,7 @@ import pytest
 from tokalign_helpers import __main__ as command
 from tokalign_helpers import assets
 from tokalign_helpers.assets import Asset, AssetError, Wheel
+from tokalign_helpers.cache import embedding_cache_dir
 
 CONTENT = b"ratings" * 100
 WHEEL = Wheel("made-data", "1.0", 1000)
@@ -290,12 +291,20 @@ def test_a_relative_cache_is_refused(monkeypatch, relative):
     monkeypatch.setenv("TOKALIGN_CACHE", relative)
     with pytest.raises(AssetError, match=rf"TOKALIGN_CACHE is '{relative}'.* Set it to an absolute path, such as /"):
         assets.cache_dir()
+    monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", relative)
+    with pytest.raises(AssetError, match="TOKALIGN_EMBEDDING_CACHE is"):
+        embedding_cache_dir()
 
 
-def test_without_a_home_the_variable_is_named(monkeypatch, capsys):
+def no_home(name):
+    raise RuntimeError("could not determine the home directory")
+
+
+@pytest.mark.parametrize("answer", [lambda name: "~/.cache/tokalign", no_home])  # as older and newer versions do
+def test_without_a_home_the_variable_is_named(monkeypatch, capsys, answer):
     monkeypatch.delenv("TOKALIGN_CACHE")
     monkeypatch.setattr(command, "ASSETS", {"made": MADE})
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: "~/.cache/tokalign")  # it says so without a home
+    monkeypatch.setattr("platformdirs.user_cache_dir", answer)
     assert command.main(["fetch"]) == 2
     assert capsys.readouterr().err == (
         "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
