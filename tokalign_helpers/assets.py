@@ -152,7 +152,7 @@ def cache_dir() -> Path:
         return configured
     import platformdirs
 
-    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" as it stands.
+    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" as it is.
     with contextlib.suppress(RuntimeError):
         folder = Path(platformdirs.user_cache_dir("tokalign"))
         if folder.is_absolute():
