@@ -129,7 +129,7 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     A ratio is printed only where the tokens are equal and the vectors differ by rounding alone.
     """
     try:
-        from sentence_transformers import SentenceTransformer
+        from sentence_transformers import SentenceTransformer, models
     except ImportError:
         print("       sentence-transformers is not installed: pip install '.[interop]' to compare")
         return
@@ -137,10 +137,13 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     where = f"{device} {str(dtype).removeprefix('torch.')}"
     with tempfile.TemporaryDirectory() as folder:
         without_chat_template(ta.default_model_path(), Path(folder))
-        other = SentenceTransformer(folder, device=device, model_kwargs={"dtype": dtype})
+        read_by = SentenceTransformer(folder, device=device, model_kwargs={"dtype": dtype})[0]
+    # A model without settings of its own is pooled in ways that differ from version to version.
+    other = SentenceTransformer(modules=[read_by, models.Pooling(embedder.dimension, "mean")], device=device)
     other.max_seq_length = embedder.max_tokens
     other.tokenizer.pad_token = other.tokenizer.pad_token or other.tokenizer.eos_token
-    read = [other.tokenize([text])["input_ids"][0].tolist() for text in texts[:200]]
+    tokenize = getattr(other, "preprocess", None) or other.tokenize  # the name before version 6
+    read = [tokenize([text])["input_ids"][0].tolist() for text in texts[:200]]
     if read != embedder.prompts(texts[:200])[0]:
         report(f"encode: the same tokens as sentence-transformers, {where}", "no", "yes", False)
         return
