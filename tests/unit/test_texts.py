@@ -16,7 +16,7 @@ from tests.unit.families import FAMILIES, save_model
 from tokalign_helpers.alignment import marked_pieces
 from tokalign_helpers.clusters import neighbour_agreement
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import check_texts
+from tokalign_helpers.embedding import PORTIONS, Portion, check_texts
 from tokalign_helpers.index import SparseIndex, best_places
 from tokalign_helpers.pooling import first_token, last_token, mean, pooling_name
 from tokalign_helpers.postprocessing import remove_top, token_counts
@@ -185,7 +185,7 @@ def test_half_a_character_is_refused_with_its_place(tiny, text):
 
 def test_a_text_without_tokens_is_named_by_its_place_in_the_list(readers, monkeypatch):
     bert = readers["google-bert/"]
-    monkeypatch.setattr("tokalign_helpers.embedding.CHUNK", 2)
+    monkeypatch.setitem(PORTIONS, "cpu", Portion(texts=2, tokens=1024))
     bert.embed(TEXTS)
     with pytest.raises(ValueError, match=r"texts\[4\] is '\\u200b', which has no tokens"):
         bert.embed([*TEXTS, "new", "\u200b"])
