@@ -6,8 +6,6 @@ A *run* is ``{query: {document: score}}``, the best documents of each query; it 
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,59 +18,101 @@ from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
 from tokalign_helpers.decoding import TokenDecoder
+from tokalign_helpers.versions import open_version, save_version
 
 Run = dict[str, dict[str, float]]
+
+ARRAYS = ("data", "indices", "indptr")  # of a CSC matrix, and the names of their files
 
 
 class SparseIndex:
     """Exact search over sparse vectors, by token: an inverted index that scipy calls a CSC matrix.
 
+    A weight is a finite float32 number and not negative; a hit is a document whose score is above 0. What was added is
+    inverted at the next search and merged with parts of about its size, so that each document is merged a few times
+    only, however often one adds and searches. Searches may run side by side in threads; changes may not.
+
     Parameters
     ----------
     vocabulary_size : int
         V; vectors of another width are refused.
+
+    Raises
+    ------
+    ValueError
+        If V is no whole number from 1.
     """
 
     def __init__(self, vocabulary_size: int) -> None:
+        vocabulary_size = whole_number(vocabulary_size, "vocabulary_size")
         self.vocabulary_size = vocabulary_size
-        self.ids: list[str] = []
-        self._known: set[str] = set()
-        self._parts: list[sparse.csr_array] = []
-        self._inverted: sparse.csc_array | None = None
+        self._rows: dict[str, int] = {}  # in the order of adding
+        self._names: list[str] = []  # by row; rows of removed documents stay until the next _compact
+        self._alive = bytearray()  # by row
+        self._parts: list[sparse.csr_array | sparse.csc_array] = []  # oldest first; CSC once it is inverted
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._rows)
 
-    def add(self, ids: Sequence[str], vectors: sparse.csr_array) -> None:
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the documents, in the order of adding."""
+        return list(self._rows)
+
+    def add(self, ids: Iterable[str], vectors: sparse.sparray, *, replace: bool = False) -> None:
         """Add documents; all of them or, after an error, none.
 
         Parameters
         ----------
-        ids : Sequence[str], n of them
-        vectors : csr_array, (n, V)
-            From :func:`~tokalign_helpers.sparse.sparsify_documents`.
+        ids : Iterable[str], n of them
+        vectors : sparse array, (n, V)
+            From :func:`~tokalign_helpers.sparse.sparsify_documents`. A copy is kept.
+        replace : bool
+            Whether a document whose id is there already takes the place of the old one. It counts as newly added: among
+            equal scores it stands last.
+
+        Raises
+        ------
+        TypeError
+            If an id is no string, or the vectors are not sparse.
+        ValueError
+            If an id is there twice, or already and `replace` is not set, the numbers of ids and rows differ, the width
+            is not V, or a weight is negative, NaN, infinite or too large for float32.
+        """
+        ids, vectors = check_documents(ids, vectors, self.vocabulary_size, () if replace else self._rows)
+        self._forget([name for name in ids if name in self._rows])
+        self._rows.update(zip(ids, range(len(self._names), len(self._names) + len(ids)), strict=True))
+        self._names += ids
+        self._alive += b"\1" * len(ids)
+        self._parts.append(vectors)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove documents; all of them or, after an error, none.
+
+        Parameters
+        ----------
+        ids : Iterable[str]
 
         Raises
         ------
         TypeError
             If an id is no string.
         ValueError
-            If an id is there already or twice, the numbers of ids and rows differ, or the width is not V.
+            If there is no such document, or an id is given twice.
         """
-        ids, vectors = check_documents(ids, vectors, self.vocabulary_size, self._known)
-        self.ids += ids
-        self._known.update(ids)
-        self._parts.append(vectors)
-        self._inverted = None
+        ids = _check_ids(ids, ())
+        for name in ids:
+            self._row_of(name)
+        self._forget(ids)
 
     def search(
-        self, queries: sparse.csr_array, k: int = 10, *, workers: int | None = None
+        self, queries: sparse.sparray, k: int = 10, *, workers: int | None = None
     ) -> list[list[tuple[str, float]]]:
         """Return the k best documents of each query. Exact: no document is skipped.
 
         Parameters
         ----------
-        queries : csr_array, (n, V)
+        queries : sparse array, (n, V)
             From :func:`~tokalign_helpers.sparse.sparsify_queries`.
         k : int
         workers : int, optional
@@ -85,28 +125,33 @@ class SparseIndex:
 
         Raises
         ------
+        TypeError
+            If the queries are not sparse.
         ValueError
-            If the width is not V, or k is no whole number from 1 on.
+            If the width is not V, k is no whole number from 1, or a weight is negative, NaN, infinite or too large for
+            float32.
         """
         queries = check_queries(queries, self.vocabulary_size, k)
-        inverted = self._columns()
-        spans = list(zip(queries.indptr[:-1], queries.indptr[1:], strict=True))
+        parts, removed = self._inverted(), self._removed()
 
-        def one(span: tuple[int, int]) -> list[tuple[str, float]]:
-            here = slice(*span)
-            return self._best(_scores(inverted, queries.indices[here], queries.data[here]), k)
+        def one(place: int) -> list[tuple[str, float]]:
+            here = slice(queries.indptr[place], queries.indptr[place + 1])
+            scores = _scores(parts, queries.indices[here], queries.data[here])
+            scores[removed] = 0
+            return [(self._names[i], float(scores[i])) for i in best_places(scores, k) if scores[i] > 0]
 
-        if len(spans) == 1 or workers == 1:
-            return [one(span) for span in spans]
+        places = range(queries.shape[0])
+        if len(places) == 1 or workers == 1:
+            return [one(place) for place in places]
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            return list(pool.map(one, spans))
+            return list(pool.map(one, places))
 
-    def explain(self, query: sparse.csr_array, document: str, decoder: TokenDecoder) -> pd.DataFrame:
+    def explain(self, query: sparse.sparray, document: str, decoder: TokenDecoder) -> pd.DataFrame:
         """Say which tokens made a document match.
 
         Parameters
         ----------
-        query : csr_array, (1, V)
+        query : sparse array, (1, V)
         document : str
             Its id.
         decoder : TokenDecoder
@@ -119,46 +164,58 @@ class SparseIndex:
 
         Raises
         ------
+        TypeError
+            If the query is not sparse.
         ValueError
-            If there is no such document.
+            If there is no such document, there is not one query, its width is not V, or a weight is none.
         """
-        if document not in self._known:
-            raise ValueError(f"no document {document!r} in the index")
-        row = self._columns()[[self.ids.index(document)], :].tocoo()
-        weights = dict(zip(row.coords[1].tolist(), row.data.tolist(), strict=True))
-        query = sparse.csr_array(query)
-        shared = [(t, w) for t, w in zip(query.indices.tolist(), query.data.tolist(), strict=True) if t in weights]
+        row = self._row_of(document)
+        query = check_queries(query, self.vocabulary_size)
+        if query.shape[0] != 1:
+            raise ValueError(f"{query.shape[0]} queries were given; explain one at a time, such as queries[[0]]")
+        for part in self._inverted():
+            if row < part.shape[0]:
+                break
+            row -= part.shape[0]
+        weights = part[:, query.indices][[row], :].toarray()[0]
         table = pd.DataFrame(
-            [(decoder.token(t), w, weights[t], w * weights[t]) for t, w in shared],
+            [
+                (decoder.token(token), asked, held, asked * held)
+                for token, asked, held in zip(
+                    query.indices.tolist(), query.data.tolist(), weights.tolist(), strict=True
+                )
+                if held
+            ],
             columns=["token", "query", "document", "score"],
         )
         return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
     def save(self, folder: str | Path) -> None:
-        """Write the index to a folder; it appears whole or not at all.
+        """Write the index to a folder. A new version takes over in one step; the old one is readable until then.
 
         Parameters
         ----------
         folder : str or Path
-            Replaced if it is there.
+            New, empty, or with an index in it, which is replaced; other files in it stay.
+
+        Raises
+        ------
+        ValueError
+            If the folder has something in it but no index; nothing is touched.
+        OSError
+            What the disk refuses; an index that was there before stays.
         """
-        folder, inverted = Path(folder), self._columns()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-        try:
-            arrays = {"indptr": inverted.indptr, "indices": inverted.indices, "data": inverted.data}
-            for name, array in arrays.items():
-                np.save(staging / f"{name}.npy", array, allow_pickle=False)
-            sizes = {f.name: f.stat().st_size for f in staging.iterdir()}
-            about = {"vocabulary_size": self.vocabulary_size, "ids": self.ids, "sizes": sizes}
-            (staging / "index.json").write_text(json.dumps(about), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        matrix = self._compact()
+
+        def write(version: Path) -> None:
+            for name in ARRAYS:
+                np.save(version / f"{name}.npy", getattr(matrix, name), allow_pickle=False)
+            (version / "ids.json").write_text(json.dumps(self.ids), encoding="utf-8")
+
+        save_version(Path(folder), write, {"vocabulary_size": self.vocabulary_size, "documents": len(self)})
 
     @classmethod
-    def load(cls, folder: str | Path, vocabulary_size: int | None = None) -> "SparseIndex":
+    def load(cls, folder: str | Path, vocabulary_size: int | None = None, *, verify: bool = True) -> "SparseIndex":
         """Open a saved index; its arrays are mapped into memory, not read.
 
         Parameters
@@ -166,6 +223,9 @@ class SparseIndex:
         folder : str or Path
         vocabulary_size : int, optional
             What the caller's decoder has, to be checked.
+        verify : bool
+            Whether to compare checksums, which reads all files once. Without it a changed weight goes unnoticed;
+            sizes, shapes, bounds and ids are always checked.
 
         Returns
         -------
@@ -174,43 +234,64 @@ class SparseIndex:
         Raises
         ------
         ValueError
-            If a file is missing or cut short, or the index is of another vocabulary.
+            If there is no index, a file is missing, cut short or changed, or the index is of another vocabulary.
         """
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            short = [name for name, size in about["sizes"].items() if (folder / name).stat().st_size != size]
-            arrays = (
-                [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("data", "indices", "indptr")]
-                if not short
-                else []
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{folder} holds no whole index ({error})") from error
-        if short:
-            raise ValueError(f"{folder} holds no whole index: {short[0]} was cut short")
-        width = about["vocabulary_size"]
-        if vocabulary_size not in (None, width):
-            raise ValueError(f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's")
-        index = cls(width)
-        index.ids, index._known = about["ids"], set(about["ids"])
-        index._inverted = sparse.csc_array(tuple(arrays), shape=(len(index.ids), width), copy=False)
-        return index
 
-    def _columns(self) -> sparse.csc_array:
-        if self._inverted is None or self._parts:
-            parts = ([self._inverted.tocsr()] if self._inverted is not None else []) + self._parts
-            empty = sparse.csr_array((0, self.vocabulary_size), dtype=np.float32)
-            columns = sparse.vstack(parts or [empty], format="csr").tocsc()
-            if columns.nnz < np.iinfo(np.int32).max:  # scipy keeps 8 bytes a place where one of the parts did
-                columns.indices, columns.indptr = columns.indices.astype(np.int32), columns.indptr.astype(np.int32)
-            self._inverted = columns
-            self._parts = []
-        return self._inverted
+        def read(version: Path, about: dict) -> SparseIndex:
+            width = about["vocabulary_size"]
+            if vocabulary_size not in (None, width):
+                raise ValueError(
+                    f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's"
+                )
+            index = cls(width)
+            index._names = _read_ids(version / "ids.json", about["documents"])
+            index._rows = {name: row for row, name in enumerate(index._names)}
+            index._alive = bytearray(b"\1" * len(index._names))
+            index._parts = [_read_columns(version, (len(index._names), width))]
+            return index
 
-    def _best(self, scores: np.ndarray, k: int) -> list[tuple[str, float]]:
-        places = best_places(scores, k)
-        return [(self.ids[i], float(scores[i])) for i in places if scores[i] != 0]
+        return open_version(Path(folder), [*(f"{name}.npy" for name in ARRAYS), "ids.json"], read, verify=verify)
+
+    def _row_of(self, document: str) -> int:
+        if document not in self._rows:
+            raise ValueError(f"no document {document!r} in the index")
+        return self._rows[document]
+
+    def _forget(self, ids: list[str]) -> None:
+        for name in ids:
+            self._alive[self._rows.pop(name)] = 0
+        if len(self._names) > 2 * len(self._rows):  # each compaction is paid for by as many removals
+            self._compact()
+
+    def _removed(self) -> np.ndarray:
+        """Return the rows of removed documents."""
+        if len(self._names) == len(self._rows):
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(np.frombuffer(bytes(self._alive), dtype=np.uint8) == 0)
+
+    def _inverted(self) -> list[sparse.csc_array]:
+        """Invert what was added, and merge: a part is at least twice as large as the one after it."""
+        parts = [part for part in self._parts if part.format == "csc"]
+        added = [part for part in self._parts if part.format == "csr"]
+        if added:
+            parts.append(sparse.vstack(added, format="csr").tocsc())
+            while len(parts) > 1 and _size(parts[-2]) < 2 * _size(parts[-1]):
+                parts[-2:] = [sparse.vstack(parts[-2:], format="csc")]
+            self._parts = parts  # in one step: searches side by side come to the same
+        return parts
+
+    def _compact(self) -> sparse.csc_array:
+        """Make one matrix of all parts, without removed documents."""
+        empty = sparse.csc_array((0, self.vocabulary_size), dtype=np.float32)
+        parts = self._inverted() or [empty]
+        matrix = parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csc")
+        if len(self._names) > len(self._rows):
+            matrix = matrix[np.array(list(self._rows.values()), dtype=np.int32), :]
+            self._names = list(self._rows)
+            self._rows = {name: row for row, name in enumerate(self._names)}
+            self._alive = bytearray(b"\1" * len(self._names))
+        self._parts = [matrix]
+        return matrix
 
 
 def check_documents(
@@ -381,9 +462,49 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
     return run
 
 
-def _scores(inverted: sparse.csc_array, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _scores(parts: Sequence[sparse.csc_array], tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Add up the columns of a query's tokens: (n,), float64."""
-    return inverted[:, tokens] @ weights.astype(np.float64)
+    weights = weights.astype(np.float64)
+    found = [part[:, tokens] @ weights for part in parts]
+    return found[0] if len(found) == 1 else np.concatenate([np.zeros(0), *found])
+
+
+def _size(part: sparse.csc_array) -> int:
+    return part.nnz + part.shape[0]
+
+
+def _read_ids(file: Path, n: int) -> list[str]:
+    try:
+        ids = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(ids, list) or len(_check_ids(ids, ())) != n:
+            raise ValueError(f"it does not hold {n} ids")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} was changed: {error}; build the index anew") from error
+    return ids
+
+
+def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
+    """Map the arrays of a CSC matrix; nothing in them may lead scipy's loops out of bounds."""
+    try:
+        data, indices, indptr = (np.load(version / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a broken header comes out of numpy as any of ten kinds of error
+        raise ValueError(f"{version} holds a broken array ({error}); build the index anew") from error
+    sound = (
+        data.dtype == np.float32
+        and indices.dtype == indptr.dtype
+        and indices.dtype in (np.int32, np.int64)
+        and data.shape == indices.shape == (data.size,)
+        and indptr.shape == (shape[1] + 1,)
+        and indptr[0] == 0
+        and indptr[-1] == data.size
+        and (indptr[:-1] <= indptr[1:]).all()
+        and (data.size == 0 or (indices.min() >= 0 and indices.max() < shape[0]))
+    )
+    if not sound:
+        raise ValueError(f"{version} holds arrays that make no index of {shape[0]} documents; build it anew")
+    return sparse.csc_array((data, indices, indptr), shape=shape, copy=False)
 
 
 def _check_ids(ids: Iterable[object], known: Collection[str]) -> list[str]:

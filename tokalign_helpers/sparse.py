@@ -2,6 +2,10 @@
 
 Sparse vectors are scipy's ``csr_array``: a row a text, a column a token. Documents keep their K best aligned tokens;
 queries are their literal tokens plus M aligned ones; the score of a pair is one sparse dot product.
+
+No weight is negative. A token whose score is not above 0 does not align with the text, so it is left out even where K
+would have room for it: inverted indexes say "not in this document" with 0, a hit is a document whose score is above 0,
+and engines such as Milvus or Elasticsearch's rank_features take no negative weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +20,7 @@ from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.index import Run, SparseIndex, sparse_run
 
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "raw": lambda scores: scores,  # the paper's
+    "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what becomes of negative scores
     "relu": lambda scores: np.maximum(scores, 0),
     "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
 }
@@ -32,12 +36,12 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
         Adjusted before, if at all: see :mod:`~tokalign_helpers.spectrum`.
     k : int, from 1 to V
     weights : str
-        ``raw``: the scores, as in the paper. ``relu``: without the negative ones. ``log``: log(1 + relu).
+        ``raw``: the scores, as in the paper, where they are above 0; the same as ``relu``. ``log``: log(1 + relu).
 
     Returns
     -------
     csr_array, (n, V), float32
-        At most k non-zeros a row; columns ascending.
+        At most k non-zeros a row, all above 0; columns ascending.
 
     Raises
     ------
@@ -72,9 +76,9 @@ def sparsify_queries(
         Embeddings of the queries; needed for m > 0.
     m : int, from 0 to V
     importance : ndarray, (V,), optional
-        A weight for every token, such as :func:`token_importance`. Default: 1, as in the paper.
+        A weight for every token, such as :func:`token_importance`; none negative. Default: 1, as in the paper.
     expansion : float
-        Weight of a token that is aligned but not literal.
+        Weight of a token that is aligned but not literal; not negative.
 
     Returns
     -------
@@ -83,11 +87,18 @@ def sparsify_queries(
     Raises
     ------
     ValueError
-        If m is out of range, or m > 0 without embeddings.
+        If m is out of range, m > 0 without embeddings, or a weight is negative or not finite.
     """
     m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
         raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
+    if not 0 <= expansion < np.inf:
+        raise ValueError(f"expansion is {expansion}; a weight must be finite and not negative")
+    if importance is not None and np.shape(importance) != (decoder.vocabulary_size,):
+        raise ValueError(f"importance has the shape {np.shape(importance)}; expected ({decoder.vocabulary_size},)")
+    if importance is not None and not ((importance >= 0) & (importance < np.inf)).all():
+        token = int(np.flatnonzero(~((importance >= 0) & (importance < np.inf)))[0])
+        raise ValueError(f"importance[{token}] is {importance[token]}; a weight must be finite and not negative")
     aligned = decoder.top_tokens(h, m)[0].tolist() if m else [[]] * len(literal)
     weight = [
         dict.fromkeys(more, expansion) | dict.fromkeys(own, 1.0) for own, more in zip(literal, aligned, strict=True)

@@ -233,7 +233,7 @@ def index() -> None:
     made.search(queries[[0]], 10)
     built = time.perf_counter() - start
     report("index: build, seconds", f"{built:.2f}", "1", built < 1)
-    columns = made._inverted
+    (columns,) = made._inverted()
     size = (columns.data.nbytes + columns.indices.nbytes + columns.indptr.nbytes) / columns.nnz
     report("index: bytes a non-zero", f"{size:.2f}", "8.5", size <= 8.5)
     ours, bare = [], []
