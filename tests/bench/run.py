@@ -267,6 +267,41 @@ def growth() -> None:
         print(f"       {n:>9} documents: {1000 * times[n]:.2f} ms a query")
     ratio = times[1_000_000] / times[50_000] / 20
     report("growth: time a document, 1,000,000 to 50,000 documents", f"{ratio:.2f}", "2", ratio <= 2)
+    with tempfile.TemporaryDirectory() as folder:
+        save = seconds(lambda: made.save(folder), 1)
+        whole, mapped = (seconds(lambda v=v: SparseIndex.load(folder, verify=v), 2) for v in (True, False))
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*")) / 1e9
+    print(f"       {size:.2f} GB: saved in {save:.1f} s, loaded in {whole:.2f} s, without checksums in {mapped:.2f} s")
+    batches(block, queries[[0]])
+
+
+def batches(documents: sparse.csr_array, query: sparse.csr_array, size: int = 100) -> None:
+    """Time taking in documents in batches with a search between; what the search itself takes is not counted."""
+    n = documents.shape[0]
+    whole, made = SparseIndex(documents.shape[1]), SparseIndex(documents.shape[1])
+    start = time.perf_counter()
+    whole.add([f"d{i}" for i in range(n)], documents)
+    whole.search(query)
+    at_once = time.perf_counter() - start
+    taken = []
+    for begin in range(0, n, size):
+        batch, names = documents[begin : begin + size], [f"d{i}" for i in range(begin, begin + size)]
+        start = time.perf_counter()
+        made.add(names, batch)
+        made.search(query)
+        taken.append(time.perf_counter() - start - seconds(lambda: made.search(query), 2))
+    halves = np.array_split(np.array(taken), 2)
+    what = f"growth: {len(taken)} batches, searches between, {sum(taken):.1f} s: 2nd half"
+    ratio, more = halves[1].sum() / halves[0].sum(), sum(taken) / at_once
+    report(f"{what} to 1st", f"{ratio:.2f}", "2", ratio <= 2)
+    report(
+        "growth: the same, of adding all at once",
+        f"{more:.1f}",
+        f"{np.log2(len(taken)):.0f}, log2 of the batches",
+        more <= np.log2(len(taken)),
+    )
+    same = made.search(query, 100) == whole.search(query, 100)
+    report("growth: the same hits as added at once", str(same), "True", same)
 
 
 def sparsify() -> None:
@@ -335,7 +370,8 @@ BENCHES = {bench.__name__: bench for bench in ALL}
 
 
 def main(names: list[str]) -> int:
-    """Run the named benches, or all."""
+    """Run the named benches, or all; commas separate as spaces do."""
+    names = [name for given in names for name in given.split(",")]
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         print(f"unknown bench {unknown[0]!r}; known: {', '.join(BENCHES)}")
