@@ -156,6 +156,12 @@ def test_best_places_breaks_ties_by_order():
     assert best_places(np.array([1.0, 3, 3, 2, 3]), 2).tolist() == [1, 2]
 
 
+@given(st.lists(st.integers(-3, 9), min_size=1, max_size=700), st.integers(1, 40), st.sampled_from([np.float32, float]))
+def test_best_places_are_the_head_of_the_full_sort(values, k, dtype):
+    expected = sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
+    assert best_places(np.array(values, dtype=dtype), k).tolist() == expected
+
+
 def test_the_same_vectors_in_other_forms(decoder):
     matrix = ta.sparsify_documents(decoder, embeddings(), 5)
     torch.testing.assert_close(ta.to_torch(matrix).to_dense(), torch.from_numpy(matrix.toarray()))
