@@ -21,8 +21,8 @@ from scipy import sparse
 from tokalign_helpers.index import SparseIndex, check_documents, check_queries
 
 V = 6
-EXAMPLES = int(os.environ.get("TOKALIGN_EXAMPLES", "30"))  # of the state machine; TOKALIGN_EXAMPLES=500 is a minute
-KILLS = int(os.environ.get("TOKALIGN_KILLS", "15"))  # in the middle of a save; TOKALIGN_KILLS=100 is half a minute
+EXAMPLES = int(os.environ.get("TOKALIGN_EXAMPLES", "30"))  # of the state machine; TOKALIGN_EXAMPLES=500 takes a minute
+KILLS = int(os.environ.get("TOKALIGN_KILLS", "15"))  # in the middle of a save; TOKALIGN_KILLS=100 takes half a minute
 DECODER = SimpleNamespace(token=lambda number: f"token {number}")
 WEIGHTS = st.sampled_from([0, 0, 0, 0.5, 1, 3])  # few, so that scores are equal often; their sums are exact
 ROW = st.lists(WEIGHTS, min_size=V, max_size=V)
