@@ -506,10 +506,11 @@ def _convert(gguf: Path, target: Path) -> None:
     log = logging.getLogger("tokalign_helpers")
     log.info("Converting %s to safetensors, once", gguf.name)
     with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        how = {"gguf_file": gguf.name, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **how)
         tokenizer.save_pretrained(target)
         bar.update()
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **how)
         # The weights are float32 by now; the leftovers of the quantised file would forbid saving them.
         model.hf_quantizer, model.is_quantized = None, False
         if hasattr(model.config, "quantization_config"):

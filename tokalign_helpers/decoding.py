@@ -9,9 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tokalign_helpers.checks import escaped, whole_number
-from tokalign_helpers.hub import MaskedHead
+from tokalign_helpers.heads import Head
 
 ROWS = 256  # rows decoded at a time: 50 MB of scores at V = 49,152, and the matrix product already runs at full speed
+WIDENED = 1 << 22  # numbers of a 16-bit matrix turned into float32 at a time: 16 MB, and no copy of the whole
 
 
 class TokenDecoder:
@@ -23,11 +24,15 @@ class TokenDecoder:
         E_g, the decoder layer's matrix (``lm_head``) of the **original** LLM, not of the embedder made from it.
     tokenizer : PreTrainedTokenizerBase
         Turns ids into strings.
-    head : MaskedHead, optional
-        What an encoder's masked-LM head does before and after the matrix.
+    head : Head, optional
+        What stands around the matrix: a bias, an encoder's masked-LM head.
+
+    Notes
+    -----
+    Scores are float32 whatever the weights are: 16 bits would give many tokens the same score.
     """
 
-    def __init__(self, weight: Tensor, tokenizer: PreTrainedTokenizerBase, head: MaskedHead | None = None) -> None:
+    def __init__(self, weight: Tensor, tokenizer: PreTrainedTokenizerBase, head: Head | None = None) -> None:
         self.weight = weight.detach()
         self.tokenizer = tokenizer
         self.head = head
@@ -37,8 +42,16 @@ class TokenDecoder:
         """V, the number of tokens that are scored."""
         return self.weight.shape[0]
 
+    @property
+    def dimension(self) -> int:
+        """d, the length of the vectors that are read."""
+        return self.weight.shape[1] if self.head is None else self.head.width
+
     def scores(self, h: Tensor) -> Tensor:
         """Return E_g h for every row: the score of each token (paper, section 3; no normalisation).
+
+        Where the language model adds a bias to its scores, it is added here as well. What changes no order, dividing
+        or softly capping all scores, is left out.
 
         Parameters
         ----------
@@ -54,8 +67,9 @@ class TokenDecoder:
             If h is not (n, d) with the decoder's d, or holds NaN or Inf.
         """
         self._check(h)
-        scores = self._read(h) @ self.weight.T
-        return (scores if self.head is None else scores + self.head.bias).float()
+        read = self._read(h)
+        scores = torch.cat([read @ part.T for _, part in self._parts()], dim=1)
+        return scores if self._bias is None else scores + self._bias
 
     def top_tokens(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the k best-scoring tokens of each embedding: the aligned token set, best first. Exact.
@@ -86,19 +100,33 @@ class TokenDecoder:
 
     def _chunks(self, h: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Score `ROWS` embeddings at a time into one buffer, so that memory does not grow with n."""
-        buffer = self.weight.new_empty(min(ROWS, len(h)), self.vocabulary_size)
+        buffer = self.weight.new_empty(min(ROWS, len(h)), self.vocabulary_size, dtype=torch.float32)
         for start in range(0, len(h), ROWS):
             chunk = self._read(h[start : start + ROWS].detach())
-            scores = torch.mm(chunk, self.weight.T, out=buffer[: len(chunk)])
-            yield slice(start, start + len(chunk)), scores if self.head is None else scores.add_(self.head.bias)
+            scores = buffer[: len(chunk)]
+            for columns, part in self._parts():
+                torch.mm(chunk, part.T, out=scores[:, columns])
+            yield slice(start, start + len(chunk)), scores if self._bias is None else scores.add_(self._bias)
+
+    def _parts(self) -> Iterator[tuple[slice, Tensor]]:
+        """Give the matrix in float32: as it is, or a part of its rows at a time, so that no second one is held."""
+        rows = self.vocabulary_size
+        if self.weight.dtype != torch.float32:
+            rows = max(1, WIDENED // max(1, self.weight.shape[1]))
+        for start in range(0, self.vocabulary_size, rows):
+            yield slice(start, start + rows), self.weight[start : start + rows].float()
+
+    @property
+    def _bias(self) -> Tensor | None:
+        return None if self.head is None else self.head.bias
 
     def _read(self, h: Tensor) -> Tensor:
         """Return what the matrix reads: the embedding itself, or what the head makes of it."""
-        h = h.to(self.weight)
-        return h if self.head is None else self.head(h)
+        h = h.to(self.weight.device, torch.float32)
+        return h if self.head is None or self.head.transform is None else self.head.transform(h)
 
     def _check(self, h: Tensor) -> None:
-        d = self.weight.shape[1]
+        d = self.dimension
         if h.ndim != 2 or h.shape[1] != d:
             raise ValueError(
                 f"the embeddings have the shape {tuple(h.shape)}; this decoder reads (n, {d}). "

@@ -1,10 +1,7 @@
 """Which embedders exist, as data, and loading them by name."""
 
-import copy
 import difflib
 import importlib.util
-import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,21 +10,15 @@ from pathlib import Path
 import pandas as pd
 import psutil  # comes with accelerate
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from tokalign_helpers.adapters import merge_adapter, merge_into
 from tokalign_helpers.assets import data_dir, default_model_path, quiet_transformers
+from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, check_backbone, load_llm
-from tokalign_helpers.hub import (
-    ADAPTER,
-    ADAPTER_PICKLE,
-    adapter_folder,
-    decoder_layer,
-    load_body,
-    read_tensors,
-    weights_folder,
-)
+from tokalign_helpers.heads import Head
+from tokalign_helpers.hub import adapter_folder, decoder_layer, load_body, weights_folder
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -98,7 +89,8 @@ class EmbedderSpec:
     pooling : Pooling
     template : str
     adapters : tuple[str, ...]
-        LoRA adapters, merged one after another: names on the hub, local folders, or those of ``data/adapters``.
+        PEFT adapters, merged one after another: those of ``data/adapters`` by their bare names, local folders, or names
+        on the hub.
     made_by : str
         ``as it is``, ``prompt``, ``contrastive``, ``prompt + contrastive``, …
     license : str
@@ -453,11 +445,11 @@ def load_embedder(
     """
     spec = embedder if isinstance(embedder, EmbedderSpec) else spec_of(embedder)
     if spec.packaged:
-        model, tokenizer, unembedding = _backbone()
-        parts = (_adapted(*spec.adapters) if spec.adapters else model, tokenizer, unembedding, None)
+        model, tokenizer, unembedding, head = _backbone()
+        if spec.adapters:
+            model = _adapted([_adapter(name, spec.revision, pickles) for name in spec.adapters])
     else:
-        parts = _fetched(spec, plan(spec, dtype, device), pickles)
-    model, tokenizer, unembedding, head = parts
+        model, tokenizer, unembedding, head = _fetched(spec, plan(spec, dtype, device), pickles)
     as_the_row_says = {
         name: getattr(spec, name)
         for name in (
@@ -470,7 +462,7 @@ def load_embedder(
 
 def _fetched(
     spec: EmbedderSpec, chosen: Plan, pickles: Sequence[str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, object]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
     """Load model, tokenizer and decoder layer from the hub or from local folders, as the plan says."""
     if not chosen.fits:
         raise ValueError(str(chosen))
@@ -481,12 +473,11 @@ def _fetched(
     model = load_body(folder, dtype, chosen.device, four_bit=chosen.dtype == "4bit")
     backbone = str(default_model_path()) if spec.backbone == SMOL else spec.backbone
     for adapter in spec.adapters:
-        own = adapters_dir() / adapter  # an absolute path stays what it is
-        packaged = spec.backbone == SMOL and own.is_dir()
-        model = merge_into(model, own if packaged else adapter_folder(adapter, spec.revision, pickles))
+        model = merge_into(model, _adapter(adapter, spec.revision, pickles))
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     unembedding, head = decoder_layer(backbone, spec.backbone_revision, dtype, chosen.device, pickles)
-    check_backbone(source, model, tokenizer, backbone, unembedding, spec.backbone_revision)
+    decoder = TokenDecoder(unembedding, tokenizer, head)
+    check_backbone(source, model, tokenizer, backbone, decoder, spec.backbone_revision)
     return model, tokenizer, unembedding, head
 
 
@@ -515,108 +506,30 @@ def adapters_dir() -> Path:
     return data_dir() / "adapters"
 
 
-def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Return a copy of a model with a LoRA adapter merged in. What the adapter leaves alone is shared, not copied.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        f, without the decoder layer. It is not changed.
-    folder : Path
-        In PEFT's format: ``adapter_config.json`` and ``adapter_model.safetensors``.
-
-    Returns
-    -------
-    PreTrainedModel
-
-    Raises
-    ------
-    ValueError
-        If there is no adapter, its file is damaged, or it belongs to another backbone.
-    """
-    import peft  # half a second, and most embedders have no adapter
-
-    shapes = _adapter_shapes(folder)
-    touched = {name.rpartition(".lora_")[0].removeprefix("base_model.model.") for name in shapes}
-    modules = dict(model.named_modules())
-    for name, shape in shapes.items():
-        module, _, side = name.removeprefix("base_model.model.").partition(".lora_")
-        weight = getattr(modules.get(module), "weight", None)
-        if weight is None or shape[1 if side[0] == "A" else 0] != weight.shape[1 if side[0] == "A" else 0]:
-            raise ValueError(f"the adapter in {folder} belongs to another backbone: {name} has no place in this model")
-    shared = {id(p): p for name, p in model.named_parameters() if name.rpartition(".")[0] not in touched}
-    copied = copy.deepcopy(model, shared)
-    with warnings.catch_warnings(), quiet_transformers():
-        warnings.simplefilter("ignore")  # peft asks for the embedding layer's vocabulary on a hub that is not needed
-        merged = peft.PeftModel.from_pretrained(copied, folder).merge_and_unload(safe_merge=True)
-    return merged.eval().requires_grad_(False)
+def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
+    """Return an adapter's folder: one of the course's own, a local one, or one from the hub."""
+    if Path(name).name == name and (adapters_dir() / name / "adapter_config.json").is_file():
+        return adapters_dir() / name
+    return adapter_folder(name, revision, pickles)
 
 
-def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Merge a LoRA adapter into a model, in place: a large model is not held twice.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        f, without the decoder layer; the adapter may have been trained with it.
-    folder : Path
-        In PEFT's format, as :func:`~tokalign_helpers.hub.adapter_folder` gives it.
-
-    Returns
-    -------
-    PreTrainedModel
-
-    Raises
-    ------
-    ValueError
-        If the adapter belongs to another backbone.
-    """
-    import peft
-
-    file = folder / ADAPTER
-    tensors = read_tensors(file if file.is_file() else folder / ADAPTER_PICKLE)
-    modules = dict(model.named_modules())
-    config = peft.PeftConfig.from_pretrained(str(folder))
-    config.task_type, config.inference_mode = None, True
-    with warnings.catch_warnings(), quiet_transformers():
-        warnings.simplefilter("ignore")
-        try:
-            wrapped = peft.get_peft_model(model, config)
-            fitted = {_place(name, modules): tensor for name, tensor in tensors.items()}
-            unknown = peft.set_peft_model_state_dict(wrapped, fitted).unexpected_keys
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"the adapter {folder} belongs to another backbone ({str(error)[:120]})") from error
-        if unknown:
-            raise ValueError(f"the adapter {folder} belongs to another backbone: {unknown[0]} has no place here")
-        merged = wrapped.merge_and_unload(safe_merge=True)
-    return merged.eval().requires_grad_(False)
-
-
-def _place(name: str, modules: dict[str, object]) -> str:
-    """Return an adapter tensor's name in a model without its decoder layer, whose modules stand one level higher."""
-    path, lora, side = name.removeprefix("base_model.model.").partition(".lora_")
-    inner = path.partition(".")[2]
-    return f"base_model.model.{path if path in modules or inner not in modules else inner}{lora}{side}"
-
-
-def _adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        missing = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else "adapter_config.json"
-        raise ValueError(f"no adapter in {folder}: {missing} is missing") from error
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"the adapter in {folder} is damaged ({error}); fetch it again") from error
+def _adapted(folders: Sequence[Path]) -> PreTrainedModel:
+    """Return the packaged model with adapters merged in; kept in memory while their files are what they were."""
+    stamps = tuple(
+        tuple((f.name, f.stat().st_mtime_ns) for f in sorted(folder.glob("adapter_*"))) for folder in folders
+    )
+    return _merged_backbone(tuple(folder.resolve() for folder in folders), stamps)
 
 
 @lru_cache(maxsize=8)
-def _adapted(adapter: str) -> PreTrainedModel:
-    return merge_adapter(_backbone()[0], adapters_dir() / adapter)
+def _merged_backbone(folders: tuple[Path, ...], stamps: tuple[object, ...]) -> PreTrainedModel:
+    model = _backbone()[0]
+    for folder in folders:
+        model = merge_adapter(model, folder)
+    return model
 
 
 @lru_cache(maxsize=1)
-def _backbone() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor]:
+def _backbone() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
     with quiet_transformers():
         return load_llm(default_model_path())

@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from tokalign_helpers.cache import EmbeddingCache
 from tokalign_helpers.checks import lone_surrogate, whole_number
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.hub import MaskedHead, decoder_layer, load_body, settings_folder, weights_folder
+from tokalign_helpers.heads import Head
+from tokalign_helpers.hub import decoder_layer, load_body, settings_folder, weights_folder
 from tokalign_helpers.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.pooling import Pooling, last_token, pooling_name
 
@@ -96,8 +97,8 @@ class Embedder:
         The prompt of a search query, where it differs from that of a document.
     query_brackets : tuple[str, str]
         The same for the brackets; both empty: as those of a document.
-    head : MaskedHead, optional
-        What an encoder has around its decoder layer.
+    head : Head, optional
+        What the backbone has around that matrix: a bias, an encoder's masked-LM head.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Embedder:
     brackets: tuple[str, str] = ("", "")
     query_template: str = ""
     query_brackets: tuple[str, str] = ("", "")
-    head: MaskedHead | None = None
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_tokens", whole_number(self.max_tokens, "max_tokens"))
@@ -179,9 +180,10 @@ class Embedder:
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder, origin = weights_folder(path), backbone or path
-        model, tokenizer = load_body(folder, dtype, device), AutoTokenizer.from_pretrained(folder)
+        model = load_body(folder, dtype, device)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         unembedding, head = decoder_layer(origin, dtype=dtype, device=device)
-        check_backbone(path, model, tokenizer, origin, unembedding)
+        check_backbone(path, model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head))
         return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template, head=head)
 
     def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
@@ -307,7 +309,7 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """d, the length of an embedding."""
-        return self.unembedding.shape[1]
+        return self.decoder.dimension
 
     @property
     def fingerprint(self) -> str:
@@ -696,8 +698,8 @@ def _shown(value: object) -> str:
 
 def load_llm(
     path: str | Path, *, device: str | None = None, dtype: torch.dtype = torch.float32
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor]:
-    """Load an LLM and take it apart: the body f, the tokenizer, the decoder layer's matrix E_g.
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
+    """Load an LLM and take it apart: the body f, the tokenizer, the decoder layer.
 
     Parameters
     ----------
@@ -713,12 +715,18 @@ def load_llm(
         f, final norm included, in evaluation mode.
     tokenizer : PreTrainedTokenizerBase
     unembedding : Tensor, (V, d)
+        E_g.
+    head : Head or None
+        The bias that the decoder layer adds, if it has one.
     """
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False)
     llm.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     llm.requires_grad_(False)
-    return llm.base_model, tokenizer, llm.get_output_embeddings().weight
+    layer = llm.get_output_embeddings()
+    bias = getattr(layer, "bias", None)
+    head = None if bias is None else Head(layer.weight.shape[1], bias.detach().float())
+    return llm.base_model, tokenizer, layer.weight, head
 
 
 def check_backbone(
@@ -726,7 +734,7 @@ def check_backbone(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     backbone: str | Path,
-    unembedding: Tensor,
+    decoder: TokenDecoder,
     revision: str = "main",
 ) -> None:
     """Refuse a decoder layer that does not read the model's vectors; warn where the vocabularies differ.
@@ -739,7 +747,7 @@ def check_backbone(
     tokenizer : PreTrainedTokenizerBase
     backbone : str or Path
         Where the decoder layer is from.
-    unembedding : Tensor, (V, d)
+    decoder : TokenDecoder
     revision : str
         Of the backbone.
 
@@ -748,14 +756,14 @@ def check_backbone(
     ValueError
         If the widths differ.
     """
-    width = _width(model, unembedding)
-    if unembedding.shape[1] != width:
+    width = _width(model)
+    if decoder.dimension != width:
         raise ValueError(
-            f"the decoder layer of {backbone} reads vectors of {unembedding.shape[1]} numbers, "
+            f"the decoder layer of {backbone} reads vectors of {decoder.dimension} numbers, "
             f"but {source} makes {width}: {backbone} is not its backbone"
         )
     if str(backbone) != str(source):
-        other = AutoTokenizer.from_pretrained(settings_folder(backbone, revision))
+        other = AutoTokenizer.from_pretrained(settings_folder(backbone, revision), trust_remote_code=False)
         if tokenizer.get_vocab() != other.get_vocab():
             warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=3)
 
@@ -776,9 +784,9 @@ def _input_rows(model: PreTrainedModel) -> int | None:
         return None
 
 
-def _width(model: PreTrainedModel, unembedding: Tensor) -> int:
+def _width(model: PreTrainedModel) -> int:
     """Length of the model's output vectors, by asking it: configurations name it in too many ways."""
-    ids = torch.zeros(1, 1, dtype=torch.int64, device=unembedding.device)
+    ids = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
     with torch.inference_mode():
         return model(input_ids=ids, use_cache=False).last_hidden_state.shape[-1]
 

@@ -34,7 +34,7 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _tight(decoder: TokenDecoder) -> Tensor:
-    if decoder.head is not None:
+    if decoder.head is not None and decoder.head.transform is not None:
         raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
     weight = decoder.weight.double().cpu()
     values, vectors = torch.linalg.eigh(weight.T @ weight)
@@ -62,7 +62,7 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     ValueError
         If an embedding is no (d,) vector or has the length 0.
     """
-    d = decoder.weight.shape[1]
+    d = decoder.dimension
     if a.shape != (d,) or b.shape != (d,):
         raise ValueError(f"the embeddings have the shapes {tuple(a.shape)} and {tuple(b.shape)}; expected ({d},)")
     if not a.norm() > 0 or not b.norm() > 0:

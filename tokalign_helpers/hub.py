@@ -7,7 +7,6 @@ only when the caller names the file.
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,69 +16,23 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 from tokalign_helpers.assets import AssetError, quiet_transformers
+from tokalign_helpers.heads import Head, Outline
 
 T = TypeVar("T")
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, and which tensor is in which file
 WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = f"{PICKLE}.index.json"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
-# What the decoder layer's matrix is called; where it is tied to the token embeddings only those are stored.
-DECODERS = ("lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight", "lm_head.decoder.weight")
-EMBEDDINGS = tuple(
-    f"{prefix}{name}"
-    for name in ("embed_tokens.weight", "wte.weight", "embeddings.word_embeddings.weight")
-    for prefix in ("model.", "model.decoder.", "decoder.", "transformer.", "bert.", "mpnet.", "roberta.", "")
-)
-# The parts of a masked-LM head before and after that matrix, under each name that checkpoints use.
-HEADS = {
-    "dense": ("cls.predictions.transform.dense.weight", "lm_head.dense.weight"),
-    "dense_bias": ("cls.predictions.transform.dense.bias", "lm_head.dense.bias"),
-    "norm": (
-        "cls.predictions.transform.LayerNorm.weight",
-        "cls.predictions.transform.LayerNorm.gamma",
-        "lm_head.layer_norm.weight",
-    ),
-    "norm_bias": (
-        "cls.predictions.transform.LayerNorm.bias",
-        "cls.predictions.transform.LayerNorm.beta",
-        "lm_head.layer_norm.bias",
-    ),
-    "bias": ("cls.predictions.bias", "cls.predictions.decoder.bias", "lm_head.bias", "lm_head.decoder.bias"),
-}
 
 
 class HubError(AssetError):
     """A model's files could not be had; the message says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedHead:
-    """What an encoder's masked-LM head does around its decoder layer: E norm(gelu(W h + b)) + bias.
-
-    Parameters
-    ----------
-    dense, dense_bias : Tensor, (d, d) and (d,)
-    norm, norm_bias : Tensor, (d,)
-    bias : Tensor, (V,)
-    eps : float
-        Of the layer norm.
-    """
-
-    dense: Tensor
-    dense_bias: Tensor
-    norm: Tensor
-    norm_bias: Tensor
-    bias: Tensor
-    eps: float
-
-    def __call__(self, h: Tensor) -> Tensor:
-        """Return what the decoder layer reads, (n, d)."""
-        states = torch.nn.functional.gelu(torch.nn.functional.linear(h, self.dense, self.dense_bias))
-        return torch.nn.functional.layer_norm(states, self.norm.shape, self.norm, self.norm_bias, self.eps)
 
 
 def settings_folder(source: str | Path, revision: str = "main") -> Path:
@@ -128,10 +81,8 @@ def weights_folder(source: str | Path, revision: str = "main", pickles: Sequence
         As :func:`settings_folder`; or if the weights are pickled and not named in `pickles`.
     """
     folder = settings_folder(source, revision)
-    index = _index(folder)
-    names = (
-        sorted(set(index.values())) if index else [_weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)]
-    )
+    index = _index(source, folder, revision, pickles)
+    names = sorted(set(index.values())) or [_weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)]
     return _with_files(source, folder, revision, names)
 
 
@@ -184,7 +135,7 @@ def load_body(
     how = (
         {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)} if four_bit else {}
     )
-    pickled = not (folder / WEIGHTS).is_file() and not _index(folder)
+    pickled = not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file()
     with quiet_transformers():
         model, found = AutoModel.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, use_safetensors=not pickled, trust_remote_code=False, **how
@@ -201,21 +152,22 @@ def decoder_layer(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     pickles: Sequence[str] = (),
-) -> tuple[Tensor, MaskedHead | None]:
-    """Read E_g out of a model's files, without loading the model; of a sharded one only the file that holds it.
+) -> tuple[Tensor, Head | None]:
+    """Read E_g out of a model's files, without loading the model; of a sharded one only the files that hold it.
 
     Parameters
     ----------
     source, revision, pickles
         As :func:`weights_folder`.
     dtype : torch.dtype
+        Of E_g.
     device : str
 
     Returns
     -------
     unembedding : Tensor, (V, d)
-    head : MaskedHead or None
-        What stands around it in an encoder's masked-LM head.
+    head : Head or None
+        What stands around it: a bias, an encoder's masked-LM head.
 
     Raises
     ------
@@ -225,29 +177,17 @@ def decoder_layer(
         If there is no decoder layer in the files: the model is no language model, or was saved without its head.
     """
     folder = settings_folder(source, revision)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    index = _index(folder)
-    names = list(index)
+    outline = Outline(_config(source, folder, revision), str(source))
+    index = _index(source, folder, revision, pickles)
     if not index:
         file = _weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)
         folder = _with_files(source, folder, revision, [file])
-        names = tensor_names(folder / file)
-        index = dict.fromkeys(names, file)
-    own = next((name for name in DECODERS if name in index), None)
-    tied = next((name for name in EMBEDDINGS if name in index), None)
-    wanted = own or (tied if getattr(config, "tie_word_embeddings", True) else None)
-    parts = {part: next((n for n in known if n in index), None) for part, known in HEADS.items()}
-    encoder = not _is_causal(config)
-    if wanted is None or (encoder and None in parts.values()):
-        raise ValueError(f"{source} holds no decoder layer; name the language model that it was made from as backbone")
-    needed = [wanted, *parts.values()] if encoder else [wanted]
-    folder = _with_files(source, folder, revision, sorted({index[name] for name in needed}))
-    read = partial(_read, folder, index, dtype, device)
-    if not encoder:
-        return read(wanted), None
-    if getattr(config, "hidden_act", "gelu") != "gelu":
-        raise ValueError(f"the head of {source} uses {config.hidden_act!r}; only 'gelu' is known here")
-    return read(wanted), MaskedHead(**{part: read(name) for part, name in parts.items()}, eps=config.layer_norm_eps)
+        index = dict.fromkeys(tensor_names(folder / file), file)
+    found = outline.found_in(index)
+    folder = _with_files(source, folder, revision, sorted({index[name] for name in found.values()}))
+    tensors = {name: _read(folder, index, device, stored) for name, stored in found.items()}
+    tensors[outline.matrix] = tensors[outline.matrix].to(dtype)
+    return tensors[outline.matrix], outline.head(tensors)
 
 
 def tensor_names(file: Path) -> list[str]:
@@ -293,12 +233,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         return {name: opened.get_tensor(name) for name in names}
 
 
-def _read(folder: Path, index: dict[str, str], dtype: torch.dtype, device: str, name: str) -> Tensor:
+def _read(folder: Path, index: dict[str, str], device: str, name: str) -> Tensor:
     file = folder / index[name]
-    if file.suffix != ".safetensors":
-        return _unpickled(file)[name].to(device, dtype)
-    with safe_open(file, "pt") as opened:
-        return opened.get_tensor(name).to(device, dtype)
+    try:
+        if file.suffix != ".safetensors":
+            return _unpickled(file)[name].to(device)
+        with safe_open(file, "pt") as opened:
+            return opened.get_tensor(name).to(device)
+    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
+        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
@@ -306,18 +249,32 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
 
 
-def _is_causal(config: object) -> bool:
-    """Say whether a configuration is that of a decoder-only model, by what the library can make of it."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+def _config(source: str | Path, folder: Path, revision: str) -> PretrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise HubError(f"{source} has no config.json{_instead(_listed(source, folder, revision))}")
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise HubError(f"the configuration of {source} cannot be read ({_one_line(error)})") from error
 
-    return config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-
-def _index(folder: Path) -> dict[str, str]:
+def _index(source: str | Path, folder: Path, revision: str, pickles: Sequence[str]) -> dict[str, str]:
     """Return which file holds which tensor, or nothing where the model is one file."""
-    file = folder / f"{WEIGHTS}.index.json"
-    if not file.is_file():
+    if (folder / WEIGHTS_INDEX).is_file():
+        return _weight_map(folder / WEIGHTS_INDEX)
+    if not (folder / PICKLE_INDEX).is_file():
         return {}
+    there = _listed(source, folder, revision)
+    if WEIGHTS in there or PICKLE in there & set(pickles):
+        return {}
+    index = _weight_map(folder / PICKLE_INDEX)
+    shards = sorted(set(index.values()))
+    if not set(pickles).issuperset(shards):
+        raise HubError(_only_pickles(source, shards))
+    return index
+
+
+def _weight_map(file: Path) -> dict[str, str]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
@@ -334,10 +291,25 @@ def _weights_file(
     if pickle in there and pickle in allowed:
         return pickle
     if pickle in there:
-        raise HubError(
-            f"{source} has only pickled weights, and a pickle can hold code; if you trust it, say pickles=[{pickle!r}]"
-        )
-    raise HubError(f"{source} has neither {safe} nor {pickle}; is it the right model?")
+        raise HubError(_only_pickles(source, [pickle]))
+    other = _instead(there - {safe, pickle}) or "; is it the right model?"
+    raise HubError(f"{source} has neither {safe} nor {pickle}{other}")
+
+
+def _only_pickles(source: str | Path, names: list[str]) -> str:
+    return f"{source} has only pickled weights, and a pickle can hold code; if you trust it, say pickles={names!r}"
+
+
+def _instead(there: set[str]) -> str:
+    """Say what a folder without the files looked for holds, and what to do about it."""
+    gguf = sorted(name for name in there if name.endswith(".gguf"))
+    if gguf:
+        return f", only {gguf[0]}, whose weights are rounded for other programs: name the model that it was made from"
+    if ADAPTER in there or ADAPTER_PICKLE in there:
+        return ", it is an adapter: name it in adapters, and the model that it was trained on as backbone"
+    if there & {WEIGHTS, WEIGHTS_INDEX, PICKLE, PICKLE_INDEX}:
+        return ", it is a whole model: name it as weights"
+    return ""
 
 
 def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:

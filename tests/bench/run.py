@@ -269,7 +269,7 @@ def growth() -> None:
     report("growth: time a document, 1,000,000 to 50,000 documents", f"{ratio:.2f}", "2", ratio <= 2)
     with tempfile.TemporaryDirectory() as folder:
         save = seconds(lambda: made.save(folder), 1)
-        whole, mapped = (seconds(lambda v=v: SparseIndex.load(folder, verify=v), 2) for v in (True, False))
+        whole, mapped = (seconds(lambda v=v: ta.SparseIndex.load(folder, verify=v), 2) for v in (True, False))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*")) / 1e9
     print(f"       {size:.2f} GB: saved in {save:.1f} s, loaded in {whole:.2f} s, without checksums in {mapped:.2f} s")
     batches(block, queries[[0]])
@@ -278,7 +278,7 @@ def growth() -> None:
 def batches(documents: sparse.csr_array, query: sparse.csr_array, size: int = 100) -> None:
     """Time taking in documents in batches with a search between; what the search itself takes is not counted."""
     n = documents.shape[0]
-    whole, made = SparseIndex(documents.shape[1]), SparseIndex(documents.shape[1])
+    whole, made = ta.SparseIndex(documents.shape[1]), ta.SparseIndex(documents.shape[1])
     start = time.perf_counter()
     whole.add([f"d{i}" for i in range(n)], documents)
     whole.search(query)

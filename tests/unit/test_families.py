@@ -245,7 +245,8 @@ def test_the_decoder_layer_is_read_alone(name, folders, tmp_path, monkeypatch):
     """Of a sharded model only the file with that tensor is opened; no model is built."""
     source = folders("backbone", REMOTE[name].backbone, 0, shards=REMOTE[name].width == 4096)
     folder = shutil.copytree(source, tmp_path / "copy")
-    index = hub._index(folder)
+    listed = folder / hub.WEIGHTS_INDEX
+    index = json.loads(listed.read_text(encoding="utf-8"))["weight_map"] if listed.is_file() else {}
     needed = index and index.get("lm_head.weight", index.get("model.embed_tokens.weight"))
     for file in folder.glob("*.safetensors"):
         if index and file.name != needed:
