@@ -160,7 +160,7 @@ def decoder_layer(
     source, revision, pickles
         As :func:`weights_folder`.
     dtype : torch.dtype
-        Of E_g.
+        Of the tensors.
     device : str
 
     Returns
@@ -185,8 +185,7 @@ def decoder_layer(
         index = dict.fromkeys(tensor_names(folder / file), file)
     found = outline.found_in(index)
     folder = _with_files(source, folder, revision, sorted({index[name] for name in found.values()}))
-    tensors = {name: _read(folder, index, device, stored) for name, stored in found.items()}
-    tensors[outline.matrix] = tensors[outline.matrix].to(dtype)
+    tensors = {name: _read(folder, index, dtype, device, stored) for name, stored in found.items()}
     return tensors[outline.matrix], outline.head(tensors)
 
 
@@ -233,13 +232,13 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         return {name: opened.get_tensor(name) for name in names}
 
 
-def _read(folder: Path, index: dict[str, str], device: str, name: str) -> Tensor:
+def _read(folder: Path, index: dict[str, str], dtype: torch.dtype, device: str, name: str) -> Tensor:
     file = folder / index[name]
     try:
         if file.suffix != ".safetensors":
-            return _unpickled(file)[name].to(device)
+            return _unpickled(file)[name].to(device, dtype)
         with safe_open(file, "pt") as opened:
-            return opened.get_tensor(name).to(device)
+            return opened.get_tensor(name).to(device, dtype)
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
         raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
 

@@ -7,17 +7,38 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
+    BioGptConfig,
+    BloomConfig,
+    CodeGenConfig,
+    CohereConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    EsmConfig,
+    FalconConfig,
+    Gemma2Config,
+    GPTJConfig,
     GPTNeoConfig,
+    GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
+    ModernBertConfig,
     MPNetConfig,
+    MptConfig,
+    OpenAIGPTConfig,
     OPTConfig,
+    PhiConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
+    RobertaConfig,
+    XLMConfig,
 )
 
 from tests.unit.conftest import CORPUS
@@ -52,6 +73,50 @@ FAMILIES = {
     "Qwen/": (Qwen3Config, "bytes, end", {**ROTARY, "tie_word_embeddings": True}),
     "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
+}  # fmt: skip
+
+ENCODER_64 = {**ENCODER, "max_position_embeddings": 64}
+GPT = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256, "initializer_range": 0.4}
+# Architectures beyond the table, by what is odd about their decoder layers.
+ARCHITECTURES = {
+    "bloom": (BloomConfig, "bytes", {"hidden_size": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.4}),
+    "falcon": (
+        FalconConfig, "bytes",
+        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.4},
+    ),
+    "mamba": (
+        MambaConfig, "bytes", {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "initializer_range": 0.4}
+    ),
+    "biogpt": (BioGptConfig, "bytes", {**ENCODER, "max_position_embeddings": 256}),
+    "gpt": (OpenAIGPTConfig, "bytes", GPT),
+    "gptj": (GPTJConfig, "bytes", {**GPT, "rotary_dim": 4}),  # this one, CodeGen and Phi add a bias to their scores
+    "codegen": (CodeGenConfig, "bytes", {**GPT, "n_head": 4, "rotary_dim": 4}),
+    "phi": (PhiConfig, "bytes", {**{n: v for n, v in ROTARY.items() if n != "head_dim"}, "partial_rotary_factor": 0.5}),
+    "mpt": (
+        MptConfig, "bytes",
+        {"d_model": 16, "n_heads": 2, "n_layers": 2, "max_seq_len": 256, "initializer_range": 0.4},
+    ),
+    "gpt-neox": (GPTNeoXConfig, "bytes", {**ENCODER, "max_position_embeddings": 256, "rotary_pct": 0.5}),
+    "gemma2": (  # caps its scores softly
+        Gemma2Config, "bytes", {**ROTARY, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 8}
+    ),
+    "granite": (GraniteConfig, "bytes", {**ROTARY, "logits_scaling": 8.0}),  # divides its scores
+    "cohere": (CohereConfig, "bytes", {**ROTARY, "logit_scale": 0.0625}),
+    "distilbert": (
+        DistilBertConfig, "words",
+        {"dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64},
+    ),
+    "modernbert": (ModernBertConfig, "words", {**ENCODER_64, "global_attn_every_n_layers": 1, "decoder_bias": True}),
+    "electra": (ElectraConfig, "words", {**ENCODER_64, "embedding_size": 8}),
+    "deberta-v2": (
+        DebertaV2Config, "words",
+        {**ENCODER_64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    ),
+    "deberta-v2, new head": (DebertaV2Config, "words", {**ENCODER_64, "legacy": False}),
+    "albert": (AlbertConfig, "words", {**ENCODER_64, "embedding_size": 8, "hidden_act": "gelu_new"}),
+    "roberta": (RobertaConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
+    "esm": (EsmConfig, "words", {**ENCODER_64, "position_embedding_type": "rotary", "mask_token_id": 4}),
+    "xlm": (XLMConfig, "words", {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64}),
 }  # fmt: skip
 
 
@@ -122,7 +187,11 @@ TOKENIZERS = {
 
 def save_model(folder, backbone, *, seed=0, bare=False, shards=False):
     """Save a random model; ``bare``: without its head, as most embedders are; ``shards``: in many small files."""
-    config_class, kind, sizes = FAMILIES[family_of(backbone)]
+    return save_architecture(folder, *FAMILIES[family_of(backbone)], seed=seed, bare=bare, shards=shards)
+
+
+def save_architecture(folder, config_class, kind, sizes, *, seed=0, bare=False, shards=False):
+    """Save a random model of an architecture; ``kind``: of its tokenizer."""
     tokenizer = TOKENIZERS[kind]()
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1 if config_class is MPNetConfig else 0}
     config = config_class(vocab_size=len(tokenizer), **sizes, **special)

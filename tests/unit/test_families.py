@@ -294,7 +294,7 @@ def test_old_names_of_a_norm_are_known(folders, tmp_path):
            for n, t in tensors.items()}  # fmt: skip
     save_file(old, folder / "model.safetensors", {"format": "pt"})
     h = torch.randn(3, 16)
-    heads = [hub.decoder_layer(f)[1](h) for f in (folder, folders("backbone", "google-bert/b", 0))]
+    heads = [hub.decoder_layer(f)[1].transform(h) for f in (folder, folders("backbone", "google-bert/b", 0))]
     torch.testing.assert_close(*heads, atol=0, rtol=0)
 
 
