@@ -81,6 +81,10 @@ class _Adapter:
     config: "PeftConfig"
     tensors: dict[str, Tensor]
 
+    @property
+    def kind(self) -> str:
+        return str(getattr(self.config.peft_type, "value", self.config.peft_type))
+
     def refuse(self, why: str) -> ValueError:
         return ValueError(f"the adapter in {self.folder} {why}")
 
@@ -113,10 +117,13 @@ def _read(folder: Path) -> _Adapter:
         raise ValueError(f"the adapter in {folder} is damaged ({_line(error)}); fetch it again") from error
     if config.is_prompt_learning:
         raise adapter.refuse(
-            f"is of the kind {about['peft_type']}: it puts vectors of its own before each text and has no weights that "
+            f"is of the kind {adapter.kind}: it puts vectors of its own before each text, and has no weights that "
             "could be merged"
         )
-    newer = [key for key in set(about) - {field.name for field in fields(config)} if about[key]]
+    if getattr(config, "layer_replication", None):
+        raise adapter.refuse("repeats layers that share their weights (layer_replication), so that none can be merged")
+    unknown = set(about) - {field.name for field in fields(config)}
+    newer = [key for key in unknown if about[key] is True or (isinstance(about[key], dict | list) and about[key])]
     if newer:
         raise adapter.refuse(
             f"sets {min(newer)}, which this version of peft does not know; update it: pip install -U peft"
@@ -134,7 +141,7 @@ def _about(folder: Path) -> dict[str, object]:
         raise ValueError(f"no adapter in {folder}: adapter_config.json is missing") from error
     except ValueError as error:
         raise ValueError(f"the adapter in {folder} is damaged ({_line(error)}); fetch it again") from error
-    if not isinstance(about, dict) or "peft_type" not in about:
+    if not isinstance(about, dict) or not about.get("peft_type"):
         raise ValueError(f"the adapter in {folder} is not PEFT's: its adapter_config.json names no peft_type")
     return about
 
@@ -162,7 +169,8 @@ def _one_line_for(adapter: _Adapter) -> Iterator[None]:
     except Exception as error:  # peft refuses by many kinds of errors
         if isinstance(error, ValueError) and str(adapter.folder) in str(error):
             raise
-        raise adapter.refuse(f"cannot be merged into this model: {_line(error)}") from error
+        why = f" ({_line(error)})" if str(error) else ""
+        raise adapter.refuse(f"of the kind {adapter.kind} cannot be merged into this model{why}") from error
 
 
 @contextmanager
@@ -230,18 +238,27 @@ def _tried_on(adapter: _Adapter, shadow: PreTrainedModel) -> set[str]:
     config = copy.deepcopy(adapter.config)
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = True  # other ways of starting look at the weights
-    tried = _wrapped(shadow, config, low_cpu_mem_usage=True)
+    own = {name for name, _ in shadow.named_modules()}
+    try:
+        tried = _wrapped(shadow, config, low_cpu_mem_usage=True)
+    except NotImplementedError:  # a kind that counts: it needs numbers, if any
+        tried = _wrapped(shadow.to_empty(device="cpu"), config)
+    if not hasattr(tried.base_model, "merge_and_unload"):
+        raise adapter.refuse(f"is of the kind {adapter.kind}, which peft cannot merge")
     expected = peft.get_peft_model_state_dict(tried, save_embedding_layers=False)
     _compare(adapter, expected, tried.state_dict())
     changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
     inside = tried.base_model.model.named_modules()
-    return {name for name, module in inside if isinstance(module, changed)} | set(filter(None, homes.values()))
+    return own & ({name for name, module in inside if isinstance(module, changed)} | {*homes.values()} - {""})
 
 
 def _compare(adapter: _Adapter, expected: dict[str, Tensor], known: dict[str, Tensor]) -> None:
     absent = [name for name in expected if name not in adapter.tensors]
+    of_a_task = {f"{OUTER}{name}" for name in getattr(adapter.config, "modules_to_save", None) or ()}
     for name, tensor in adapter.tensors.items():
         place = expected.get(name, known.get(name))
+        if place is None and name.rpartition(".")[0] in of_a_task:
+            continue  # a classifier's or a regressor's head, on which no vector depends
         if place is None:
             raise adapter.refuse(f"belongs to another backbone: {name} has no place in this model")
         if place.shape != tensor.shape:
@@ -265,7 +282,9 @@ def _left_alone(adapter: _Adapter, root: nn.Module, touched: set[str]) -> dict[i
 def _wrapped(root: PreTrainedModel, config: "PeftConfig", **how: bool) -> "PeftModel":
     import peft
 
-    return peft.PeftModel(root, config, **how)
+    with torch.random.fork_rng(devices=[]):  # the quick way to PiSSA's start draws numbers
+        torch.manual_seed(0)
+        return peft.PeftModel(root, config, **how)
 
 
 def _line(error: BaseException) -> str:

@@ -27,6 +27,9 @@ AFTERWARDS = {
 }
 
 
+POOLINGS = (first_token, last_token, mean, weighted_mean)
+
+
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
     made = {}

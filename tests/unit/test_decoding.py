@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.unit.families import pieces_tokenizer
 from tokalign_helpers.decoding import ROWS, TokenDecoder
+from tokalign_helpers.heads import Head
 from tokalign_helpers.vocabulary import token_kind
 
 
@@ -64,6 +65,46 @@ def test_half_precision_weights_give_float32_scores():
     decoder = TokenDecoder(random_decoder(30, 4).weight.bfloat16(), None)
     assert decoder.scores(embeddings(2, 4)).dtype == torch.float32
     assert decoder.top_tokens(embeddings(2, 4), 3)[1].dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("widened", [1, 12, 13, 1 << 22])
+def test_scores_of_half_precision_weights_are_computed_in_float32(dtype, widened, monkeypatch):
+    """Whatever part of the matrix is widened at a time; as exact as the weights allow."""
+    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", widened)
+    decoder, h = TokenDecoder(random_decoder(30, 4).weight.to(dtype), None), embeddings(3, 4)
+    expected = (h.double() @ decoder.weight.double().T).float()
+    torch.testing.assert_close(decoder.scores(h), expected, atol=1e-5, rtol=1e-5)
+    ids, scores = decoder.top_tokens(h, 7)
+    torch.testing.assert_close(scores, expected.topk(7).values, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(expected.gather(1, ids), scores, atol=1e-5, rtol=1e-5)
+
+
+def test_a_thousand_scores_at_16_bits_are_a_thousand_numbers():
+    decoder = TokenDecoder(random_decoder(5000, 16).weight.bfloat16(), None)
+    _, scores = decoder.top_tokens(embeddings(1, 16), 1000)
+    assert len(scores.unique()) > 950
+
+
+def test_no_second_matrix_is_held_in_float32(monkeypatch):
+    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", 100)
+    decoder = TokenDecoder(random_decoder(60, 10).weight.bfloat16(), None)
+    parts = list(decoder._parts())
+    assert [(part.dtype, len(part)) for _, part in parts] == [(torch.float32, 10)] * 6
+    whole = random_decoder(60, 10)
+    ((_, part),) = whole._parts()
+    assert part.data_ptr() == whole.weight.data_ptr()  # float32 weights are read where they are
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_bias_is_added_to_every_score(dtype, monkeypatch):
+    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", 20)
+    plain = TokenDecoder(random_decoder(30, 4).weight.to(dtype), None)
+    bias = torch.arange(30.0)
+    biased, h = TokenDecoder(plain.weight, None, Head(4, bias)), embeddings(2, 4)
+    torch.testing.assert_close(biased.scores(h), plain.scores(h) + bias)
+    _, scores = biased.top_tokens(h, 30)
+    torch.testing.assert_close(scores, (plain.scores(h) + bias).sort(descending=True).values)
 
 
 def test_decoding_changes_neither_embeddings_nor_weights():
