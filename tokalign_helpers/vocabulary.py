@@ -124,7 +124,7 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
         label: {t for word in words for t in forms.get(word, [])} for label, words in table.groupby("label")["word"]
     }
     if nearest:
-        unit = torch.nn.functional.normalize(decoder.weight, dim=1)
+        unit = torch.nn.functional.normalize(decoder.weight.float(), dim=1)
         taken = set().union(*found.values())
         near = {
             label: set((unit[sorted(tokens)] @ unit.T).topk(nearest + 1, dim=1).indices.flatten().tolist()) - taken

@@ -1,6 +1,7 @@
 """Random models of a few thousand weights of every architecture in the table, saved as the hub lays them out."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ from transformers import (
 )
 
 from tests.unit.conftest import CORPUS
+from tokalign_helpers import embedders
+from tokalign_helpers.embedding import load_llm
 
 MORE = ["[INST] [/INST] {passage: query: Instruct: Query:}", 'This sentence of "a garden" means one word.']
 ROTARY = {
@@ -227,3 +230,11 @@ def save_adapter(folder, model_folder, *, seed, head=True):
     save_file(tensors, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps(about), encoding="utf-8")
     return folder
+
+
+def package(folder, monkeypatch):
+    """Put a model in the place of the packaged one, for a test."""
+    backbone = lru_cache(lambda: load_llm(folder))
+    monkeypatch.setattr(embedders, "_backbone", backbone)
+    monkeypatch.setattr(embedders, "_merged_backbone", lru_cache(embedders._merged_backbone.__wrapped__))
+    monkeypatch.setattr(embedders, "default_model_path", lambda: folder)

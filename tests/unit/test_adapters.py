@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from tests.unit.families import save_model
+from tests.unit.families import package, save_model
 from tokalign_helpers import embedders, hub
 from tokalign_helpers.adapters import merge_adapter, merge_into
 from tokalign_helpers.embedders import SMOL, EmbedderSpec, load_embedder
@@ -171,13 +171,8 @@ def test_several_adapters_are_merged_in_order(backbones, loaded, tmp_path):
 @pytest.fixture
 def packaged(backbones, monkeypatch):
     """A tiny model in the place of the packaged one."""
-    caches = embedders._backbone, embedders._merged_backbone
-    for cached in caches:
-        cached.cache_clear()
-    monkeypatch.setattr(embedders, "default_model_path", lambda: backbones["llama"])
-    yield EmbedderSpec("made", SMOL, mean)
-    for cached in caches:
-        cached.cache_clear()
+    package(backbones["llama"], monkeypatch)
+    return EmbedderSpec("made", SMOL, mean)
 
 
 def test_adapters_of_your_own_go_on_the_packaged_backbone(packaged, loaded, tmp_path, monkeypatch):

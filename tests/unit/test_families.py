@@ -315,6 +315,52 @@ def test_a_pickle_is_read_only_when_named(folders, tmp_path):
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
 
 
+def test_sharded_pickles_are_read_when_each_is_named(folders, tmp_path):
+    whole = folders("backbone", "mistralai/M", 0, shards=True)
+    folder = shutil.copytree(whole, tmp_path / "pickled")
+    (index,) = folder.glob("*.index.json")
+    names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    shards = {shard: shard.replace("model", "pytorch_model").replace("safetensors", "bin") for shard in names.values()}
+    for shard, pickle in shards.items():
+        torch.save(load_file(folder / shard), folder / pickle)
+        (folder / shard).unlink()
+    index.unlink()
+    text = json.dumps({"metadata": {}, "weight_map": {name: shards[shard] for name, shard in names.items()}})
+    (folder / "pytorch_model.bin.index.json").write_text(text, encoding="utf-8")
+    spec, every = EmbedderSpec("made", str(folder), last_token), sorted(shards.values())
+    assert len(every) > 5
+    for some in ((), every[:-1], ["pytorch_model.bin"]):
+        with pytest.raises(hub.HubError, match=r"only pickled weights") as caught:
+            load_embedder(spec, pickles=some)
+        assert f"say pickles={every!r}" in str(caught.value)
+    found = load_embedder(spec, pickles=every)
+    expected = load_embedder(replace(spec, backbone=str(whole)))
+    torch.testing.assert_close(found.embed(TEXTS, cache=False), expected.embed(TEXTS, cache=False), atol=0, rtol=0)
+    torch.testing.assert_close(found.unembedding, expected.unembedding, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("with_settings", [True, False])
+def test_a_folder_of_gguf_files_alone_is_told_with_what_to_do(folders, tmp_path, with_settings):
+    folder = shutil.copytree(folders("backbone", "facebook/opt-125m", 0), tmp_path / "gguf")
+    (folder / "model.safetensors").rename(folder / "model-Q4_K_M.gguf")
+    if not with_settings:
+        (folder / "config.json").unlink()
+    for read in (hub.decoder_layer, lambda f: load_embedder(EmbedderSpec("made", str(f), mean))):
+        with pytest.raises(
+            hub.HubError, match=r"only model-Q4_K_M.gguf.*: name the model that it was made from"
+        ) as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_the_library_does_not_know_is_told(folders, tmp_path):
+    folder = shutil.copytree(folders("backbone", "facebook/opt-125m", 0), tmp_path / "new")
+    (folder / "config.json").write_text('{"model_type": "tomorrow"}', encoding="utf-8")
+    with pytest.raises(hub.HubError, match="the configuration of .* cannot be read .*tomorrow") as caught:
+        hub.decoder_layer(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_adapter_of_another_architecture_is_refused(folders):
     adapter = folders("adapter", "facebook/opt-125m", 2)
     spec = EmbedderSpec("made", str(folders("backbone", "mistralai/M", 0)), mean, adapters=(str(adapter),))

@@ -14,10 +14,10 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from tests.unit.families import save_adapter, save_model
+from tests.unit.families import package, save_adapter, save_model
 from tokalign_helpers import hub
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder
+from tokalign_helpers.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
 from tokalign_helpers.pooling import last_token, weighted_mean
 
 COMMIT = "c0ffee" + "0" * 34
@@ -267,6 +267,23 @@ def test_a_pickled_repository_is_refused_before_the_download(stand_in, tmp_path)
     with pytest.raises(hub.HubError, match="only pickled weights"):
         load_embedder(EmbedderSpec("made", "made/pickled", weighted_mean))
     assert "pytorch_model.bin" not in stand_in.files("made/pickled")
+
+
+def test_an_adapter_from_the_hub_goes_on_the_packaged_backbone(stand_in, tmp_path, monkeypatch):
+    """And on a local one; without the network the copy on disk is found."""
+    llama = save_model(tmp_path / "llama", "huggyllama/llama-7b")
+    stand_in.models["me/mine"] = save_adapter(tmp_path / "adapter", llama, seed=1)
+    package(llama, monkeypatch)
+    specs = [EmbedderSpec("made", backbone, last_token, adapters=("me/mine",)) for backbone in (SMOL, str(llama))]
+    found = [load_embedder(spec, device="cpu").embed(["the beak"], cache=False) for spec in specs]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found.append(load_embedder(specs[0]).embed(["the beak"], cache=False))
+    raw = load_embedder(replace(specs[0], adapters=())).embed(["the beak"], cache=False)
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2], atol=0, rtol=0)
+    assert (found[0] - raw).abs().max() > 0.01
+    with pytest.raises(hub.HubError, match="me/yours is not in the cache and HF_HUB_OFFLINE is set"):
+        load_embedder(replace(specs[0], adapters=("me/yours",)))
 
 
 def test_code_beside_a_model_is_never_fetched_or_run(stand_in, tmp_path):
