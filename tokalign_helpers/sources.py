@@ -1,9 +1,10 @@
 """Which embedder is in these files: a folder or a name on the hub → a row as those of the table."""
 
 import json
+import re
 from pathlib import Path
 
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec
+from tokalign_helpers.embedders import EMBEDDERS, SMOL, EmbedderSpec
 from tokalign_helpers.embedding import SLOT
 from tokalign_helpers.hub import settings_folder
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
@@ -47,7 +48,8 @@ def describe(
     Raises
     ------
     ValueError
-        If the pooling is nowhere said, or there is a layer after it, so that no decoder layer reads the vectors.
+        If the pooling is nowhere said, or there is a layer after it, so that no decoder layer reads the vectors. If an
+        adapter's base is no model that can be found, and no backbone is given.
     HubError
         If there is nothing of that name.
     """
@@ -67,7 +69,7 @@ def describe(
     excluded = _json(folder / "1_Pooling" / "config.json").get("include_prompt") is False
     return EmbedderSpec(
         name=Path(source).name,
-        backbone=backbone or adapter.get("base_model_name_or_path") or str(source),
+        backbone=backbone or (_base(adapter, source) if adapter else str(source)),
         pooling=POOLINGS[chosen],
         template=template or document + SLOT,
         adapters=(str(source),) if adapter else (),
@@ -78,6 +80,19 @@ def describe(
         span="text" if excluded else "all",
         query_template=prompts["query"] + SLOT if prompts.get("query") and not template else "",
         max_tokens=int(limit),
+    )
+
+
+def _base(adapter: "dict", source: str | Path) -> str:
+    """Return what an adapter was trained on, if that is a name on the hub or a folder that is here."""
+    base = adapter.get("base_model_name_or_path")
+    if isinstance(base, str) and base:
+        here = base == SMOL or Path(base).expanduser().is_dir()
+        if here or re.fullmatch(r"\w[\w.-]*/[\w.-]+", base):
+            return base
+    raise ValueError(
+        f"the adapter {source} names {base!r} as its base, which is neither a folder here nor a name on the hub; "
+        "say backbone"
     )
 
 

@@ -107,7 +107,10 @@ ARCHITECTURES = {
     "cohere": (CohereConfig, "bytes", {**ROTARY, "logit_scale": 0.0625}),
     "distilbert": (
         DistilBertConfig, "words",
-        {"dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64},
+        {
+            "dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64,
+            "initializer_range": 0.4,
+        },
     ),
     "modernbert": (ModernBertConfig, "words", {**ENCODER_64, "global_attn_every_n_layers": 1, "decoder_bias": True}),
     "electra": (ElectraConfig, "words", {**ENCODER_64, "embedding_size": 8}),
@@ -119,7 +122,13 @@ ARCHITECTURES = {
     "albert": (AlbertConfig, "words", {**ENCODER_64, "embedding_size": 8, "hidden_act": "gelu_new"}),
     "roberta": (RobertaConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
     "esm": (EsmConfig, "words", {**ENCODER_64, "position_embedding_type": "rotary", "mask_token_id": 4}),
-    "xlm": (XLMConfig, "words", {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64}),
+    "xlm": (
+        XLMConfig, "words",
+        {
+            "emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64, "embed_init_std": 0.4,
+            "init_std": 0.4,
+        },
+    ),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ AFTERWARDS = {
 }
 
 
+UNREADABLE = {"modernbert", "deberta-v2, new head"}
 POOLINGS = (first_token, last_token, mean, weighted_mean)
 
 
@@ -35,6 +37,8 @@ def folder_of(tmp_path_factory):
     made = {}
 
     def make(name):
+        if name in UNREADABLE and version("transformers").startswith("5.10."):
+            pytest.skip("this version of the library cannot read back what it saves of this architecture")
         if name not in made:
             made[name] = save_architecture(tmp_path_factory.mktemp("hub") / "model", *ARCHITECTURES[name])
         return made[name]
@@ -98,7 +102,7 @@ def test_vectors_and_tokens_are_the_librarys_own(name, dtype, folder_of):
         if pooling in (first_token, last_token) and dtype == "float32":  # nothing put anywhere: the plain model
             plain = torch.stack([end[0 if pooling is first_token else 1] for end in ends])
             torch.testing.assert_close(after(embedder.decoder.scores(h)), plain, atol=1e-3, rtol=1e-3)
-        assert len({tuple(row) for row in ids.tolist()}) > 1
+        assert h.std(dim=0).max() > 0.01
 
 
 @pytest.mark.parametrize("name", ["gptj", "phi", "codegen"])

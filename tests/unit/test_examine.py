@@ -12,6 +12,7 @@ from tests.unit.conftest import CORPUS
 from tests.unit.families import save_adapter, save_model
 from tokalign_helpers import examination
 from tokalign_helpers.__main__ import main
+from tokalign_helpers.embedders import adapters_dir
 from tokalign_helpers.sources import describe
 
 TEXTS = [f"{sentence} {number}" for number in range(6) for sentence in CORPUS]
@@ -103,6 +104,19 @@ def test_an_adapter_folder_names_its_backbone(opt, tmp_path):
     assert (spec.adapters, spec.weights, spec.backbone) == ((str(adapter),), "", str(opt))
     assert ta.load_embedder(spec).dimension == 16
     assert describe(adapter, pooling="last").backbone == "somewhere/else"
+    own = describe(adapters_dir() / "smol-sim", pooling="last")
+    assert own.packaged
+
+
+@pytest.mark.parametrize("base", ["https://example.org/a/model", "/gone/model", "justaname", "", None, 7])
+def test_an_adapter_whose_base_cannot_be_found_asks_for_the_backbone(base, opt, tmp_path):
+    adapter = save_adapter(tmp_path / "adapter", opt, seed=1)
+    file = adapter / "adapter_config.json"
+    about = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+    file.write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"names {re.escape(repr(base))} as its base, .*; say backbone"):
+        describe(adapter, pooling="last")
+    assert describe(adapter, pooling="last", backbone=str(opt)).backbone == str(opt)
 
 
 def test_a_result_that_is_there_costs_nothing(opt, tmp_path, monkeypatch):
