@@ -177,12 +177,16 @@ def decoder_layer(
         If there is no decoder layer in the files: the model is no language model, or was saved without its head.
     """
     folder = settings_folder(source, revision)
-    outline = Outline(_config(source, folder, revision), str(source))
+    config = _config(source, folder, revision)
+    outline = Outline(config, str(source))
     index = _index(source, folder, revision, pickles)
     if not index:
         file = _weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)
         folder = _with_files(source, folder, revision, [file])
         index = dict.fromkeys(tensor_names(folder / file), file)
+    if getattr(config, "legacy", False) and any(name.startswith("lm_predictions.") for name in index):
+        config.legacy = False  # DeBERTa as its makers saved it, with a head that the library reads only if told so
+        outline = Outline(config, str(source))
     found = outline.found_in(index)
     folder = _with_files(source, folder, revision, sorted({index[name] for name in found.values()}))
     tensors = {name: _read(folder, index, dtype, device, stored) for name, stored in found.items()}

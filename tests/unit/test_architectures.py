@@ -1,6 +1,7 @@
 """Architectures beyond the table, on tiny random models: vectors and tokens are those of the library's own model."""
 
 import ast
+import json
 import re
 import shutil
 from importlib.metadata import version
@@ -175,6 +176,17 @@ def test_a_head_that_is_no_matrix_after_layers_is_refused(tmp_path):
     folder = save_architecture(tmp_path / "odd", MobileBertConfig, "words", sizes)
     with pytest.raises(ValueError, match="cannot be read apart from its model: MobileBertForMaskedLM is unlike others"):
         hub.decoder_layer(folder)
+
+
+def test_debertas_own_head_is_found_though_the_configuration_does_not_tell(folder_of, tmp_path):
+    name = "deberta-v2, new head"
+    folder = shutil.copytree(folder_of(name), tmp_path / "silent")
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert about.pop("legacy") is False
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
+    decoders = [TokenDecoder(weight, None, head) for weight, head in map(hub.decoder_layer, (folder, folder_of(name)))]
+    h = torch.randn(2, 16)
+    torch.testing.assert_close(*(decoder.scores(h) for decoder in decoders), atol=0, rtol=0)
 
 
 def test_untied_matrices_are_told_apart(tmp_path):
