@@ -48,16 +48,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.decoding import TokenDecoder
     from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
     from tokalign_helpers.embedding import EOL, Embedder, embed_all
-    from tokalign_helpers.evaluation import (
-        Interval,
-        bootstrap_interval,
-        evaluate_run,
-        fuse,
-        pair_similarities,
-        rank_correlation,
-        rank_correlation_difference,
-        reciprocal_rank_fusion,
-    )
+    from tokalign_helpers.evaluation import evaluate_run, fuse, pair_similarities, reciprocal_rank_fusion
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
     from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
     from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
@@ -73,6 +64,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         token_importance,
     )
     from tokalign_helpers.spectrum import PrincipalComponents, random_directions, shift, sweep
+    from tokalign_helpers.statistics import (
+        Interval,
+        bootstrap_interval,
+        rank_correlation,
+        rank_correlation_difference,
+        share_interval,
+    )
     from tokalign_helpers.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
 
 __version__ = "0.1.0"
@@ -147,6 +145,7 @@ __all__ = [
     "reciprocal_rank_fusion",
     "sentences",
     "setup",
+    "share_interval",
     "shared_tokens",
     "ship_embeddings",
     "shift",
@@ -205,16 +204,7 @@ _MODULES = {
     "decoding": ("TokenDecoder",),
     "embedders": ("EMBEDDERS", "EmbedderSpec", "embedder_table", "load_embedder", "load_embedders", "plan"),
     "embedding": ("EOL", "Embedder", "embed_all"),
-    "evaluation": (
-        "Interval",
-        "bootstrap_interval",
-        "evaluate_run",
-        "fuse",
-        "pair_similarities",
-        "rank_correlation",
-        "rank_correlation_difference",
-        "reciprocal_rank_fusion",
-    ),
+    "evaluation": ("evaluate_run", "fuse", "pair_similarities", "reciprocal_rank_fusion"),
     "examination": ("Report", "examine", "examine_all", "suggest"),
     "explain": ("shared_tokens", "tight_decoder", "token_contributions"),
     "index": ("SparseIndex", "bm25_run", "dense_run", "sparse_run"),
@@ -230,6 +220,13 @@ _MODULES = {
         "token_importance",
     ),
     "spectrum": ("PrincipalComponents", "random_directions", "shift", "sweep"),
+    "statistics": (
+        "Interval",
+        "bootstrap_interval",
+        "rank_correlation",
+        "rank_correlation_difference",
+        "share_interval",
+    ),
     "vocabulary": ("kind_shares", "lexicon_tokens", "recall_by_frequency", "token_kinds"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -12,7 +12,7 @@ from torch import Tensor
 from tokalign_helpers.checks import whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedding import Embedder, check_texts, embed_all
-from tokalign_helpers.evaluation import Interval, bootstrap_interval, jackknife_interval
+from tokalign_helpers.statistics import Interval, bootstrap_interval, jackknife_interval, share_interval
 
 RATES = ("Hit@K", "LAR", "GAR")
 
@@ -155,8 +155,10 @@ def rates(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> pd.DataF
     Returns
     -------
     DataFrame, 3 rows
-        ``rate`` (its name), ``value``, ``low``, ``high``. Hit@K and LAR are means: percentile bootstrap over texts.
-        GAR is a ratio of unions: jackknife (see :func:`~tokalign_helpers.evaluation.jackknife_interval`).
+        ``rate`` (its name), ``value``, ``low``, ``high``. Hit@K is a share of texts: Clopper and Pearson's interval.
+        LAR is a mean: percentile bootstrap over texts. GAR is a ratio of unions: jackknife. See
+        :mod:`~tokalign_helpers.statistics`; with fewer than 20 texts LAR and GAR have no interval, and the bounds are
+        NaN.
 
     Raises
     ------
@@ -165,7 +167,7 @@ def rates(aligned: Tensor, literal: Sequence[set[int]], k: int = 10) -> pd.DataF
     """
     k = whole_number(k, "k")
     aligned, literal = _usable(aligned, literal, k)
-    found = (bootstrap_interval(_hits(aligned, literal, k)), bootstrap_interval(_local(aligned, literal)))
+    found = (share_interval(_hits(aligned, literal, k)), bootstrap_interval(_local(aligned, literal)))
     intervals = (*found, _global_interval(aligned, literal))
     return pd.DataFrame([(name, *i) for name, i in zip(RATES, intervals, strict=True)],
                         columns=["rate", "value", "low", "high"])  # fmt: skip
@@ -335,8 +337,8 @@ def _usable(aligned: Tensor, literal: Sequence[set[int]], k: int = 1) -> tuple[T
     return aligned[torch.tensor(keep)], [literal[i] for i in keep]
 
 
-def _hits(aligned: Tensor, literal: list[set[int]], k: int) -> list[float]:
-    return [float(not tokens.isdisjoint(row[:k].tolist())) for row, tokens in zip(aligned, literal, strict=True)]
+def _hits(aligned: Tensor, literal: list[set[int]], k: int) -> list[bool]:
+    return [not tokens.isdisjoint(row[:k].tolist()) for row, tokens in zip(aligned, literal, strict=True)]
 
 
 def _local(aligned: Tensor, literal: list[set[int]]) -> list[float]:
@@ -353,7 +355,7 @@ def _global_interval(aligned: Tensor, literal: list[set[int]]) -> Interval:
         lost = sum(matched[token] == 1 for token in match)
         gone = sum(present[token] == 1 for token in tokens)
         without.append((len(matched) - lost) / max(1, len(present) - gone))
-    return jackknife_interval(len(matched) / len(present), without)
+    return jackknife_interval(len(matched) / len(present), without, bounds=(0, 1))
 
 
 def marked_pieces(embedder: Embedder, text: str, k: int = 10) -> list[tuple[str, bool]]:

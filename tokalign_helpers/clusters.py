@@ -1,20 +1,18 @@
 """Groups of embeddings against labels: texts with the same label should lie together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
-from tokalign_helpers.evaluation import Interval
+from tokalign_helpers.statistics import Interval, jackknife_interval
 
 STARTS = 10  # k-means is run from so many random beginnings; the tightest result counts
 
 
-def cluster_agreement(
-    h: Tensor, labels: Sequence[str], *, measure: str = "v", resamples: int = 200, seed: int = 0
-) -> Interval:
+def cluster_agreement(h: Tensor, labels: Sequence[str], *, measure: str = "v", seed: int = 0) -> Interval:
     """Group embeddings by k-means, with as many groups as labels, and compare the groups with the labels.
 
     Parameters
@@ -24,13 +22,14 @@ def cluster_agreement(
     labels : Sequence[str], n of them
     measure : str
         ``v``: V-measure. ``rand``: adjusted Rand index (0 for chance).
-    resamples : int
-        Of the bootstrap over texts; the groups stay as they were found.
     seed : int
+        Of k-means.
 
     Returns
     -------
     Interval
+        Of the agreement of these groups with the labels: the jackknife's, which leaves out one text at a time and lets
+        the groups stay as they were found. (A text drawn twice, as a bootstrap has it, agrees with itself.)
 
     Raises
     ------
@@ -40,15 +39,13 @@ def cluster_agreement(
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-    measures = {"v": v_measure_score, "rand": adjusted_rand_score}
+    measures = {"v": (v_measure_score, (0, 1)), "rand": (adjusted_rand_score, (-1, 1))}
     if measure not in measures:
         raise ValueError(f"unknown measure {measure!r}; known: {', '.join(measures)}")
     truth = _checked(h, labels)
     groups = KMeans(len(set(labels)), n_init=STARTS, random_state=seed).fit_predict(_unit(h).numpy())
-    draw = np.random.default_rng(seed)
-    drawn = [measures[measure](truth[i], groups[i]) for i in draw.integers(len(truth), size=(resamples, len(truth)))]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(measures[measure](truth, groups)), float(low), float(high))
+    agreement, bounds = measures[measure]
+    return jackknife_interval(agreement(truth, groups), _without_each(agreement, truth, groups), bounds=bounds)
 
 
 def neighbour_agreement(h: Tensor, labels: Sequence[str], k: int = 5) -> np.ndarray:
@@ -85,3 +82,12 @@ def _checked(h: Tensor, labels: Sequence[str]) -> np.ndarray:
     if len(h) != len(labels):
         raise ValueError(f"{len(labels)} labels for {len(h)} embeddings")
     return np.asarray(labels)
+
+
+def _without_each(agreement: Callable[..., float], truth: np.ndarray, groups: np.ndarray) -> list[float]:
+    """Return the agreement without each text; texts of one label and one group need it only once."""
+    known: dict[tuple, float] = {}
+    for i, pair in enumerate(zip(truth.tolist(), groups.tolist(), strict=True)):
+        if pair not in known:
+            known[pair] = float(agreement(np.delete(truth, i), np.delete(groups, i)))
+    return [known[pair] for pair in zip(truth.tolist(), groups.tolist(), strict=True)]

@@ -1,137 +1,34 @@
-"""How sure is a number: intervals and rank correlation, on top of scipy."""
+"""Judge runs, fuse runs, compare pairs of texts; how sure a figure is, :mod:`~tokalign_helpers.statistics` says."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
 from tokalign_helpers.embedding import Embedder
+from tokalign_helpers.statistics import (
+    Interval,
+    bootstrap_interval,
+    jackknife_interval,
+    rank_correlation,
+    rank_correlation_difference,
+    share_interval,
+)
 
-
-class Interval(NamedTuple):
-    """An estimate and its confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval:
-    """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
-
-    Parameters
-    ----------
-    values : Sequence[float], one a text
-        For a comparison of two embedders on the same texts, give the differences.
-    level : float
-    seed : int
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two values, or one is NaN.
-    """
-    from scipy import stats
-
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
-        raise ValueError(f"an interval needs at least two numbers and no NaN; got {values!r}")
-    if np.ptp(values) == 0:
-        return Interval(float(values[0]), float(values[0]), float(values[0]))
-    drawn = stats.bootstrap(
-        (values,), np.mean, n_resamples=2000, confidence_level=level, method="percentile", batch=100,
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    return Interval(float(values.mean()), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
-
-
-def jackknife_interval(estimate: float, leave_one_out: Sequence[float], *, level: float = 0.95) -> Interval:
-    """Return the interval of a statistic that no bootstrap suits, from its values without each text.
-
-    A bootstrap sample repeats texts, so a *union* over it is smaller than over as many fresh texts: the bootstrap of
-    a union-based rate sits beside the rate itself. Leaving texts out one at a time has no such repeats.
-
-    Parameters
-    ----------
-    estimate : float
-        The statistic on all n texts.
-    leave_one_out : Sequence[float], n of them
-        The statistic on all texts but the i-th.
-    level : float
-
-    Returns
-    -------
-    Interval
-        Normal, with the jackknife standard error (Efron 1982, eq. 3.1).
-    """
-    from scipy import stats
-
-    values = np.asarray(leave_one_out, dtype=float)
-    n = len(values)
-    error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
-    half = stats.norm.ppf(0.5 + level / 2) * error
-    return Interval(float(estimate), float(estimate - half), float(estimate + half))
-
-
-def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed: int = 0) -> Interval:
-    """Return Spearman's ρ between a model's scores and people's ratings, with a percentile bootstrap interval.
-
-    Parameters
-    ----------
-    predicted, rated : Sequence[float], n of them each
-    seed : int
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, there are fewer than three pairs, one side is constant, or a value is nan.
-    """
-    x, y = _to_correlate(predicted, rated)
-    drawn = _spearman_of_resamples(x, y, _resamples(len(x), seed))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(_spearman(x, y), float(low), float(high))
-
-
-def rank_correlation_difference(
-    first: Sequence[float], second: Sequence[float], rated: Sequence[float], *, seed: int = 0
-) -> Interval:
-    """Return how much better the first model's scores agree with people's ratings than the second's, on the same pairs.
-
-    Parameters
-    ----------
-    first, second, rated : Sequence[float], n of them each
-    seed : int
-
-    Returns
-    -------
-    Interval
-        The difference of the two Spearman ρ; the bootstrap draws whole pairs, so both models see the same ones.
-
-    Raises
-    ------
-    ValueError
-        As :func:`rank_correlation`.
-    """
-    (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
-    rows = _resamples(len(z), seed)
-    drawn = _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(_spearman(x, z) - _spearman(y, z), float(low), float(high))
+__all__ = [
+    "Interval",
+    "bootstrap_interval",
+    "evaluate_run",
+    "fuse",
+    "jackknife_interval",
+    "pair_similarities",
+    "rank_correlation",
+    "rank_correlation_difference",
+    "reciprocal_rank_fusion",
+    "share_interval",
+]
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
@@ -244,51 +141,3 @@ def pair_similarities(
     place = {text: i for i, text in enumerate(texts)}
     left, right = ([place[text] for text in side] for side in sides)
     return (unit[left] * unit[right]).sum(dim=1)
-
-
-def _to_correlate(predicted: Sequence[float], rated: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
-    if x.shape != y.shape or len(x) < 3:
-        raise ValueError(f"need two lists of the same length, at least 3; got {len(x)} and {len(y)}")
-    if np.isnan(x).any() or np.isnan(y).any():
-        raise ValueError("a score or a rating is nan; a rank correlation with it is not defined")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("one side is constant; a rank correlation with a constant is not defined")
-    return x, y
-
-
-def _resamples(n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(n, size=(1000, n))
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    from scipy import stats
-
-    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
-
-
-def _spearman_of_resamples(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return Spearman's ρ of ``x[row], y[row]`` for each of the (resamples, n) rows; nan where a side is constant.
-
-    A hundred rows at a time: no array but ``rows`` is larger than (100, n).
-    """
-    drawn = np.empty(len(rows))
-    for first in range(0, len(rows), 100):
-        part = slice(first, first + 100)
-        a, b = _centred_ranks(x, rows[part]), _centred_ranks(y, rows[part])
-        with np.errstate(invalid="ignore"):
-            drawn[part] = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return drawn
-
-
-def _centred_ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the ranks of ``values[row]`` less their mean, (resamples, n), ties sharing theirs.
-
-    ``values`` is sorted once; a resample's ranks follow from how often it holds each distinct value.
-    """
-    distinct, code = np.unique(values, return_inverse=True)
-    drawn = code[rows]
-    offsets = len(distinct) * np.arange(len(rows))[:, None]
-    times = np.bincount((drawn + offsets).ravel(), minlength=len(distinct) * len(rows)).reshape(len(rows), -1)
-    mean_rank = times.cumsum(axis=1) - (times - 1) / 2
-    return np.take_along_axis(mean_rank, drawn, axis=1) - (rows.shape[1] + 1) / 2

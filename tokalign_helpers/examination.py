@@ -25,11 +25,12 @@ from tokalign_helpers.checks import whole_number
 from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
 from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
-from tokalign_helpers.evaluation import bootstrap_interval, evaluate_run, pair_similarities, rank_correlation
+from tokalign_helpers.evaluation import evaluate_run, pair_similarities
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
 from tokalign_helpers.spectrum import PrincipalComponents, sweep
+from tokalign_helpers.statistics import bootstrap_interval, rank_correlation
 
 EXAMPLES = ("What diseases are parrots prone to?", "I like apple and banana", "YMCA in South Australia")
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the way along u_1
@@ -280,7 +281,7 @@ def _rates(embedder: Embedder, texts: list[str]) -> list[dict]:
     h, tables = embedder.embed(texts), []
     for reading, folded in (("ids", False), ("folded", True)):
         tables.append(rates(*read(embedder, h, texts, folded=folded)).assign(reading=reading))
-    return pd.concat(tables).to_dict("records")
+    return [{key: _or_none(value) for key, value in row.items()} for row in pd.concat(tables).to_dict("records")]
 
 
 def _component(embedder: Embedder, before: Embedder | None, texts: list[str]) -> dict:
@@ -339,14 +340,19 @@ def _search(embedder: Embedder, part: Collection) -> list[dict]:
     dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
     rows.append(("sparse / dense", sparse / dense if dense else None, None, None))
     rows.append(("multiply-adds, sparse / dense", multiply_adds(asked, vectors) / embedder.dimension, None, None))
-    return [dict(zip(("figure", "value", "low", "high"), row, strict=True)) for row in rows]
+    return [dict(zip(("figure", "value", "low", "high"), map(_or_none, row), strict=True)) for row in rows]
 
 
 def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:
     table = sts_pairs(sts) if sts else word_ratings("simlex999").head(pairs)
     rho = rank_correlation(pair_similarities(embedder, table), table["rating"])
     name = "STS benchmark" if sts else f"SimLex-999, {len(table)} pairs"
-    return {"of": name, "value": rho.estimate, "low": rho.low, "high": rho.high}
+    return {"of": name, "value": rho.estimate, "low": _or_none(rho.low), "high": _or_none(rho.high)}
+
+
+def _or_none(value: object) -> object:
+    """JSON has no NaN, which stands for a bound where there is no interval."""
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _settings(

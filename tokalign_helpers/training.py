@@ -26,7 +26,8 @@ from transformers import PreTrainedModel
 from tokalign_helpers.datasets import sts_pairs, word_ratings
 from tokalign_helpers.embedders import adapters_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import Embedder, pad
-from tokalign_helpers.evaluation import pair_similarities, rank_correlation
+from tokalign_helpers.evaluation import pair_similarities
+from tokalign_helpers.statistics import rank_correlation
 from tokalign_helpers.training_data import Triplet, recipe_sources
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 import tokalign_helpers as ta
+from tokalign_helpers.statistics import bootstrap
 
 RESULTS = Path(__file__).parent / "results.csv"
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
@@ -64,11 +65,13 @@ def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list
     """Judge all runs of one embedder on one collection; differences are paired, query by query."""
     runs = runs_of(embedder, collection, TOKENS)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
-    share = scores["sparse"].mean() / max(1e-9, scores["dense"].mean())
-    draw = np.random.default_rng(0).integers(len(scores["dense"]), size=(1000, len(scores["dense"])))
-    ratio = scores["sparse"][draw].mean(axis=1) / np.maximum(1e-9, scores["dense"][draw].mean(axis=1))
+
+    def ratio(rows: np.ndarray) -> np.ndarray:
+        return scores["sparse"][rows].mean(axis=1) / np.maximum(1e-9, scores["dense"][rows].mean(axis=1))
+
+    queries = np.arange(len(scores["dense"]))
     found = {m: ta.bootstrap_interval(s) for m, s in scores.items()}
-    found["sparse / dense"] = ta.evaluation.Interval(share, *np.percentile(ratio, [2.5, 97.5]))
+    found["sparse / dense"] = ta.Interval(float(ratio(queries[None])[0]), *bootstrap(ratio, len(queries)))
     pairs = {
         "sparse, improved − dense": ("sparse, improved", "dense"),
         "BM25 + sparse − BM25": ("BM25 + sparse", "BM25"),

@@ -1,65 +1,12 @@
-"""Intervals, kinds of tokens, and the texts of the course."""
+"""Kinds of tokens, and the texts of the course."""
 
 import hashlib
 import re
 
-import numpy as np
 import pytest
-from scipy import stats
 
 import tokalign_helpers as ta
-from tokalign_helpers.evaluation import jackknife_interval
 from tokalign_helpers.vocabulary import KINDS, token_kind, word_counts
-
-
-def test_bootstrap_interval():
-    values = np.random.default_rng(1).normal(3, 1, 400)
-    found = ta.bootstrap_interval(values)
-    assert found == ta.bootstrap_interval(values)
-    assert found.estimate == pytest.approx(values.mean())
-    assert found.low < found.estimate < found.high
-    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
-    with pytest.raises(ValueError, match="at least two numbers and no NaN"):
-        ta.bootstrap_interval([1.0, float("nan")])
-
-
-def test_the_jackknife_of_a_mean_is_its_standard_error():
-    values = np.random.default_rng(2).normal(size=50)
-    found = jackknife_interval(values.mean(), (values.sum() - values) / 49)
-    assert found.high - found.estimate == pytest.approx(1.959964 * values.std(ddof=1) / 50**0.5)
-
-
-def test_rank_correlation_is_spearman_with_ties():
-    x, y = [1, 2, 2, 4, 5, 6, 6], [3, 1, 2, 2, 5, 9, 7]
-    assert ta.rank_correlation(x, y).estimate == pytest.approx(stats.spearmanr(x, y).statistic)
-    with pytest.raises(ValueError, match="constant"):
-        ta.rank_correlation([1, 1, 1], [1, 2, 3])
-    with pytest.raises(ValueError, match="got 2 and 3"):
-        ta.rank_correlation([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="is nan"):
-        ta.rank_correlation([1, np.nan, 2], [1, 2, 3])
-
-
-def test_the_interval_of_a_rank_correlation_is_that_of_resampling_pairs_one_draw_at_a_time():
-    rng = np.random.default_rng(3)
-    x = rng.integers(6, size=40).astype(float)
-    y = x + rng.integers(9, size=40)
-    rows = np.random.default_rng(5).integers(40, size=(1000, 40))
-    drawn = [stats.spearmanr(x[row], y[row]).statistic for row in rows]
-    found = ta.rank_correlation(x, y, seed=5)
-    assert [found.low, found.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
-
-
-def test_the_difference_of_two_rank_correlations():
-    rng = np.random.default_rng(0)
-    rated = rng.normal(size=80)
-    good, bad = rated + 0.3 * rng.normal(size=80), rng.normal(size=80)
-    found = ta.rank_correlation_difference(good, bad, rated)
-    expected = stats.spearmanr(good, rated).statistic - stats.spearmanr(bad, rated).statistic
-    assert found.estimate == pytest.approx(expected)
-    assert 0 < found.low < found.estimate < found.high
-    same = ta.rank_correlation_difference(good, good, rated)
-    assert same == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

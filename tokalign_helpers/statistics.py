@@ -1,0 +1,260 @@
+"""How sure is a number: intervals of shares, means, rank correlations and unions. Imports nothing of ours.
+
+Every interval here is meant to hold the true value in 95 of 100 samples. How often it does was counted on samples
+whose true value is known, and is said with each function.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 2000  # of every bootstrap
+FEWEST = 20  # below, resampling knows too little of the spread: a 95 % interval of 10 skewed values holds in 86 of 100
+BATCH = 100  # resamples that are in memory at a time
+UNDEFINED = 0.01  # where the statistic is undefined for a larger share of the resamples, there is no interval
+
+
+class Interval(NamedTuple):
+    """An estimate and its confidence interval; the bounds are NaN where the sample does not allow for one."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        bounds = "no interval" if np.isnan(self.low) else f"{self.low:.3f}, {self.high:.3f}"
+        return f"{self.estimate:.3f} [{bounds}]"
+
+
+def share_interval(answers: Sequence[bool], *, level: float = 0.95) -> Interval:
+    """Return the share of yes among answers of yes or no, with its exact interval (Clopper and Pearson 1934).
+
+    Parameters
+    ----------
+    answers : Sequence[bool], n of them
+        Or of 0 and 1.
+    level : float
+
+    Returns
+    -------
+    Interval
+        Right for every n, and at the ends: 10 yes out of 10 give [0.692, 1.000]. It holds the true share in at least
+        95 of 100 samples, whatever the share is.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is neither 0 nor 1.
+    """
+    values = np.asarray(answers, dtype=float)
+    if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
+        raise ValueError(f"a share is of answers that are all yes or no, 1 or 0; got {_shown(values)}")
+    yes = round(values.sum())
+    from scipy import stats
+
+    found = stats.binomtest(yes, len(values)).proportion_ci(level, method="exact")
+    return Interval(yes / len(values), float(found.low), float(found.high))
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int, *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap's bounds of a statistic of n texts.
+
+    Parameters
+    ----------
+    statistic : Callable
+        (resamples, n) places of texts → (resamples,) values; NaN where it is undefined.
+    n : int
+    level : float
+    seed : int
+
+    Returns
+    -------
+    low, high : float
+        Both NaN where there is no interval: with fewer than :data:`FEWEST` texts; where the resamples all give the
+        same, for then they say nothing of other texts; or where too many of them leave the statistic undefined.
+    """
+    if n < FEWEST:
+        return np.nan, np.nan
+    draw = np.random.default_rng(seed)
+    drawn = np.concatenate([statistic(draw.integers(n, size=(BATCH, n))) for _ in range(RESAMPLES // BATCH)])
+    known = drawn[~np.isnan(drawn)]
+    if len(known) < (1 - UNDEFINED) * RESAMPLES or _is_constant(known):
+        return np.nan, np.nan
+    low, high = np.percentile(known, [50 - 50 * level, 50 + 50 * level])
+    return float(low), float(high)
+
+
+def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval:
+    """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
+
+    Parameters
+    ----------
+    values : Sequence[float], one a text
+        For a comparison of two embedders on the same texts, give the differences. For answers of yes or no there is
+        :func:`share_interval`.
+    level : float
+    seed : int
+
+    Returns
+    -------
+    Interval
+        It holds the true mean in 93 of 100 samples of 20 and in 94 of 100 samples of 100; where the values are skewed,
+        in 90 and 93 or 94. With fewer than 20 values, or where all are equal, the bounds are NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are no values, one is NaN, or they are booleans.
+    """
+    given = np.asarray(values)
+    if given.dtype == bool:
+        raise ValueError("the values are yes or no, of which share_interval gives the share")
+    given = given.astype(float)
+    if given.ndim != 1 or not len(given) or np.isnan(given).any():
+        raise ValueError(f"a mean needs a list of at least one number and no NaN; got {_shown(given)}")
+    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), level=level, seed=seed)
+    return Interval(float(given.mean()), *found)
+
+
+def jackknife_interval(
+    estimate: float,
+    leave_one_out: Sequence[float],
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Interval:
+    """Return the interval of a statistic that no bootstrap suits, from its values without each text.
+
+    A bootstrap sample repeats texts. A *union* over it is smaller than over as many fresh texts, and groups agree
+    better with labels where the same text stands twice: the bootstrap's interval sits beside the estimate itself.
+    Leaving texts out one at a time has no such repeats.
+
+    Parameters
+    ----------
+    estimate : float
+        The statistic on all n texts.
+    leave_one_out : Sequence[float], n of them
+        The statistic on all texts but the i-th.
+    level : float
+    bounds : (float, float)
+        The least and the greatest value that the statistic can have, such as (0, 1) for a share.
+
+    Returns
+    -------
+    Interval
+        Normal, with the jackknife standard error (Efron 1982, eq. 3.1), cut off at the bounds. Of a ratio of unions
+        it holds what n fresh texts give on average in 95 or more of 100 samples; of the V-measure in 92 or more. With
+        fewer than 20 texts, or where no text makes a difference, low and high are NaN.
+    """
+    values = np.asarray(leave_one_out, dtype=float)
+    n = len(values)
+    if n < FEWEST or _is_constant(values):
+        return Interval(float(estimate), np.nan, np.nan)
+    error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
+    from scipy import stats
+
+    half = stats.norm.ppf(0.5 + level / 2) * error
+    low, high = np.clip([estimate - half, estimate + half], *bounds)
+    return Interval(float(estimate), float(low), float(high))
+
+
+def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed: int = 0) -> Interval:
+    """Return Spearman's ρ between a model's scores and people's ratings, with a percentile bootstrap interval.
+
+    Parameters
+    ----------
+    predicted, rated : Sequence[float], n of them each
+    seed : int
+
+    Returns
+    -------
+    Interval
+        It holds the true ρ in 93 to 97 of 100 samples of 20 to 300 pairs, for ρ up to 0.8; near 1, in 91 to 96. With
+        fewer than 20 pairs, or where the two orders are the same, the bounds are NaN.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there are fewer than three pairs, one side is constant, or a value is NaN.
+    """
+    x, y = _to_correlate(predicted, rated)
+    return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
+
+
+def rank_correlation_difference(
+    first: Sequence[float], second: Sequence[float], rated: Sequence[float], *, seed: int = 0
+) -> Interval:
+    """Return how much better the first model's scores agree with people's ratings than the second's, on the same pairs.
+
+    Parameters
+    ----------
+    first, second, rated : Sequence[float], n of them each
+    seed : int
+
+    Returns
+    -------
+    Interval
+        The difference of the two Spearman ρ; the bootstrap draws whole pairs, so both models see the same ones. It
+        holds the true difference in 93 to 96 of 100 samples of 50 pairs. With fewer than 20 pairs, or where both
+        models give the same order, the bounds are NaN.
+
+    Raises
+    ------
+    ValueError
+        As :func:`rank_correlation`.
+    """
+    (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
+
+    def difference(rows: np.ndarray) -> np.ndarray:
+        return _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
+
+    return Interval(_spearman(x, z) - _spearman(y, z), *bootstrap(difference, len(z), seed=seed))
+
+
+def _shown(values: np.ndarray) -> str:
+    return np.array2string(values, threshold=6, edgeitems=2).replace("\n", " ")
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """Say whether they are equal but for rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def _to_correlate(predicted: Sequence[float], rated: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
+    if x.shape != y.shape or len(x) < 3:
+        raise ValueError(f"need two lists of the same length, at least 3; got {len(x)} and {len(y)}")
+    if np.isnan(x).any() or np.isnan(y).any():
+        raise ValueError("a score or a rating is NaN; a rank correlation with it is not defined")
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("one side is constant; a rank correlation with a constant is not defined")
+    return x, y
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    from scipy import stats
+
+    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+
+
+def _spearman_of_resamples(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return Spearman's ρ of ``x[row], y[row]`` for each of the (resamples, n) rows; NaN where a side is constant."""
+    a, b = _centred_ranks(x, rows), _centred_ranks(y, rows)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+
+
+def _centred_ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the ranks of ``values[row]`` less their mean, (resamples, n), ties sharing theirs.
+
+    ``values`` is sorted once; a resample's ranks follow from how often it holds each distinct value.
+    """
+    distinct, code = np.unique(values, return_inverse=True)
+    drawn = code[rows]
+    offsets = len(distinct) * np.arange(len(rows))[:, None]
+    times = np.bincount((drawn + offsets).ravel(), minlength=len(distinct) * len(rows)).reshape(len(rows), -1)
+    mean_rank = times.cumsum(axis=1) - (times - 1) / 2
+    return np.take_along_axis(mean_rank, drawn, axis=1) - (rows.shape[1] + 1) / 2
