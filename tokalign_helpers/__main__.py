@@ -18,6 +18,7 @@ from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, def
 from tokalign_helpers.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
+from tokalign_helpers.lines import lines
 from tokalign_helpers.sources import POOLINGS
 
 REFERENCE_RANK = 100
@@ -126,9 +127,9 @@ def examination(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if given.texts and not given.texts.is_file():
         raise ValueError(f"there is no file {given.texts}")
-    lines = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else sentences(1000, seed=0)
+    texts = [text for _, text in lines(given.texts)] if given.texts else sentences(1000, seed=0)
     report = examine(
-        given.name, [line for line in lines if line.strip()][: given.n], raw=given.raw, results=given.results,
+        given.name, texts[: given.n], raw=given.raw, results=given.results,
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
         template=given.template, revision=given.revision,
     )  # fmt: skip

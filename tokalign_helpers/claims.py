@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokalign_helpers.assets import data_dir
+from tokalign_helpers.lines import csv_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,11 +70,10 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
         If a column is missing, an id is there twice, a verdict is unknown, or a verdict other than ``not run here``
         has no pattern to find its figure by; the message names the line.
     """
-    with file.open(encoding="utf-8", newline="") as opened:
-        rows = list(csv.DictReader(opened))
+    rows = []
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
-        if set(row) != set(COLUMNS) or None in row.values():
+    for number, row in csv_rows(file, COLUMNS):
+        if len(row) != len(COLUMNS):
             raise ValueError(f"{file.name}, line {number}: the columns must be {', '.join(COLUMNS)}")
         if row["verdict"] not in VERDICTS:
             raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is no verdict; known: {VERDICTS}")
@@ -83,6 +83,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
         if shown != (row["verdict"] != "not run here"):
             raise ValueError(f"{file.name}, line {number}: a figure needs a run, and a run a verdict: {row['claim']!r}")
         seen.add(row["id"])
+        rows.append(row)
     return rows
 
 

@@ -6,8 +6,10 @@ import importlib.metadata
 import json
 import random
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Container, Iterator
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -17,9 +19,11 @@ import pandas as pd
 
 from tokalign_helpers.assets import ASSETS, asset_path, cache_dir, data_dir
 from tokalign_helpers.files import write_text
+from tokalign_helpers.lines import as_number, at, csv_rows, json_lines, lines
 
 PASSAGE = 3  # sentences
 PARSING = 1  # version of what makes sentences of markup, below; another one, as soon as it makes others
+HIGHEST_GRADE = 1000  # trec_eval counts grades in a table as long as the highest one
 WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
 
 
@@ -133,8 +137,59 @@ def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     return Collection(documents, queries, relevant)
 
 
+def checked_id(value: object) -> str:
+    """Return the id of a document or a query as the string that it is everywhere.
+
+    Parameters
+    ----------
+    value : str or int
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    raise ValueError(f"{value!r} is no id; an id is a string or a whole number")
+
+
+def checked_grade(value: float) -> int:
+    """Return a judgement's grade as the whole number that it is.
+
+    Parameters
+    ----------
+    value : float
+        Any kind of number. TREC's negative grades (junk, spam; Cranfield's −1) say "not relevant", as 0 does.
+
+    Returns
+    -------
+    int, from 0 to :data:`HIGHEST_GRADE`
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number, or out of range on either side.
+    """
+    if isinstance(value, str | bytes) or value is None:
+        raise ValueError(f"the grade {value!r} is no number")
+    grade = float(value)
+    if not grade.is_integer() or abs(grade) > HIGHEST_GRADE:
+        raise ValueError(f"the grade {value} is no whole number up to {HIGHEST_GRADE}")
+    return max(0, int(grade))
+
+
 def load_beir(folder: str | Path, part: str = "test") -> Collection:
     """Read a collection in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<part>.tsv``.
+
+    Documents and queries without a text are left out, and so are judgements of documents or queries that are not there,
+    which some well-known collections have; one warning for each file says how many.
 
     Parameters
     ----------
@@ -145,27 +200,91 @@ def load_beir(folder: str | Path, part: str = "test") -> Collection:
     Returns
     -------
     Collection
-        A document is its title and its text.
+        A document is its title, if it has one, and its text. Ids are strings, also where the files have numbers.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a line is broken, or a judgement names an unknown document; the message names file and line.
+        If a line is broken, an id or a judgement is there twice, a grade is no whole number (see
+        :func:`checked_grade`), or no judgement is of a known document and query; the message names file and line.
     """
     folder = Path(folder)
-    rows = {name: _json_lines(folder / f"{name}.jsonl") for name in ("corpus", "queries")}
-    documents = {row["_id"]: f"{row.get('title', '')} {row['text']}".strip() for row in rows["corpus"]}
-    texts = {row["_id"]: row["text"] for row in rows["queries"]}
-    relevant: dict[str, dict[str, int]] = {}
-    file = folder / "qrels" / f"{part}.tsv"
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], start=2):
-        fields = line.split("\t")
-        if len(fields) != 3 or fields[0] not in texts or fields[1] not in documents:
-            raise ValueError(f"{file}, line {number}: {line[:60]!r} is no judgement of a known query and document")
-        relevant.setdefault(fields[0], {})[fields[1]] = int(fields[2])
+    documents = _texts(folder / "corpus.jsonl", titled=True)
+    texts = _texts(folder / "queries.jsonl")
+    relevant = _judgements(folder / "qrels" / f"{part}.tsv", documents, texts)
     return Collection(documents, {query: texts[query] for query in relevant}, relevant)
+
+
+def _texts(file: Path, *, titled: bool = False) -> dict[str, str]:
+    found: dict[str, str] = {}
+    seen: dict[str, int] = {}
+    for place, row in json_lines(file):
+        with at(file, place):
+            if "_id" not in row or "text" not in row:
+                raise ValueError("not a JSON object with _id and text")
+            name = checked_id(row["_id"])
+            if name in seen:
+                raise ValueError(f"the id {name!r} is on line {seen[name]} already")
+            seen[name] = place
+            parts = [row.get("title") if titled else None, row["text"]]
+            if not all(part is None or isinstance(part, str) for part in parts):
+                raise ValueError(f"the text of {name!r} is no string")
+        text = " ".join(part for part in parts if part).strip()
+        if text and row["text"] is not None:
+            found[name] = text
+    left_out = [name for name in seen if name not in found]
+    if left_out:
+        _warn_left_out(file, "row without a text", [seen[name] for name in left_out])
+    return found
+
+
+def _judgements(file: Path, documents: Container[str], queries: Container[str]) -> dict[str, dict[str, int]]:
+    relevant: dict[str, dict[str, int]] = {}
+    seen: dict[tuple[str, str], int] = {}
+    unknown, first = [], True
+    for place, line in lines(file):
+        fields, may_be_header, first = line.split("\t"), first, False
+        if may_be_header and _is_header(fields, queries):
+            continue
+        with at(file, place):
+            if len(fields) != 3:
+                raise ValueError(f"{line[:60]!r} has not three fields, query, document and grade, separated by tabs")
+            query, document, grade = *fields[:2], checked_grade(as_number(fields[2]))
+            if (query, document) in seen:
+                raise ValueError(f"{query!r} and {document!r} are judged on line {seen[query, document]} already")
+        seen[query, document] = place
+        if query in queries and document in documents:
+            relevant.setdefault(query, {})[document] = grade
+        else:
+            unknown.append((query, document))
+    if not relevant:
+        if not unknown:
+            raise ValueError(f"{file} holds no judgement")
+        place, (query, document) = seen[unknown[0]], unknown[0]
+        what = f"{query!r} and {document!r} are no known query and document, and so it is with all {len(unknown)} lines"
+        raise ValueError(f"{file}, line {place}: {what}")
+    if unknown:
+        _warn_left_out(file, "judgement of an unknown query or document", [seen[pair] for pair in unknown])
+    return relevant
+
+
+def _is_header(fields: list[str], queries: Container[str]) -> bool:
+    """Say whether a file's first line names its columns: it does in BEIR's files, often not in those people make."""
+    try:
+        as_number(fields[-1])
+    except ValueError:
+        return fields[0] not in queries
+    return False
+
+
+def _warn_left_out(file: Path, what: str, places: list[int]) -> None:
+    if len(places) == 1:
+        said = f"1 {what} was left out, on line {places[0]}"
+    else:
+        said = f"{len(places)} {what.replace(' ', 's ', 1)} were left out, the first on line {places[0]}"
+    warnings.warn(f"{file}: {said}", stacklevel=4)
 
 
 def cranfield(folder: str | Path) -> Collection:
@@ -179,25 +298,37 @@ def cranfield(folder: str | Path) -> Collection:
     Returns
     -------
     Collection
+        The queries by their place in the file, which is how the judgements number them.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
+    ValueError
+        If a judgement is broken or there twice; the message names file and line.
     """
     folder = Path(folder)
     documents, queries = {}, {}
     for block in re.findall(r"<doc>(.*?)</doc>", (folder / "cran.all.1400.xml").read_text(encoding="utf-8"), re.S):
-        number, text = re.search(r"<docno>\s*(\d+)", block)[1], re.search(r"<text>(.*?)</text>", block, re.S)
+        name, text = re.search(r"<docno>\s*(\d+)", block)[1], re.search(r"<text>(.*?)</text>", block, re.S)
         if text and text[1].strip():
-            documents[number] = re.sub(r"\s+", " ", text[1]).strip()
-    for place, block in enumerate(re.findall(r"<title>(.*?)</title>", (folder / "cran.qry.xml").read_text(), re.S), 1):
+            documents[name] = re.sub(r"\s+", " ", text[1]).strip()
+    asked = (folder / "cran.qry.xml").read_text(encoding="utf-8")
+    for place, block in enumerate(re.findall(r"<title>(.*?)</title>", asked, re.S), 1):
         queries[str(place)] = re.sub(r"\s+", " ", block).strip()
     relevant: dict[str, dict[str, int]] = {}
-    for line in (folder / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
-        query, _, document, grade = line.split()
-        if document in documents and query in queries:
-            relevant.setdefault(query, {})[document] = max(0, int(grade))
+    file, seen = folder / "cranqrel.trec.txt", {}
+    for place, line in lines(file):
+        with at(file, place):
+            fields = line.split()
+            if len(fields) != 4:
+                raise ValueError(f"{line[:60]!r} has not four fields: query, 0, document and grade")
+            query, _, document, grade = *fields[:3], checked_grade(as_number(fields[3]))
+            if (query, document) in seen:
+                raise ValueError(f"{query!r} and {document!r} are judged on line {seen[query, document]} already")
+            seen[query, document] = place
+            if document in documents and query in queries:
+                relevant.setdefault(query, {})[document] = grade
     return Collection(documents, {query: queries[query] for query in relevant}, relevant)
 
 
@@ -257,14 +388,15 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If the file is not there.
     ValueError
-        If a line has fewer than seven fields; the message names it.
+        If a line has fewer than seven fields or its rating is no number; the message names it.
     """
     file, rows = Path(folder) / f"sts-{part}.csv", []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for place, line in lines(file):
         fields = line.split("\t")
-        if len(fields) < 7:
-            raise ValueError(f"{file}, line {number}: {len(fields)} fields; a line has at least 7, separated by tabs")
-        rows.append((fields[5], fields[6], float(fields[4]), fields[1]))
+        with at(file, place):
+            if len(fields) < 7:
+                raise ValueError(f"{len(fields)} fields; a line has at least 7, separated by tabs")
+            rows.append((fields[5], fields[6], as_number(fields[4]), fields[1]))
     return pd.DataFrame(rows, columns=["text1", "text2", "rating", "source"])
 
 
@@ -318,12 +450,12 @@ def goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
         If a line has not three fields, or a label is unknown; the message names it.
     """
     folder, rows = Path(folder), []
-    names = (folder / "labels.txt").read_text(encoding="utf-8").split()
+    names = [line.strip() for _, line in lines(folder / "labels.txt")]
     file = folder / f"{part}.tsv"
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for place, line in lines(file):
         fields = line.split("\t")
         if len(fields) != 3 or not all(i.isdecimal() and int(i) < len(names) for i in fields[1].split(",")):
-            raise ValueError(f"{file}, line {number}: expected a text, labels from 0 to {len(names) - 1} and an id")
+            raise ValueError(f"{file}, line {place}: expected a text, labels from 0 to {len(names) - 1} and an id")
         labels = [names[int(i)] for i in fields[1].split(",")]
         if len(labels) == 1 and labels[0] in EMOTIONS:
             rows.append((fields[0], labels[0]))
@@ -371,7 +503,9 @@ def lexicon() -> pd.DataFrame:
     DataFrame
         Columns ``labelling`` (topic or emotion), ``label``, ``word``.
     """
-    return pd.read_csv(data_dir() / "texts" / "lexicon.csv", keep_default_na=False)
+    columns = ["labelling", "label", "word"]
+    rows = [row for _, row in csv_rows(data_dir() / "texts" / "lexicon.csv", columns)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
@@ -380,7 +514,8 @@ def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     file : str or Path, optional
-        A CSV file of yours with the same columns. Default: 240 pairs written for the course.
+        A CSV file of yours with the same columns; without ``group``, pairs with the same first text are one.
+        Default: 240 pairs written for the course.
 
     Returns
     -------
@@ -393,22 +528,24 @@ def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
         As :func:`two_labels`.
     """
     file = Path(file) if file else data_dir() / "texts" / "minimal_pairs.csv"
-    return _labelled(file, ["text1", "text2"], {"kind": PAIR_KINDS})[["text1", "text2", "kind", "group"]]
+    table = _labelled(file, ["text1", "text2"], {"kind": PAIR_KINDS})
+    if "group" not in table:
+        table["group"] = [str(place) for place in pd.factorize(table["text1"])[0] + 1]
+    return table[["text1", "text2", "kind", "group"]]
 
 
 def _labelled(file: Path, texts: list[str], labels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
-    table = pd.read_csv(file, keep_default_na=False, dtype=str)
-    missing = [name for name in [*texts, *labels] if name not in table]
-    if missing:
-        raise ValueError(f"{file}, line 1: there is no column {missing[0]!r}")
-    for place, row in enumerate(table.to_dict("records"), start=2):
-        for name in texts:
-            if not row[name].strip():
-                raise ValueError(f"{file}, line {place}: the column {name!r} is empty")
-        for name, known in labels.items():
-            if row[name] not in known:
-                raise ValueError(f"{file}, line {place}: {row[name]!r} is no {name}; known: {', '.join(known)}")
-    return table
+    columns, rows = [*texts, *labels], []
+    for place, row in csv_rows(file, columns):
+        with at(file, place):
+            for name in texts:
+                if not row[name].strip():
+                    raise ValueError(f"the column {name!r} is empty")
+            for name, known in labels.items():
+                if row[name] not in known:
+                    raise ValueError(f"{row[name]!r} is no {name}; known: {', '.join(known)}")
+        rows.append(row)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
 def lee_documents() -> tuple[list[str], np.ndarray]:
@@ -419,29 +556,16 @@ def lee_documents() -> tuple[list[str], np.ndarray]:
     texts : list[str], 50 of them
     similarity : ndarray, (50, 50), from 0 to 1, symmetric
     """
-    lines = asset_path("lee-documents").read_text(encoding="latin-1").splitlines()
-    texts = [line.strip() for line in lines if line.strip()]
+    texts = [line.strip() for _, line in lines(asset_path("lee-documents"), encoding="latin-1")]
     upper = np.loadtxt(asset_path("lee-similarities"))
     return texts, np.triu(upper) + np.triu(upper, 1).T
 
 
 def _json_file(file: Path) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error})") from error
-
-
-def _json_lines(file: Path) -> list[dict]:
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            _ = row["_id"], row["text"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}, line {number}: not a JSON object with _id and text ({error})") from error
-        rows.append(row)
-    return rows
 
 
 # --- Wikipedia ------------------------------------------------------------------------------------------------------
@@ -458,8 +582,8 @@ def _all_sentences() -> tuple[tuple[str, str], ...]:
     """Return (article, sentence) pairs. Parse once (about 15 s), keep the plain text."""
     kept = _parsed_file()
     if kept.is_file():
-        lines = kept.read_text(encoding="utf-8").splitlines()
-        return tuple((title, sentence) for title, _, sentence in (line.partition("\t") for line in lines))
+        rows = (line.partition("\t") for _, line in lines(kept))
+        return tuple((title, sentence) for title, _, sentence in rows)
     found: dict[str, str] = {}
     for title, article in _articles(asset_path("wikipedia")):
         for sentence in _split(article):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tokalign_helpers.checks import whole_number
+from tokalign_helpers.datasets import checked_grade, checked_id
 from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.statistics import (
     Interval,
@@ -37,28 +39,30 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     Parameters
     ----------
     run : Mapping
-        ``{query: {document: score}}``.
+        ``{query: {document: score}}``. Any kind of number will do for a score, and a whole number for an id.
     relevant : Mapping
-        ``{query: {document: grade}}``.
+        ``{query: {document: grade}}``; grades as :func:`~tokalign_helpers.datasets.checked_grade` takes them.
 
     Returns
     -------
     DataFrame, a row a judged query
-        ``nDCG@10``, ``R@100``, ``RR``. A query without results counts 0.
+        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results counts 0. Equal scores
+        stand in trec_eval's order: the ids' alphabet, backwards.
 
     Raises
     ------
     ValueError
-        If no query is judged.
+        If no query is judged, a score is NaN or no number, a grade is no whole number or out of range, or an id is
+        neither a string nor a whole number, or there twice; the message names the query.
     """
     import ir_measures
 
-    judged = {query: dict(grades) for query, grades in relevant.items() if any(g > 0 for g in grades.values())}
+    judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
         raise ValueError("no query has a relevant document; there is nothing to judge")
     measures = {"nDCG@10": ir_measures.nDCG @ 10, "R@100": ir_measures.R @ 100, "RR": ir_measures.RR}
     table = pd.DataFrame(0.0, index=list(judged), columns=list(measures))
-    known = {query: dict(run[query]) for query in judged if run.get(query)}
+    known = {query: _places(hits) for query, hits in _checked(run, _score).items() if query in judged and hits}
     names = {str(measure): name for name, measure in measures.items()}
     if known:
         for found in ir_measures.iter_calc(list(measures.values()), judged, known):
@@ -78,15 +82,22 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
     Returns
     -------
     Run
-        A document that one run lacks gets 0 from it.
+        A document that one run lacks gets 0 from it, as does the worst of several hits; where all hits of a query have
+        the same score, or there is only one, they count in full.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite or no number; the message names the query.
     """
     fused: dict[str, dict[str, float]] = {}
     for run, weight in zip(runs, weights or [1 / len(runs)] * len(runs), strict=True):
-        for query, hits in run.items():
+        for query, hits in _checked(run, _finite).items():
             low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
             here = fused.setdefault(query, {})
             for document, score in hits.items():
-                here[document] = here.get(document, 0.0) + weight * (score - low) / ((high - low) or 1.0)
+                share = (score - low) / (high - low) if high > low else 1.0
+                here[document] = here.get(document, 0.0) + weight * share
     return fused
 
 
@@ -101,20 +112,57 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Returns
     -------
     Run
+        Hits with the same score share the better rank, in whatever order they are given.
 
     Raises
     ------
     ValueError
-        If k is no whole number from 0 on.
+        If k is no whole number from 0 on, or a score is NaN or no number; the message names the query.
     """
+    from scipy.stats import rankdata
+
     k = whole_number(k, "k", 0)
     fused: dict[str, dict[str, float]] = {}
     for run in runs:
-        for query, hits in run.items():
+        for query, hits in _checked(run, _score).items():
             here = fused.setdefault(query, {})
-            for rank, document in enumerate(sorted(hits, key=hits.__getitem__, reverse=True), start=1):
+            ranks = rankdata([-score for score in hits.values()], method="min")
+            for document, rank in sorted(zip(hits, ranks.tolist(), strict=True), key=lambda hit: hit[1]):
                 here[document] = here.get(document, 0.0) + 1 / (k + rank)
     return fused
+
+
+def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dict[str, float]]:
+    """Return {query: {document: number}} with ids as strings; what is refused names the query."""
+    found: dict[str, dict[str, float]] = {}
+    for query, row in table.items():
+        try:
+            name = checked_id(query)
+            if name in found:
+                raise ValueError("it is there twice, as a string and as a number")
+            found[name] = {checked_id(document): number(value) for document, value in dict(row).items()}
+            if len(found[name]) != len(row):
+                raise ValueError("a document is there twice")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"query {query!r}: {error}") from error
+    return found
+
+
+def _score(value: object) -> float:
+    if isinstance(value, str | bytes) or value is None or np.isnan(score := float(value)):
+        raise ValueError(f"the score {value!r} is no number")
+    return score
+
+
+def _finite(value: object) -> float:
+    if np.isinf(score := _score(value)):
+        raise ValueError(f"the score {value!r} has no place between the others")
+    return score
+
+
+def _places(hits: Mapping[str, float]) -> dict[str, float]:
+    """Put small whole numbers in the scores' order in place of them: trec_eval keeps scores at single precision."""
+    return dict(zip(hits, rankdata(list(hits.values()), method="dense").astype(float).tolist(), strict=True))
 
 
 def pair_similarities(

@@ -407,8 +407,14 @@ def sparse_run(
     Returns
     -------
     Run
+
+    Raises
+    ------
+    ValueError
+        If two queries have the same name, or there are not as many as rows; or as :meth:`SparseIndex.search`.
     """
-    return {name: dict(hits) for name, hits in zip(queries, index.search(vectors, k), strict=True)}
+    names = _distinct(queries, vectors.shape[0], "queries")
+    return {name: dict(hits) for name, hits in zip(names, index.search(vectors, k), strict=True)}
 
 
 def dense_run(
@@ -429,12 +435,21 @@ def dense_run(
     Returns
     -------
     Run
+
+    Raises
+    ------
+    ValueError
+        If two documents or queries have the same name, there are not as many as rows, an embedding holds NaN or Inf, or
+        k is less than 1.
     """
-    names = list(documents)
+    asking, names = _distinct(queries, len(q), "queries"), _distinct(documents, len(h), "documents")
+    for what, vectors in (("query", q), ("document", h)):
+        if not torch.isfinite(vectors).all():
+            bad = (~torch.isfinite(vectors)).any(dim=1).nonzero()[0].item()
+            raise ValueError(f"the embedding of {what} {(asking if vectors is q else names)[bad]!r} holds NaN or Inf")
     scores = (torch.nn.functional.normalize(q, dim=1) @ torch.nn.functional.normalize(h, dim=1).T).numpy()
     return {
-        query: {names[i]: float(row[i]) for i in best_places(row, k)}
-        for query, row in zip(queries, scores, strict=True)
+        query: {names[i]: float(row[i]) for i in best_places(row, k)} for query, row in zip(asking, scores, strict=True)
     }
 
 
@@ -450,19 +465,37 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
     Returns
     -------
     Run
-        Documents without a word of the query are left out.
+        Documents without a word of the query are left out: all of them where there is no document, or none with a word
+        that is no stop word.
+
+    Raises
+    ------
+    ValueError
+        If k is less than 1.
     """
-    names = list(documents)
     import bm25s
 
+    names = list(documents)
     split = lambda texts: bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)  # noqa: E731
-    engine = bm25s.BM25(method="lucene")
-    engine.index(split(documents.values()), show_progress=False)
+    engine, words_of = bm25s.BM25(method="lucene"), split(documents.values())
+    if not any(words_of):  # bm25s cannot make an index of no word at all
+        return {query: {} for query in queries}
+    engine.index(words_of, show_progress=False)
     run: Run = {}
     for query, words in zip(queries, split(queries.values()), strict=True):
         scores = engine.get_scores(words) if words else np.zeros(len(names))
         run[query] = {names[i]: float(scores[i]) for i in best_places(scores, k) if scores[i] > 0}
     return run
+
+
+def _distinct(names: Iterable[str], rows: int, what: str) -> list[str]:
+    names = list(names)
+    if len(names) != rows:
+        raise ValueError(f"{len(names)} names for the {what} came with {rows} rows")
+    if len(set(names)) != rows:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two {what} are called {twice!r}; names must differ")
+    return names
 
 
 def _scores(parts: Sequence[sparse.csc_array], tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:

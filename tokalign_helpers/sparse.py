@@ -192,8 +192,14 @@ def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> flo
     return float(np.asarray(used[0]).ravel() @ np.asarray(used[1]).ravel())
 
 
-def decoded(matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = None) -> list[list[tuple[str, float]]]:
-    """Return sparse vectors as lists of (token, weight), best first: what search engines and people read.
+def decoded(
+    matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = None, *, names: Sequence[str] | None = None
+) -> list[list[tuple[str, float]]]:
+    """Return sparse vectors as lists of (token, weight), best first: what people and search engines read.
+
+    For people the tokens are what :meth:`TokenDecoder.token` says. An engine should get names instead: two tokens may
+    read alike (LLaMA's byte tokens do), and the ``rank_features`` of Elasticsearch and OpenSearch refuse a name with a
+    dot, as in ``▁U.S``, and a weight that is not positive.
 
     Parameters
     ----------
@@ -201,6 +207,8 @@ def decoded(matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = Non
     decoder : TokenDecoder
     k : int, optional
         How many of each. Default: all.
+    names : Sequence[str], V of them, optional
+        What the tokens are called, such as :func:`feature_names`; the same for documents and queries.
 
     Returns
     -------
@@ -215,8 +223,32 @@ def decoded(matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = Non
     rows = []
     for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
         order = np.argsort(-matrix.data[start:end], kind="stable")[:k] + start
-        rows.append([(decoder.token(int(matrix.indices[i])), float(matrix.data[i])) for i in order])
+        tokens = matrix.indices[order].tolist()
+        called = [decoder.token(token) if names is None else names[token] for token in tokens]
+        rows.append(list(zip(called, matrix.data[order].tolist(), strict=True)))
     return rows
+
+
+def feature_names(decoder: TokenDecoder) -> list[str]:
+    """Name every token so that a search engine takes it for a feature: no dot, none empty, no two alike.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+
+    Returns
+    -------
+    list[str], V of them
+        The token with ``%25`` for a percent sign and ``%2E`` for a dot, which ``urllib.parse.unquote`` turns back. One
+        that reads as an earlier one does, or as nothing, ends with ``%#`` and its id. A name's place is the token's id.
+    """
+    names: list[str] = []
+    seen = {""}
+    for token in range(decoder.vocabulary_size):
+        name = decoder.token(token).replace("%", "%25").replace(".", "%2E")
+        names.append(f"{name}%#{token}" if name in seen else name)
+        seen.add(name)
+    return names
 
 
 def to_torch(matrix: sparse.csr_array) -> Tensor:

@@ -146,7 +146,7 @@ def jackknife_interval(
     -------
     Interval
         Normal, with the jackknife standard error (Efron 1982, eq. 3.1), cut off at the bounds. Of a ratio of unions
-        it holds what n fresh texts give on average in 95 or more of 100 samples; of the V-measure in 92 or more. With
+        it holds what n fresh texts give on average in 94 to 96 of 100 samples; of the V-measure, in 92 to 95. With
         fewer than 20 texts, or where no text makes a difference, low and high are NaN.
     """
     values = np.asarray(leave_one_out, dtype=float)
@@ -198,7 +198,7 @@ def rank_correlation_difference(
     -------
     Interval
         The difference of the two Spearman ρ; the bootstrap draws whole pairs, so both models see the same ones. It
-        holds the true difference in 93 to 96 of 100 samples of 50 pairs. With fewer than 20 pairs, or where both
+        holds the true difference in 94 to 96 of 100 samples of 20 to 100 pairs. With fewer than 20 pairs, or where both
         models give the same order, the bounds are NaN.
 
     Raises

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokalign_helpers.datasets import passages, sentences, sts_pairs
+from tokalign_helpers.lines import at, lines
 
 AUXILIARY = re.compile(
     r"\b(is|are|was|were|has|have|had|can|will|could|would|should|must|does|do|did)\b(?! n[o']t| not)"
@@ -57,19 +58,29 @@ def inference_triplets(folder: Path) -> list[Triplet]:
     ------
     FileNotFoundError
         If one of the six files is missing.
+    ValueError
+        If a line of one has no counterpart in the others; the message names file and line.
     """
     by_premise: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for part in ("dev", "test"):
-        columns = [
-            (folder / f"{name}.{part}").read_text(encoding="utf-8").splitlines() for name in ("s1", "s2", "labels")
-        ]
-        for premise, hypothesis, label in zip(*columns, strict=True):
+        for premise, hypothesis, label in _side_by_side([folder / f"{name}.{part}" for name in ("s1", "s2", "labels")]):
             by_premise[untokenized(premise)][label.strip()].append(untokenized(hypothesis))
     return [
         Triplet(premise, entailed, against)
         for premise, labels in by_premise.items()
         for entailed, against in zip(labels["entailment"], labels["contradiction"], strict=False)
     ]
+
+
+def _side_by_side(files: list[Path]) -> Iterator[tuple[str, ...]]:
+    """Read files of which the n-th lines belong together."""
+    columns = [dict(lines(file)) for file in files]
+    for place in sorted(set().union(*columns)):
+        for file, column in zip(files, columns, strict=True):
+            with at(file, place):
+                if place not in column:
+                    raise ValueError("nothing is here; the files beside it have a text on this line")
+        yield tuple(column[place] for column in columns)
 
 
 def negation_triplets(triplets: list[Triplet], *, seed: int = 0) -> list[Triplet]:
@@ -248,23 +259,26 @@ def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
     ------
     FileNotFoundError
         If a file is missing.
+    ValueError
+        If a line is broken; the message names file and line.
     """
     met = {pair for part in PARTS_OF_SPEECH for pair in _tagged_senses(folder / f"index.{part}")}
-    lines = {
-        (part, line[:8]): line
+    entries = {
+        (part, line[:8]): (place, line)
         for part in PARTS_OF_SPEECH
-        for line in (folder / f"data.{part}").read_text(encoding="utf-8").splitlines()
+        for place, line in lines(folder / f"data.{part}")
         if line[:1].isdigit()
     }
     letters = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
     found = []
-    for (_, offset), line in lines.items():
-        words, pointers, gloss = _fields(line)
-        antonyms = [
-            (words[int(where[:2], 16) - 1], _fields(lines[letters[kind], target])[0][int(where[2:], 16) - 1])
-            for symbol, target, kind, where in pointers
-            if symbol == "!"
-        ]
+    for (part, offset), (place, line) in entries.items():
+        with at(folder / f"data.{part}", place):
+            words, pointers, gloss = _fields(line)
+            antonyms = [
+                (words[int(where[:2], 16) - 1], _fields(entries[letters[kind], target][1])[0][int(where[2:], 16) - 1])
+                for symbol, target, kind, where in pointers
+                if symbol == "!"
+            ]
         kept = [word for word in words if not common or (word.lower(), offset) in met]
         if kept:
             parents = tuple(target for symbol, target, _, _ in pointers if symbol == "@")
@@ -286,11 +300,12 @@ def _fields(line: str) -> tuple[list[str], list[list[str]], str]:
 
 def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
     """Yield (word, offset) of the meanings that were met in tagged text; they stand first in a word's list."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for place, line in lines(file):
         if line[:1].isspace():
             continue
-        word, _, n_senses, n_pointers, *rest = line.split()
-        n_tagged = int(rest[int(n_pointers) + 1])
+        with at(file, place):
+            word, _, n_senses, n_pointers, *rest = line.split()
+            n_tagged = int(rest[int(n_pointers) + 1])
         for offset in rest[int(n_pointers) + 2 :][: min(n_tagged, int(n_senses))]:
             yield word.replace("_", " "), offset
 

@@ -26,8 +26,9 @@ def test_the_rates_are_their_set_definitions(literal, k, seed):
     assert ta.global_alignment_rate(order, literal) == pytest.approx(whole)
     table = ta.rates(order, literal, k).set_index("rate")
     assert table["value"].to_list() == pytest.approx([sum(hits) / len(hits), local, whole])
-    assert (table["low"] <= table["value"]).all()
-    assert (table["value"] <= table["high"]).all()
+    assert not (table["low"] > table["value"]).any()  # so few texts have no interval but for Hit@K
+    assert not (table["value"] > table["high"]).any()
+    assert table.loc["Hit@K", ["low", "high"]].notna().all()
 
 
 def test_a_text_without_tokens_is_left_out():
