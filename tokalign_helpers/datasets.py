@@ -262,9 +262,11 @@ def _judgements(file: Path, documents: Container[str], queries: Container[str]) 
     if not relevant:
         if not unknown:
             raise ValueError(f"{file} holds no judgement")
-        place, (query, document) = seen[unknown[0]], unknown[0]
-        what = f"{query!r} and {document!r} are no known query and document, and so it is with all {len(unknown)} lines"
-        raise ValueError(f"{file}, line {place}: {what}")
+        query, document = unknown[0]
+        what = f"the query {query!r} or the document {document!r} is unknown"
+        raise ValueError(
+            f"{file}, line {seen[query, document]}: {what}, and so in every line: is it another collection's?"
+        )
     if unknown:
         _warn_left_out(file, "judgement of an unknown query or document", [seen[pair] for pair in unknown])
     return relevant

@@ -122,7 +122,7 @@ def csv_rows(file: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, di
                 raise ValueError(f"there is {'no' if name not in names else 'more than one'} column {name!r}")
     for number, fields in numbered:
         if len(fields) != len(names):
-            raise ValueError(f"{file}, line {number}: {len(fields)} fields; there are {len(names)} columns")
+            raise ValueError(f"{file}, line {number}: fields in the row: {len(fields)}, columns: {len(names)}")
         yield number, dict(zip(names, fields, strict=True))
 
 

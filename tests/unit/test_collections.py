@@ -114,7 +114,10 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
         ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is no number"),
         ({"qrels": [*QRELS, "q1\td1\t1"]}, r"test\.tsv, line 5: 'q1' and 'd1' are judged on line 2 already"),
         ({"qrels": QRELS[:1]}, r"test\.tsv holds no judgement"),
-        ({"qrels": ["a\tb\t1"]}, r"test\.tsv, line 1: 'a' and 'b' are no known query and document"),
+        (
+            {"qrels": ["a\tb\t1"]},
+            r"test\.tsv, line 1: the query 'a' or the document 'b' is unknown, and so in every line",
+        ),
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl, line 4: the id 'd1' is on line 1 already"),
         ({"corpus": [{"_id": 1, "text": "x"}, {"_id": "1", "text": "y"}]}, r"line 2: the id '1' is on line 1 already"),
         ({"corpus": [{"_id": 1.0, "text": "x"}]}, r"corpus\.jsonl, line 1: 1\.0 is no id"),
@@ -185,7 +188,7 @@ def test_the_line_of_a_bad_label_after_a_field_of_two_lines(tmp_path):
     with pytest.raises(ValueError, match=r"own\.csv, line 4: 'jog' is no emotion"):
         ta.two_labels(file)
     file.write_text("text,topic,emotion\nx,food,joy,more\n")
-    with pytest.raises(ValueError, match=r"own\.csv, line 2: 4 fields; there are 3 columns"):
+    with pytest.raises(ValueError, match=r"own\.csv, line 2: fields in the row: 4, columns: 3"):
         ta.two_labels(file)
 
 

@@ -46,8 +46,8 @@ def test_csv_rows_know_where_they_begin(tmp_path):
         ("", "line 1: there is no column 'a'"),
         ("b\n1\n", "line 1: there is no column 'a'"),
         ("a,b,b\n", "line 1: there is more than one column 'b'"),
-        ('a,b\n"x\ny",1\n1,2,3\n', "line 4: 3 fields; there are 2 columns"),
-        ('a,b\n"x\ny",1\n1\n', "line 4: 1 fields; there are 2 columns"),
+        ('a,b\n"x\ny",1\n1,2,3\n', "line 4: fields in the row: 3, columns: 2"),
+        ('a,b\n"x\ny",1\n1\n', "line 4: fields in the row: 1, columns: 2"),
         ('a,b\n1,2\n"open,2\n', "line 3: no CSV"),
     ],
 )
