@@ -66,6 +66,15 @@ def test_the_figures_are_those_of_the_package(tiny, report):
     assert report.figure("Spearman, SimLex-999, 20 pairs") == pytest.approx(rho.estimate)
 
 
+def test_too_small_a_sample_has_no_interval_and_the_file_is_json(tiny, tmp_path):
+    found = ta.examine(tiny, TEXTS, documents=10, pairs=10)
+    rows = found.table.set_index("figure").loc[["nDCG@10, dense", "Spearman, SimLex-999, 10 pairs"]]
+    assert rows["value"].notna().all() and rows[["low", "high"]].isna().all(axis=None)
+    found.save(tmp_path / "report.json")
+    assert "NaN" not in (tmp_path / "report.json").read_text(encoding="utf-8")
+    assert "<td>NaN</td>" not in found.html()
+
+
 def test_the_variation_is_against_what_it_was_before(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
     raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.template)
