@@ -162,7 +162,8 @@ def _finite(value: object) -> float:
 
 def _places(hits: Mapping[str, float]) -> dict[str, float]:
     """Put small whole numbers in the scores' order in place of them: trec_eval keeps scores at single precision."""
-    return dict(zip(hits, rankdata(list(hits.values()), method="dense").astype(float).tolist(), strict=True))
+    ranks = np.unique(list(hits.values()), return_inverse=True)[1] + 1.0
+    return dict(zip(hits, ranks.tolist(), strict=True))
 
 
 def pair_similarities(

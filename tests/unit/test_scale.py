@@ -347,6 +347,7 @@ def test_the_error_of_an_encoder_is_one_line_with_shard_and_document(monkeypatch
 
 
 def test_the_workers_error_is_raised(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
     rows = SimpleNamespace(iter_rows=lambda: iter([{"error": ""}, {"error": "part-2: no"}]))
     data = SimpleNamespace(
         from_items=lambda items, override_num_blocks: SimpleNamespace(map_batches=lambda *_, **__: rows),
