@@ -29,6 +29,9 @@ WEB_SEARCH = "Given a web search query, retrieve relevant passages that answer t
 ASK = "Instruct: {instruction}\nQuery: {text}"
 ASK_GRIT = "<|user|>\n{instruction}\n<|embed|>\n{text}"
 ASK_INST = "[INST] {instruction} {text} [/INST]"
+# PromptEOL as its authors spell it (Jiang et al. 2023). EOL is another spelling: other tokens, other rates.
+OFFICIAL_EOL = 'This sentence : "{text}" means in one word:"'
+OPEN_EOL = 'This sentence: "{text}" means in one word:'  # without the quotation mark that opens the answer
 MASKED = 'This sentence of "{text}" means [MASK].'
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
@@ -168,6 +171,8 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec(
             "smol-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **SMOL_135M
         ),
+        EmbedderSpec("smol-eol-official", pooling=last_token, template=OFFICIAL_EOL, made_by="prompt", **SMOL_135M),
+        EmbedderSpec("smol-eol-open", pooling=last_token, template=OPEN_EOL, made_by="prompt", **SMOL_135M),
         EmbedderSpec(
             "smol-cse", pooling=weighted_mean, adapters=("smol-cse",), made_by="contrastive", license=SHARE_ALIKE,
             raw="smol-wmean", **SMOL_135M,

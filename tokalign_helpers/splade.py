@@ -6,7 +6,7 @@ layers of width 128) and was trained on MS MARCO by others.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,7 @@ class Splade:
             out[part] = weights
         return out
 
-    def _passes(self, texts: Sequence[str]):
+    def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor]]:
         """Yield which texts went through the model together, and their weights, (b, V); texts of like length meet."""
         ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens).input_ids
         order = np.argsort([len(i) for i in ids], kind="stable").tolist()

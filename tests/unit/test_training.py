@@ -137,10 +137,14 @@ def test_a_second_round_begins_where_the_first_ended(trained, tiny_folder, tmp_p
 def test_texts_of_like_length_together_give_the_vectors_of_each_alone(tiny_folder):
     embedder = fresh(tiny_folder)
     batch = [Triplet("A parrot " * n, "One garden.", "No word here. " * (9 - n)) for n in (7, 2, 5, 1, 8, 3, 4, 6)]
-    anchors, positives, negatives, same = training._vectors(embedder, embedder.model, batch, RECIPE)
-    for got, texts in zip((anchors, positives, negatives), zip(*(t[:3] for t in batch), strict=True), strict=True):
-        torch.testing.assert_close(got, embedder.embed(texts, cache=False), atol=1e-5, rtol=1e-4)
-    assert same.sum() == 8 * 7  # every positive is the same text
+    texts = training._texts(batch)
+    prompts, _ = embedder.prompts(texts)
+    passes = training._passes(prompts, 60)
+    assert len(passes) > 2
+    assert max(len(rows) * max(len(prompts[i]) for i in rows) for rows in passes if len(rows) > 1) <= 60
+    got = training._vectors(embedder, embedder.model, prompts, passes)
+    torch.testing.assert_close(got, embedder.embed(texts, cache=False), atol=1e-5, rtol=1e-4)
+    assert training._same(batch).sum() == 8 * 7  # every positive is the same text
 
 
 def test_a_checkpoint_of_something_else_is_refused(tiny_folder, tmp_path):
