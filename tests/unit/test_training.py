@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
+from tests.unit.test_splade import made_splade
 from tokalign_helpers import training, training_data
 from tokalign_helpers.embedders import merge_adapter
 from tokalign_helpers.embedding import Embedder
@@ -199,6 +200,55 @@ def test_the_ranking_loss_equals_its_definition():
     torch.testing.assert_close(training.ranking_loss(a, b, ratings, 0.1), expected)
 
 
+def test_the_distillation_loss_equals_its_definition():
+    a, p = (torch.randn(3, 6, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    grades = torch.tensor([[5.0, 1.0, 0.0], [2.0, 3.0, 1.0], [0.0, 0.5, 2.0]])
+    cosines = torch.stack([torch.cosine_similarity(x, p) for x in a]) / 0.1
+    expected = 0.0
+    for own, theirs in ((cosines, grades), (cosines.T, grades.T)):
+        for mine, wanted in zip(own.softmax(1), theirs.softmax(1), strict=True):
+            expected += (wanted * (wanted / mine).log()).sum() / 6
+    torch.testing.assert_close(training.distillation_loss(a, p, grades, 0.1), expected)
+    assert training.distillation_loss(a, p, cosines, 0.1) < 1e-6
+
+
+def test_a_student_takes_over_what_its_teacher_says(tiny_folder, tmp_path, tokenizer):
+    taught = replace(RECIPE, steps=30, teacher=0.9, teacher_scale=1.0)
+    with pytest.raises(ValueError, match="'tiny' has a teacher; give one"):
+        train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, taught, tmp_path / "none")
+    student, teacher = fresh(tiny_folder), made_splade(tokenizer)
+    texts = [t.anchor for t in TRIPLETS], [t.positive for t in TRIPLETS]
+    grades = teacher.vectors(texts[0]) @ teacher.vectors(texts[1]).T
+
+    def distance(embedder):
+        a, p = (embedder.embed(side, cache=False) for side in texts)
+        return training.distillation_loss(a, p, grades, taught.temperature).item()
+
+    before = distance(student)
+    train_adapter(student, {"made": TRIPLETS}, taught, tmp_path / "taught", teacher=teacher)
+    student.model.eval()
+    assert distance(student) < 0.5 * before
+
+
+def test_a_batch_beyond_the_memory_has_the_same_gradient(tiny_folder, tokenizer, monkeypatch):
+    recipe = replace(RECIPE, teacher=0.5)
+    found = []
+    for kept in (10_000, 0):
+        monkeypatch.setattr(training, "KEPT_TOKENS", {"cpu": kept})
+        monkeypatch.setattr(training, "PASS_TOKENS", {"cpu": 60})
+        embedder = fresh(tiny_folder)
+        weight = embedder.model.layers[0].mlp.up_proj.weight.requires_grad_()
+        loss = training._backward(embedder, embedder.model, TRIPLETS, recipe, made_splade(tokenizer))
+        found.append((loss, weight.grad))
+    assert found[0][1].abs().max() > 1e-3
+    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
+
+
+def test_which_positives_belong_to_several_anchors():
+    batch = [Triplet("a", "b"), Triplet("a", "c"), Triplet("d", "b"), Triplet("c", "e")]
+    assert training._same(batch).int().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
 def test_a_batch_depends_on_the_step_alone():
     recipe = Recipe("r", "", {"a": 0.5, "b": 0.5}, batch=2)
     sources = {"a": TRIPLETS[:4], "b": TRIPLETS[4:]}
@@ -246,9 +296,11 @@ def test_wordnet(tmp_path):
         for part in training_data.PARTS_OF_SPEECH:
             (tmp_path / f"{kind}.{part}").write_text(WORDNET.get(f"{kind}.{part}", ""))
     synsets = training_data.wordnet(tmp_path)
-    assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), ())
+    assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), (), ("I like it",))
     assert training_data.synonym_triplets(synsets) == [Triplet("like", "enjoy", "dislike")]
     assert training_data.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
+    defined = training_data.definition_pairs(synsets)
+    assert defined == [Triplet("like", "I like it"), Triplet("dislike", "have no liking for")]
     made = training_data.antonym_triplets([Triplet("p", "People like it")], synsets)
     assert made == [Triplet("p", "People like it", "People dislike it")]
 
@@ -310,6 +362,58 @@ def test_the_sources_of_a_recipe(tmp_path, monkeypatch):
         list(training_data.recipe_sources(("cloze", "graded"), tmp_path))
     with pytest.raises(ValueError, match="unknown source 'made'; known: inference, negation"):
         list(training_data.recipe_sources(("made",), tmp_path))
+
+
+def test_no_source_has_what_the_course_measures_on(tmp_path, monkeypatch):
+    seen = ta.sentences(1000, seed=0)[3]
+    leaks = [
+        Triplet(seen, "A positive."),
+        Triplet("An anchor.", f"Some words before. {seen.upper()} And more after them."),
+        Triplet("An anchor.", "A positive.", ta.passages("test")[5].sentences[0].replace(",", "")),
+        Triplet("tiger", "a large cat"),
+        Triplet("An anchor.", "A positive."),
+    ]
+    monkeypatch.setattr(training_data, "cloze_triplets", lambda: leaks)
+    assert list(training_data.recipe_sources(("cloze",), tmp_path)) == [("cloze", leaks[-1:])]
+
+
+@pytest.mark.slow
+def test_the_wikipedia_sources_are_apart_from_what_the_course_measures_on(tmp_path):
+    sources = dict(training_data.recipe_sources(("passage", "neighbour"), tmp_path))
+    measured = {re.sub(r"\W+", " ", text).casefold().strip() for text in training_data.measured_texts()}
+    for name, made in sources.items():
+        assert len(made) > 1000, name
+        parts = {part for t in made for text in t[:2] for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)}
+        assert not measured & {re.sub(r"\W+", " ", part).casefold().strip() for part in parts}
+
+
+def test_prepared_sources_are_read_back(tmp_path, capsys):
+    file = tmp_path / "sources.jsonl.gz"
+    made = {"cloze": [Triplet("Ein Satz.", "„Zwei“ Sätze.", "")], "graded": [Triplet("a", "b", rating=2.5)]}
+    training_data.save_sources(made, file)
+    assert training_data.load_sources(file) == made
+    assert dict(training_data.recipe_sources(("graded",), file)) == {"graded": made["graded"]}
+    with pytest.raises(ValueError, match="the source 'gloss' in .* holds no training pairs"):
+        list(training_data.recipe_sources(("gloss",), file))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="prepare it again"):
+        training_data.load_sources(file)
+    assert training.main(["--data", str(tmp_path / "none"), "--prepare", str(file)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_passages_are_asked_for_by_a_sentence_and_by_a_few_of_its_words(monkeypatch):
+    own = tuple(f"Sentence number {n} has several words." for n in range(6))
+    halves = [training_data.passages("train")[0]._replace(article="A", sentences=own[i : i + 3]) for i in (0, 3)]
+    monkeypatch.setattr(training_data, "passages", lambda part: halves if part == "train" else [])
+    made = training_data.passage_pairs(sizes=(3, 4))
+    assert made == training_data.passage_pairs(sizes=(3, 4)) != training_data.passage_pairs(sizes=(3, 4), seed=1)
+    assert len(made) == 6 * 2 * 2
+    for whole, few in zip(made[::2], made[1::2], strict=True):
+        assert whole.anchor in own and whole.anchor not in whole.positive
+        assert few.anchor in whole.anchor and few.anchor in few.positive
+        assert len(few.positive.split(". ")) in (3, 4)
+    assert training_data.neighbour_pairs() == [Triplet(own[i], own[i + 1]) for i in (0, 1, 3, 4)]
 
 
 def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
