@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import peft
 import torch
+from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -36,7 +37,7 @@ from tokalign_helpers.training_data import Triplet, recipe_sources, save_sources
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CHECKPOINT = "checkpoint.safetensors"
 PASS_TOKENS = {"cpu": 1024, "cuda": 8192}  # padded tokens in one forward pass: the fewer, the less padding
-KEPT_TOKENS = {"cpu": 4096, "cuda": 8192}  # padded tokens whose activations are held at once: 1.5 MB each
+KEPT_TOKENS = {"cpu": 4096, "cuda": 8192}  # padded tokens whose activations are held at once: 1 to 2.5 MB each
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def train_adapter(
     The loss of a batch of pairs is InfoNCE, mixed with :func:`distillation_loss` where the recipe has a teacher; that
     of a batch of rated pairs is :func:`ranking_loss`. How large a batch is does not depend on the memory: past
     :data:`KEPT_TOKENS` the gradient goes through the embeddings (Gao et al. 2021, "Scaling deep contrastive
-    learning"), which gives the same sum at the price of a second forward pass. On a GPU the passes run in bfloat16
-    where it has it; the adapter's own weights stay float32.
+    learning"), which gives the same sum at the price of a second forward pass. Where the model is in bfloat16, a GPU
+    does the adapter's products in it too; the adapter's own weights are float32 in any case.
 
     Parameters
     ----------
@@ -350,8 +351,8 @@ def _pooled(embedder: Embedder, model: torch.nn.Module, prompts: list[list[int]]
     """Return the vectors of one pass, (b, d), float32."""
     device = embedder.model.device
     ids, mask = pad(prompts, device)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+    half = device.type == "cuda" and embedder.model.dtype == torch.bfloat16
+    with torch.autocast(device.type, torch.bfloat16, enabled=half), disable_input_dtype_casting(model, active=half):
         hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return embedder.pooling(hidden.float(), mask)
 
@@ -608,7 +609,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.device:
             embedder = replace(embedder, model=copy.deepcopy(embedder.model).to(given.device))
         device = embedder.model.device
-        if device.type == "cpu" and fast_bfloat16():  # a GPU computes in it while the weights stay float32
+        if fast_bfloat16(device.type):
             embedder = replace(embedder, model=copy.deepcopy(embedder.model).to(torch.bfloat16))
         teacher = load_splade(device=str(device)) if recipe.teacher else None
         begin = folder if given.more else None
@@ -648,13 +649,20 @@ def _score(name: str, data: Path) -> int:
     return 0
 
 
-def fast_bfloat16() -> bool:
-    """Say whether this machine's processor computes in bfloat16 faster than in float32.
+def fast_bfloat16(device: str) -> bool:
+    """Say whether a device computes in bfloat16 faster than in float32.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda``.
 
     Returns
     -------
     bool
     """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or torch.cpu._is_amx_tile_supported())
 
 

@@ -442,9 +442,10 @@ def test_a_cloze_is_a_sentence_and_the_passage_without_it():
 
 
 def test_a_machine_without_the_instructions_trains_in_float32(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert training.fast_bfloat16() is False
+    assert training.fast_bfloat16("cpu") is False
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert training.fast_bfloat16() is True
+    assert training.fast_bfloat16("cpu") is True
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert training.fast_bfloat16("cuda") is False
