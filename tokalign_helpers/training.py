@@ -56,13 +56,14 @@ class Recipe:
     max_tokens: int = 128
     seed: int = 0
     teacher: float = 0.0  # weight of agreeing with the teacher, beside InfoNCE with the rest
-    teacher_scale: float = 4.0  # what the teacher's dot products are divided by
+    teacher_scale: float = 1.0  # what the teacher's dot products are divided by
 
 
 # Every kind of pair that needs no label, and how often.
 UNLABELLED = {"passage": 0.45, "definition": 0.35, "caption": 0.1, "neighbour": 0.1}
 JUDGED = {"inference": 0.2, "negation": 0.05, "antonym": 0.05, "synonym": 0.05, "graded": 0.25}
-LONG = {"steps": 1500, "batch": 128, "learning_rate": 1e-3, "layers": 30, "teacher": 0.7}
+LONG = {"steps": 1500, "batch": 128, "learning_rate": 1e-3, "layers": 30}
+TAUGHT = {"teacher": 0.7, "teacher_scale": 4.0}
 
 RECIPES = {
     recipe.name: recipe
@@ -73,15 +74,22 @@ RECIPES = {
         ),
         Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=100),
         # Distilled from a small trained retriever, from three spellings of the prompt.
-        Recipe("smol-distil", "smol-eol-official", UNLABELLED, **LONG),
-        Recipe("smol-distil-eol", "smol-eol", UNLABELLED, **LONG),
-        Recipe("smol-distil-open", "smol-eol-open", UNLABELLED, **LONG),
-        # Judged pairs beside the teacher.
-        Recipe("smol-sim2", "smol-eol-official", JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2}, **LONG),
+        Recipe("smol-distil", "smol-eol-official", UNLABELLED, **LONG, **TAUGHT),
+        Recipe("smol-distil-eol", "smol-eol", UNLABELLED, **LONG, **TAUGHT),
+        Recipe("smol-distil-open", "smol-eol-open", UNLABELLED, **LONG, **TAUGHT),
+        # Judged pairs beside the teacher, and without one.
+        Recipe(
+            "smol-sim2", "smol-eol-official", JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2},
+            **LONG, **TAUGHT,
+        ),
+        Recipe(
+            "smol-cse-distil", "smol-wmean",
+            {"inference": 0.2, "negation": 0.05, "graded": 0.25, "passage": 0.25, "definition": 0.1, "caption": 0.15},
+            **LONG, **TAUGHT,
+        ),
         Recipe(
             "smol-cse2", "smol-wmean",
-            {"inference": 0.2, "negation": 0.05, "graded": 0.25, "passage": 0.25, "definition": 0.1, "caption": 0.15},
-            **LONG,
+            {"inference": 0.4, "negation": 0.05, "graded": 0.3, "passage": 0.15, "gloss": 0.1}, **LONG,
         ),
     )
 }  # fmt: skip
