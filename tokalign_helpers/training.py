@@ -368,7 +368,7 @@ def _pooled(embedder: Embedder, model: torch.nn.Module, prompts: list[list[int]]
 def _pace(step: int, steps: int) -> float:
     """Learning rate as a share of its peak: warm up over a tenth of the steps, then fall to zero in a line."""
     warm = max(1, steps // 10)
-    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / (steps - warm))
+    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / max(1, steps - warm))
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -249,6 +249,13 @@ def test_which_positives_belong_to_several_anchors():
     assert training._same(batch).int().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
+def test_the_pace_warms_up_and_ends_at_zero_however_few_the_steps():
+    assert [training._pace(step, 1) for step in (0, 1)] == [1.0, 0.0]
+    pace = [training._pace(step, 20) for step in range(21)]
+    assert pace[:3] == [0.5, 1.0, 1.0] and pace[-1] == 0.0
+    assert pace[2:] == sorted(pace[2:], reverse=True)
+
+
 def test_a_batch_depends_on_the_step_alone():
     recipe = Recipe("r", "", {"a": 0.5, "b": 0.5}, batch=2)
     sources = {"a": TRIPLETS[:4], "b": TRIPLETS[4:]}
