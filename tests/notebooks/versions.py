@@ -73,29 +73,9 @@ def solution_version(notebook: NotebookNode) -> NotebookNode:
     changed, asked = student_version(notebook), questions(notebook)
     for cell in changed.cells:
         for check in list(CHECK.finditer(cell.source)) if cell.cell_type == "code" else ():
-            answer = renamed(asked[int(check[2]) - 1].answer, check[3])
+            answer = asked[int(check[2]) - 1].answer
             cell.source = _with_answer(cell.source, check[3], answer, keep_comment=False)
     return changed
-
-
-def renamed(solution: str, name: str) -> str:
-    """Give the variable or function ``answer`` of a solution the notebook's name.
-
-    Parameters
-    ----------
-    solution, name : str
-
-    Returns
-    -------
-    str
-    """
-    lines = solution.splitlines()
-    for node in ast.walk(ast.parse(solution)):
-        if isinstance(node, ast.Name) and node.id == "answer":
-            lines[node.lineno - 1] = re.sub(r"\banswer\b", name, lines[node.lineno - 1])
-        elif isinstance(node, ast.FunctionDef) and node.name == "answer":
-            lines[node.lineno - 1] = lines[node.lineno - 1].replace("def answer(", f"def {name}(", 1)
-    return "\n".join(lines)
 
 
 def _with_answer(source: str, name: str, answer: str, keep_comment: bool) -> str:

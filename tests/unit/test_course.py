@@ -3,6 +3,7 @@
 import importlib
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,19 +32,19 @@ def embedding_cache():
     """Leave the user's cache in place: exercises ask about the sentences of the notebooks, which take minutes."""
 
 
-def value(source):
+def value(source, name):
     scope = {}
     exec(source, scope)
-    return scope["answer"]
+    return scope[name]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_solution_is_right_and_typical_mistakes_are_not(question, capsys):
-    question.check(value(question.answer))
+    question.check(value(question.answer, question.name))
     assert capsys.readouterr().out.startswith("✓ Right.")
     assert len(question.wrong) >= 2
     for source in question.wrong:
-        question.check(value(source))
+        question.check(value(source, question.name))
         assert capsys.readouterr().out.startswith("✗ Not yet: ")
 
 
@@ -71,6 +72,27 @@ def test_the_notebook_asks_what_the_module_checks(name):
     nbformat = pytest.importorskip("nbformat")
     prose = "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells)
     assert [q.task for q in MODULES[name].QUESTIONS if q.task not in prose] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_notebook_checks_the_name_that_the_solution_defines(name):
+    """So that a solution, pasted over the stub, is right and does not read "Not answered yet"."""
+    nbformat = pytest.importorskip("nbformat")
+    code = "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells)
+    checked = dict(re.findall(r"ex\.q(\d)\.check\((\w+)\)", code))
+    questions = enumerate(MODULES[name].QUESTIONS, start=1)
+    assert {str(number): question.name for number, question in questions} == checked
+
+
+def test_the_right_letters_are_spread():
+    letters = Counter(
+        value(question.answer, question.name)
+        for module in MODULES.values()
+        for question in module.QUESTIONS
+        if re.fullmatch(r"\w+ = \"[a-d]\"", question.answer)
+    )
+    assert set(letters) == set("abcd")
+    assert max(letters.values()) <= len(MODULES) // 3
 
 
 def test_an_answer_that_raises_is_told(capsys):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokalign_helpers.exercises.judging import shown
+
 
 @dataclass(frozen=True)
 class Question:
@@ -19,11 +21,13 @@ class Question:
     clue : str
         Helps without giving it away.
     answer : str
-        Python whose variable ``answer`` is right. Tests run it.
+        Python that is right, with the names of the notebook: pasted into the cell, it passes. Tests run it.
     why : str
         Told after a right answer.
+    name : str
+        The variable or function of the notebook's cell that is checked.
     wrong : tuple[str, ...]
-        Two or more pieces of Python with typical wrong answers. Tests run them: each must fail.
+        Two or more pieces of Python with typical wrong answers under that name. Tests run them: each must fail.
     """
 
     task: str
@@ -31,6 +35,7 @@ class Question:
     clue: str
     answer: str
     why: str
+    name: str = "answer"
     wrong: tuple[str, ...] = field(default=(), repr=False)
 
     def check(self, answer: Any) -> None:
@@ -47,7 +52,7 @@ class Question:
         try:
             problem = self.judge(answer)
         except Exception as error:  # a reader's own function may raise anything
-            problem = f"your answer stopped with {type(error).__name__}: {error}"
+            problem = " ".join(f"your answer stopped with {type(error).__name__}: {error}".split())
         print(f"✗ Not yet: {problem}" if problem else f"✓ Right. {self.why}")
 
     def hint(self) -> None:
@@ -75,10 +80,12 @@ def choice(right: str, explained: dict[str, str]) -> Callable[[Any], str | None]
     """
 
     def judge(answer: Any) -> str | None:
-        letter = str(answer).strip().lower()
-        if letter == right:
+        letter = answer.strip(" ().\"'").lower() if isinstance(answer, str) else answer
+        if isinstance(letter, str) and letter == right:
             return None
         letters = sorted([right, *explained])
-        return explained.get(letter, f"{answer!r} is none of the letters {', '.join(letters)}")
+        if not isinstance(letter, str):
+            return f"the answer is a letter in quotation marks, such as {letters[0]!r}; got {shown(answer)}"
+        return explained.get(letter, f"{shown(answer)} is none of the letters {', '.join(letters)}")
 
     return judge

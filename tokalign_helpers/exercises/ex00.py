@@ -1,5 +1,6 @@
 """Exercises of notebook 00."""
 
+import re
 from typing import Any
 
 import torch
@@ -7,17 +8,19 @@ import torch
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.vocabulary import token_kind
+from tokalign_helpers.exercises.judging import shown, wrong_ids
+from tokalign_helpers.vocabulary import FUNCTION_WORDS
 
 
 def _judge_sentence(answer: Any) -> str | None:
-    if not isinstance(answer, str) or len(answer.split()) < 5:
-        return f"it must be a sentence of at least five words, as a string; got {answer!r}"
-    table = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)
-    own = table["token"][table["folded_in_text"]]
-    if any(token_kind(token) == "content word" for token in own):
+    words = set(re.findall(r"[^\W\d_]+", answer.casefold())) if isinstance(answer, str) else set()
+    if len(words) < 5:
+        return f"it must be a sentence of at least five different words, as a string; got {shown(answer)}"
+    tokens = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)["token"].tolist()
+    content = {word for word in words if len(word) >= 3} - FUNCTION_WORDS
+    if any(token.lstrip("▁").casefold() in content for token in tokens):
         return None
-    return f"the three best tokens of {answer!r} are {', '.join(table['token'])}; none is a content word of the text"
+    return f"the three best tokens of {shown(answer)} are {', '.join(tokens)}; none is a whole content word of the text"
 
 
 def _judge_top_ids(answer: Any) -> str | None:
@@ -25,9 +28,9 @@ def _judge_top_ids(answer: Any) -> str | None:
     for v, d, k in ((6, 3, 2), (40, 8, 5), (10, 4, 10)):
         weight, h = torch.randn(v, d, generator=generator), torch.randn(d, generator=generator) - 1
         expected = (weight @ h).argsort(descending=True)[:k].tolist()
-        got = torch.as_tensor(answer(h, weight, k)).tolist()
-        if got != expected:
-            return f"with V={v}, d={d}, k={k} expected the ids {expected}, got {got}"
+        problem = wrong_ids(f"with V={v}, d={d}, k={k}", expected, answer(h, weight, k))
+        if problem:
+            return problem
     return None
 
 
@@ -39,33 +42,39 @@ q1 = Question(
     "leading space do not matter.",
     answer='answer = "Water is wet, and cold water is good for you."',
     why="A common word has a token of its own without a leading space, and so it can be the one word of the answer.",
-    wrong=('answer = "Hello"', "answer = 5", 'answer = "it was in the of and to"'),
+    wrong=(
+        'answer = "Hello"',
+        "answer = 5",
+        'answer = "it was in the of and to"',
+        'answer = "water water water water water"',
+    ),
 )
 q2 = Question(
     task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
     "given the decoder layer's weight (V, d).",
     judge=_judge_top_ids,
     clue="weight @ h has one score a token. torch.topk gives values and indices.",
-    answer="def answer(h, weight, k):\n    return (weight @ h).topk(k).indices",
+    answer="def top_ids(h, weight, k):\n    return (weight @ h).topk(k).indices",
+    name="top_ids",
     why="That is the whole of the method: one matrix product and a sort.",
     wrong=(
-        "def answer(h, weight, k):\n    return (weight @ h).topk(k).values",
-        "def answer(h, weight, k):\n    return (-(weight @ h)).topk(k).indices",
+        "def top_ids(h, weight, k):\n    return (weight @ h).topk(k).values",
+        "def top_ids(h, weight, k):\n    return (-(weight @ h)).topk(k).indices",
     ),
 )
 q3 = Question(
     task="Someone divides the embedding by its length before decoding. What happens to the list of aligned tokens? "
-    "(a) the order changes, (b) the order stays and all scores shrink by one factor, (c) only rare tokens are left.",
+    "(a) the order changes, (b) only rare tokens are left, (c) the order stays and all scores shrink by one factor.",
     judge=choice(
-        "b",
+        "c",
         {
             "a": "one positive factor on h is one positive factor on every score, and that reorders nothing",
-            "c": "no token is treated differently from another: every score is multiplied by the same number",
+            "b": "no token is treated differently from another: every score is multiplied by the same number",
         },
     ),  # fmt: skip
     clue="E_g (h / c) = (E_g h) / c.",
-    answer='answer = "b"',
+    answer='answer = "c"',
     why="The order needs no length. The weights do: notebook 04 uses the scores, and so keeps the length.",
-    wrong=('answer = "a"', 'answer = "c"', 'answer = "z"'),
+    wrong=('answer = "a"', 'answer = "b"', 'answer = "z"'),
 )
 QUESTIONS = (q1, q2, q3)

@@ -8,20 +8,22 @@ from tokalign_helpers.alignment import hit_at_k, local_alignment_rate, read
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, whole_number, wrong_number
 
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
 
 def _judge_k(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
-        return f"k is a whole number from 1 on; got {answer!r}"
+    k = whole_number(answer)
+    if k is None or not 1 <= k <= 1000:
+        return f"k is a whole number from 1 to 1000; got {shown(answer)}"
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
-    aligned, literal = read(embedder, embedder.embed(texts), texts, k=max(10, answer))
-    here = hit_at_k(aligned, literal, answer)
+    aligned, literal = read(embedder, embedder.embed(texts), texts, k=max(10, k))
+    here = hit_at_k(aligned, literal, k)
     if here < 0.5:
-        return f"Hit@{answer} is {here:.3f}, still below one half"
-    before = hit_at_k(aligned, literal, answer - 1) if answer > 1 else 0.0
-    return None if before < 0.5 else f"Hit@{answer} is {here:.3f}, but Hit@{answer - 1} is {before:.3f} already"
+        return f"Hit@{k} is {here:.3f}, still below one half"
+    before = hit_at_k(aligned, literal, k - 1) if k > 1 else 0.0
+    return None if before < 0.5 else f"Hit@{k} is {here:.3f}, but Hit@{k - 1} is {before:.3f} already"
 
 
 def _judge_lar(answer: Any) -> str | None:
@@ -32,9 +34,9 @@ def _judge_lar(answer: Any) -> str | None:
     )
     for name, aligned, literal in cases:
         expected = local_alignment_rate(torch.tensor(aligned), literal)
-        got = float(answer(aligned, literal))
-        if abs(got - expected) > 1e-9:
-            return f"case '{name}': expected {expected:.4f}, got {got:.4f}"
+        problem = wrong_number(f"case '{name}'", expected, answer(aligned, literal))
+        if problem:
+            return problem
     return None
 
 
@@ -54,33 +56,35 @@ q2 = Question(
     "`literal` one set of ids per text.",
     judge=_judge_lar,
     clue="Of each text look at its first len(tokens) aligned ids only; divide by len(tokens); average over the texts.",
-    answer="def answer(aligned, literal):\n"
+    answer="def lar(aligned, literal):\n"
     "    shares = [len(set(row[: len(tokens)]) & tokens) / len(tokens) for row, tokens in zip(aligned, literal)]\n"
     "    return sum(shares) / len(shares)",
+    name="lar",
     why="A text of n tokens gets n guesses: long texts have no advantage.",
     wrong=(
-        "def answer(aligned, literal):\n"
+        "def lar(aligned, literal):\n"
         "    shares = [len(set(row) & tokens) / len(tokens) for row, tokens in zip(aligned, literal)]\n"
         "    return sum(shares) / len(shares)",
-        "def answer(aligned, literal):\n"
+        "def lar(aligned, literal):\n"
         "    found = sum(len(set(row[: len(t)]) & t) for row, t in zip(aligned, literal))\n"
         "    return found / sum(len(t) for t in literal)",
     ),
 )
 q3 = Question(
-    task="`smol-mean` has the higher LAR, `smol-eol` matches more different words. What explains it? "
-    "(a) smol-mean reads more of each text's meaning, (b) smol-mean says the same frequent tokens to every text, and "
-    "they stand in most texts, (c) smol-eol has seen fewer texts.",
+    task="Somebody measures `smol-eol` on 125 of these sentences, you on all 1,000. Whose rates can be compared? (a) neither "
+    "LAR nor GAR, (b) GAR, because it is a share of all tokens, (c) LAR, because it is a mean over texts, whereas both "
+    "unions in GAR grow with the collection, (d) both, because the sentences were drawn in the same way.",
     judge=choice(
-        "b",
+        "c",
         {
-            "a": "look at the control that answers every text with the corpus' most frequent tokens: it reads nothing",
-            "c": "both are the same model on the same sentences; only prompt and pooling differ",
+            "a": "a mean over texts drawn in the same way estimates the same number, with a wider interval",
+            "b": "it is a share, but of a union: each further text adds tokens above and below the line, at different rates",
+            "d": "try it: compute both rates on texts[:125] and on all texts",
         },
     ),  # fmt: skip
-    clue="Compare smol-mean with the control 'frequent' in LAR, and look at the kinds of the tokens.",
-    answer='answer = "b"',
-    why="LAR alone can be had without reading. That is why the control stands beside it.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = None"),
+    clue="ta.rates(aligned[:125], literal[:125]) gives the rates of the first 125 sentences.",
+    answer='answer = "c"',
+    why="On 125 sentences the LAR is nearly that of all 1,000, and the GAR is not: quote a GAR with the number of texts.",
+    wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', "answer = None"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -7,20 +7,22 @@ import torch
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, whole_number, wrong_number
 from tokalign_helpers.spectrum import PrincipalComponents
 
 EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answer runs
 
 
 def _judge_count(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
-        return f"a number of components is a whole number from 1 on; got {answer!r}"
+    count = whole_number(answer)
+    if count is None or count < 1:
+        return f"a number of components is a whole number from 1 on; got {shown(answer)}"
     held = PrincipalComponents.fit(load_embedder("smol-wmean").embed(sentences(1000, seed=0))).shares.cumsum(0)
-    share = float(held[min(answer, len(held)) - 1])
+    share = float(held[min(count, len(held)) - 1])
     if share < 0.9:
-        return f"{answer} components hold {share:.3f} of the energy, still below 0.9"
-    before = float(held[answer - 2]) if answer > 1 else 0.0
-    return None if before < 0.9 else f"{answer} components hold {share:.3f}, but {answer - 1} hold {before:.3f} already"
+        return f"{count} components hold {share:.3f} of the energy, still below 0.9"
+    before = float(held[min(count - 1, len(held)) - 1]) if count > 1 else 0.0
+    return None if before < 0.9 else f"{count} components hold {share:.3f}, but {count - 1} hold {before:.3f} already"
 
 
 def _judge_variation(answer: Any) -> str | None:
@@ -28,9 +30,10 @@ def _judge_variation(answer: Any) -> str | None:
     for n, d in ((3, 4), (7, 2)):
         before, after = torch.randn(n, d, generator=generator), torch.randn(n, d, generator=generator)
         u = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
-        expected, got = float(((after - before) @ u).mean()), float(answer(before, after, u))
-        if abs(got - expected) > 1e-5:
-            return f"with {n} texts of {d} numbers expected {expected:.4f}, got {got:.4f}"
+        expected = float(((after - before) @ u).mean())
+        problem = wrong_number(f"with {n} texts of {d} numbers", expected, answer(before, after, u), 1e-5)
+        if problem:
+            return problem
     return None
 
 
@@ -50,28 +53,30 @@ q2 = Question(
     "direction u (d,).",
     judge=_judge_variation,
     clue="(after - before) @ u has one number a text.",
-    answer="def answer(before, after, u):\n    return ((after - before) @ u).mean()",
+    answer="def variation(before, after, u):\n    return ((after - before) @ u).mean()",
+    name="variation",
     why="The mean keeps the sign: texts that move in opposite ways cancel out.",
     wrong=(
-        "def answer(before, after, u):\n    return ((after - before) @ u).abs().mean()",
-        "def answer(before, after, u):\n    return ((before - after) @ u).mean()",
-        "def answer(before, after, u):\n    return (after - before).mean()",
+        "def variation(before, after, u):\n    return ((after - before) @ u).abs().mean()",
+        "def variation(before, after, u):\n    return ((before - after) @ u).mean()",
+        "def variation(before, after, u):\n    return (after - before).mean()",
     ),
 )
 q3 = Question(
-    task="After centring, the first component holds a much smaller share of the energy. Why? (a) centring removes "
-    "noise, (b) the uncentred first component is nearly the mean itself, and centring removes the mean, (c) "
-    "fewer texts are left.",
+    task="A model library returns both the raw and the trained embeddings multiplied by 2. What changes in this notebook? "
+    "(a) nothing, (b) every $v_j$ doubles, the shares of the energy and the ratio of $v_1$ to the next stay, (c) the "
+    "shares and every $v_j$ double, (d) the shares are squared.",
     judge=choice(
         "b",
         {
-            "a": "centring subtracts one and the same vector from every text; noise differs from text to text",
-            "c": "no text is removed: every one of them only loses the common part",
+            "a": "v_j is a mean of differences of lengths along u_j, and those lengths have doubled",
+            "c": "a share is one energy divided by the sum of all: the factor cancels",
+            "d": "each energy grows fourfold, and so does their sum",
         },
     ),
-    clue="Look at the cosine of u_1 with the mean embedding.",
+    clue="Put 2h and 2ĥ into the definitions of the energy and of v_j.",
     answer='answer = "b"',
-    why="What all embeddings share says nothing about any of them, and it is by far the largest part.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = 2"),
+    why="A v_1 says something only beside the length of the embeddings, or beside the other v_j of the same pair.",
+    wrong=('answer = "a"', 'answer = "c"', 'answer = "d"', "answer = 2"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -8,6 +8,7 @@ from tokalign_helpers.alignment import global_alignment_rate, read
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import finite_number, numbers, shown, wrong_array
 from tokalign_helpers.spectrum import PrincipalComponents
 
 ENOUGH = 0.2  # GAR: four times that of the raw embeddings
@@ -15,18 +16,19 @@ EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer
 
 
 def _judge_amount(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or answer != round(answer):
-        return f"λ is a whole number here; got {answer!r}"
+    amount = finite_number(answer)
+    if amount is None or amount != round(amount):
+        return f"λ is a whole number here; got {shown(answer)}"
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
     h = embedder.embed(texts)
     components = PrincipalComponents.fit(h[:500])
     gar = [
-        global_alignment_rate(*read(embedder, components.adjust(h[500:], amount), texts[500:]))
-        for amount in (float(answer), float(answer) + 1)
+        global_alignment_rate(*read(embedder, components.adjust(h[500:], shift), texts[500:]))
+        for shift in (amount, amount + 1)
     ]
     if gar[0] < ENOUGH:
-        return f"GAR is {gar[0]:.3f} at λ = {answer:g}; it is to be at least {ENOUGH:g}"
-    return f"at λ = {answer + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None
+        return f"GAR is {gar[0]:.3f} at λ = {amount:g}; it is to be at least {ENOUGH:g}"
+    return f"at λ = {amount + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None
 
 
 def _judge_removal(answer: Any) -> str | None:
@@ -34,12 +36,16 @@ def _judge_removal(answer: Any) -> str | None:
     for n, d in ((3, 4), (6, 9)):
         h = torch.randn(n, d, generator=generator) + 2
         u = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
-        got = torch.as_tensor(answer(h, u))
-        if got.shape != h.shape:
-            return f"with h of the shape {tuple(h.shape)} the result has the shape {tuple(got.shape)}"
-        if float((got @ u).abs().max()) > 1e-4:
-            return f"after the removal text 0 still has {float(got[0] @ u):.3f} along u; expected 0 for every text"
-        if float((got - (h - torch.outer(h @ u, u))).abs().max()) > 1e-4:
+        case = f"with h of the shape {tuple(h.shape)}"
+        got, problem = numbers(case, tuple(h.shape), answer(h, u))
+        if problem:
+            return problem
+        left = (got @ u.double()).abs()
+        if not (left <= 1e-4).all():
+            return (
+                f"after the removal text {left.argmax()} still has {left.max():.3f} along u; expected 0 for every text"
+            )
+        if wrong_array(case, h - torch.outer(h @ u, u), got):
             return "u is gone, but something else has changed as well"
     return None
 
@@ -58,12 +64,13 @@ q2 = Question(
     "of u is left. h is (n, d).",
     judge=_judge_removal,
     clue="h @ u says how much of u each text has; torch.outer spreads it over the dimensions.",
-    answer="import torch\ndef answer(h, u):\n    return h - torch.outer(h @ u, u)",
+    answer="import torch\ndef without(h, u):\n    return h - torch.outer(h @ u, u)",
+    name="without",
     why="This is a λ for each text of its own. Notebook 08 compares it with one λ for all.",
     wrong=(
-        "def answer(h, u):\n    return h - u",
-        "def answer(h, u):\n    return h - (h @ u).mean() * u",
-        "def answer(h, u):\n    return h @ u",
+        "def without(h, u):\n    return h - u",
+        "def without(h, u):\n    return h - (h @ u).mean() * u",
+        "def without(h, u):\n    return h @ u",
     ),
 )
 q3 = Question(

@@ -6,6 +6,7 @@ import numpy as np
 
 from tokalign_helpers.evaluation import evaluate_run
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, wrong_number
 
 
 def _judge_score(answer: Any) -> str | None:
@@ -15,17 +16,18 @@ def _judge_score(answer: Any) -> str | None:
         ("no shared token", {"parrot": 1.0}, {"sea": 9.0}, 0.0),
     )
     for name, query, document, expected in cases:
-        got = float(answer(query, document))
-        if abs(got - expected) > 1e-9:
-            return f"case '{name}': expected {expected}, got {got}"
+        problem = wrong_number(f"case '{name}'", expected, answer(query, document))
+        if problem:
+            return problem
     return None
 
 
 def _judge_ranking(answer: Any) -> str | None:
     relevant = {"q": {"a": 1, "b": 1}}
-    if not isinstance(answer, list | tuple) or sorted(answer) != ["a", "b", "x", "y", "z"]:
-        return f"a ranking is a list of the five documents a, b, x, y, z, each once; got {answer!r}"
-    run = {"q": {name: float(-place) for place, name in enumerate(answer)}}
+    names = list(answer) if isinstance(answer, list | tuple | np.ndarray) else []
+    if not all(isinstance(name, str) for name in names) or sorted(names) != ["a", "b", "x", "y", "z"]:
+        return f"a ranking is a list of the five documents a, b, x, y, z, each once; got {shown(answer)}"
+    run = {"q": {name: float(-place) for place, name in enumerate(names)}}
     found = evaluate_run(run, relevant)["nDCG@10"].iloc[0]
     target = (1 / np.log2(2) + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
     return None if abs(found - target) < 1e-6 else f"the nDCG@10 of {answer} is {found:.3f}, not {target:.3f}"
@@ -36,37 +38,46 @@ q1 = Question(
     "nDCG@10 is 0.920.",
     judge=_judge_ranking,
     clue="The gain at rank r is 1 / log2(r + 1). With a and b on top nDCG is 1. Move one of them down by one.",
-    answer='answer = ["a", "x", "b", "y", "z"]',
+    answer='answer_1 = ["a", "x", "b", "y", "z"]',
+    name="answer_1",
     why="One place lost at the second rank costs 0.08; at the first it would cost far more.",
-    wrong=('answer = ["a", "b", "x", "y", "z"]', 'answer = ["x", "a", "b", "y", "z"]', 'answer = ["a", "x", "b"]'),
+    wrong=(
+        'answer_1 = ["a", "b", "x", "y", "z"]',
+        'answer_1 = ["x", "a", "b", "y", "z"]',
+        'answer_1 = ["a", "x", "b"]',
+    ),
 )
 q2 = Question(
     task="Write `score(query, document)`: the sparse dot product of two dicts token → weight.",
     judge=_judge_score,
     clue="Go over the query's tokens; a token that the document lacks adds nothing.",
-    answer="def answer(query, document):\n"
+    answer="def score(query, document):\n"
     "    return sum(weight * document.get(token, 0.0) for token, weight in query.items())",
+    name="score",
     why="An inverted index does just this, but looks only at documents that have a token of the query.",
     wrong=(
-        "def answer(query, document):\n    return sum(document.values())",
-        "def answer(query, document):\n    return sum(document.get(token, 0.0) for token in query)",
-        "def answer(query, document):\n    return len(set(query) & set(document))",
+        "def score(query, document):\n    return sum(document.values())",
+        "def score(query, document):\n    return sum(document.get(token, 0.0) for token in query)",
+        "def score(query, document):\n    return len(set(query) & set(document))",
     ),
 )
 q3 = Question(
     task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong "
-    "otherwise? (a) nothing, the documents are the same, (b) the best of many settings looks better on the queries it "
-    "was chosen on than on new ones, (c) the index would be too large.",
+    "otherwise? (a) nothing, the documents are the same, (b) the index would be too large, (c) the settings would suit "
+    "the documents and not the queries, (d) the best of many settings looks better on the queries it was chosen on than "
+    "on new ones.",
     judge=choice(
-        "b",
+        "d",
         {
             "a": "the documents are, but the best of many noisy numbers is partly good luck, and luck stays behind",
-            "c": "the size of the index does not depend on the queries",
+            "b": "the size of the index does not depend on the queries",
+            "c": "both halves of the queries search the same documents, so those favour neither half",
         },
     ),
     clue="Think of the best of sixteen dice.",
-    answer='answer = "b"',
+    answer='answer_3 = "d"',
+    name="answer_3",
     why="The more settings are tried, the larger the luck of the winner.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = 16"),
+    wrong=('answer_3 = "a"', 'answer_3 = "b"', 'answer_3 = "c"', "answer_3 = 16"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -1,26 +1,32 @@
 """Exercises of notebook 05."""
 
+import re
 from typing import Any
 
 from tokalign_helpers.alignment import read_tokens
 from tokalign_helpers.datasets import EMOTIONS, two_labels
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, wrong_number
 
 TEXT = "My flight to Paris was cancelled and the airline refused to refund me!"
+PLACES = {"paris", "france", "french", "airport", "europe"}
 
 
 def _judge_instruction(answer: Any) -> str | None:
-    if not isinstance(answer, str) or not answer.strip():
-        return f"an instruction is a word or a phrase, as a string; got {answer!r}"
+    if not isinstance(answer, str) or not re.search(r"[^\W\d_]{3}", answer):
+        return f"an instruction is a word or a phrase, as a string; got {shown(answer)}"
+    if {"topic", "emotion"} & set(re.findall(r"\w+", answer.casefold())):
+        return "the topic and the emotion stand above; ask for something else"
     base = load_embedder("smol-eol")
     texts = two_labels()["text"].tolist()
     asked = base.with_instruction(answer)
     mean = asked.embed(texts).mean(dim=0)
     tokens = read_tokens(asked, asked.embed([TEXT]) - mean, [TEXT], 20)["token"].str.strip("▁").str.lower()
-    if tokens.isin(["paris", "france", "french", "airport", "europe"]).any():
-        return None
-    return f"asked for the {answer}, it says: {', '.join(tokens[:8])}; none of the 20 is a place"
+    places = sorted(set(tokens) & PLACES)
+    return (
+        f"asked for the {answer}, it still says {' and '.join(places)}, among: {', '.join(tokens)}" if places else None
+    )
 
 
 def _judge_agreement(answer: Any) -> str | None:
@@ -30,33 +36,35 @@ def _judge_agreement(answer: Any) -> str | None:
         ("two of three", ["a", "a", "b", "a"], [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]], 0.5),
     )
     for name, labels, neighbours, expected in cases:
-        got = float(answer(labels, neighbours))
-        if abs(got - expected) > 1e-9:
-            return f"case '{name}': expected {expected}, got {got}"
+        problem = wrong_number(f"case '{name}'", expected, answer(labels, neighbours))
+        if problem:
+            return problem
     return None
 
 
 q1 = Question(
-    task="Write an instruction for `smol-eol`, one word or a phrase, under which a place is among the 20 best centred tokens "
-    "for the text about the flight.",
+    task="Whatever `smol-eol` is asked for, it likes to say where: under *colour* as under *animal*, `Paris` is among its 20 best "
+    "centred tokens for the text about the flight. Find an instruction of your own, one word or a phrase and neither "
+    "topic nor emotion, under which none of the 20 is a place (Paris, France, French, Europe, airport).",
     judge=_judge_instruction,
-    clue='The prompt goes: This sentence: "…" The … in one word. What would you ask a person?',
-    answer='answer = "place"',
-    why="The instruction is part of the prompt, and the prompt decides what the model is about to say.",
-    wrong=("answer = 3", 'answer = ""', 'answer = "emotion"'),
+    clue='The prompt goes: This sentence: "…" The … in one word. Ask for something that a place cannot be the answer to.',
+    answer='answer = "reason"',
+    why="A place answers many questions, but not why somebody complains: the prompt decides what the model is about to say.",
+    wrong=("answer = 3", 'answer = ""', 'answer = "emotion"', 'answer = "colour"', 'answer = "city"'),
 )
 q2 = Question(
     task="Write `agreement(labels, neighbours)`: the share of all neighbours that carry the label of the text they are "
     "neighbours of. `neighbours` holds a list of positions a text.",
     judge=_judge_agreement,
     clue="Compare labels[j] with labels[i] for every j among the neighbours of i, and average over all of them.",
-    answer="def answer(labels, neighbours):\n"
+    answer="def agreement(labels, neighbours):\n"
     "    same = [labels[i] == labels[j] for i, row in enumerate(neighbours) for j in row]\n"
     "    return sum(same) / len(same)",
+    name="agreement",
     why="With five balanced labels, chance is a little under one fifth.",
     wrong=(
-        "def answer(labels, neighbours):\n    return sum(len(row) for row in neighbours) / len(labels)",
-        "def answer(labels, neighbours):\n"
+        "def agreement(labels, neighbours):\n    return sum(len(row) for row in neighbours) / len(labels)",
+        "def agreement(labels, neighbours):\n"
         "    same = [labels[i] != labels[j] for i, row in enumerate(neighbours) for j in row]\n"
         "    return sum(same) / len(same)",
     ),

@@ -6,11 +6,12 @@ import torch
 
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, wrong_array
 
 
 def _judge_pair(answer: Any) -> str | None:
     if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(isinstance(t, str) for t in answer):
-        return f"it must be two sentences, as a tuple of two strings; got {answer!r}"
+        return f"it must be two sentences, as a tuple of two strings; got {shown(answer)}"
     if len(set(answer[0].lower().split()) ^ set(answer[1].lower().split())) > 3:
         return "the two sentences differ in more than three words"
     cosine = {}
@@ -28,11 +29,9 @@ def _judge_sum(answer: Any) -> str | None:
     for v, d in ((9, 3), (20, 5)):
         frame, _ = torch.linalg.qr(torch.randn(v, d, generator=generator))
         a, b = torch.randn(d, generator=generator), torch.randn(d, generator=generator)
-        expected, got = (frame @ a) * (frame @ b), torch.as_tensor(answer(frame, a, b))
-        if got.shape != (v,):
-            return f"with V={v} the result has the shape {tuple(got.shape)}; expected one number a token"
-        if float((got - expected).abs().max()) > 1e-5:
-            return f"with V={v}, d={d} token 0 should give {float(expected[0]):.4f}, got {float(got[0]):.4f}"
+        problem = wrong_array(f"with V={v}, d={d}", (frame @ a) * (frame @ b), answer(frame, a, b), 1e-5)
+        if problem:
+            return problem
     return None
 
 
@@ -41,20 +40,26 @@ q1 = Question(
     "`smol-sim`.",
     judge=_judge_pair,
     clue="A relatedness embedder cares for the subject of a sentence, a similarity embedder for what is claimed.",
-    answer='answer = ("I like apples.", "I dislike apples.")',
+    answer='answer_1 = ("I like apples.", "I dislike apples.")',
+    name="answer_1",
     why="Both are about apples; they say opposite things.",
-    wrong=('answer = "apples"', 'answer = ("A cat sleeps.", "Rome is a city in Italy.")', 'answer = ("Yes.", "Yes.")'),
+    wrong=(
+        'answer_1 = "apples"',
+        'answer_1 = ("A cat sleeps.", "Rome is a city in Italy.")',
+        'answer_1 = ("Yes.", "Yes.")',
+    ),
 )
 q2 = Question(
     task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
     "frame (V, d).",
     judge=_judge_sum,
     clue="frame @ a has one number a token, frame @ b another.",
-    answer="def answer(frame, a, b):\n    return (frame @ a) * (frame @ b)",
+    answer="def contributions(frame, a, b):\n    return (frame @ a) * (frame @ b)",
+    name="contributions",
     why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",
     wrong=(
-        "def answer(frame, a, b):\n    return (frame @ a) + (frame @ b)",
-        "def answer(frame, a, b):\n    return (frame @ a) @ (frame @ b)",
+        "def contributions(frame, a, b):\n    return (frame @ a) + (frame @ b)",
+        "def contributions(frame, a, b):\n    return (frame @ a) @ (frame @ b)",
     ),
 )
 q3 = Question(
@@ -69,8 +74,9 @@ q3 = Question(
         },
     ),
     clue="Is a book that says the opposite a hit? Is a question that asks the opposite a duplicate?",
-    answer='answer = "b"',
+    answer='answer_3 = "b"',
+    name="answer_3",
     why="Relatedness finds what a text is about; similarity finds what says the same.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = None"),
+    wrong=('answer_3 = "a"', 'answer_3 = "c"', "answer_3 = None"),
 )
 QUESTIONS = (q1, q2, q3)

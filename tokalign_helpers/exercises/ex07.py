@@ -4,16 +4,18 @@ from typing import Any
 
 from tokalign_helpers.embedders import plan
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import shown, whole_number, wrong_number
 
 
 def _judge_memory(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
-        return f"a whole number of GB, from 1 on; got {answer!r}"
-    here = plan("llama-eol", device="cpu", free=answer * 10**9)
+    gigabytes = whole_number(answer)
+    if gigabytes is None or gigabytes < 1:
+        return f"a whole number of GB, from 1 on; got {shown(answer)}"
+    here = plan("llama-eol", device="cpu", free=gigabytes * 10**9)
     if not here.fits:
-        return f"with {answer} GB: {here}"
-    less = plan("llama-eol", device="cpu", free=(answer - 1) * 10**9)
-    return f"it fits, but {answer - 1} GB are enough as well: {less}" if less.fits else None
+        return f"with {gigabytes} GB: {here}"
+    less = plan("llama-eol", device="cpu", free=(gigabytes - 1) * 10**9)
+    return f"it fits, but {gigabytes - 1} GB are enough as well: {less}" if less.fits else None
 
 
 def _judge_kept(answer: Any) -> str | None:
@@ -23,9 +25,9 @@ def _judge_kept(answer: Any) -> str | None:
         ("the order of the names does not matter", {"a": 0.4, "b": 0.5}, {"b": 0.5, "a": 0.2}, 0.75),
     )
     for name, dense, sparse, expected in cases:
-        got = float(answer(dense, sparse))
-        if abs(got - expected) > 1e-9:
-            return f"case '{name}': expected {expected:.4f}, got {got:.4f}"
+        problem = wrong_number(f"case '{name}'", expected, answer(dense, sparse))
+        if problem:
+            return problem
     return None
 
 
@@ -40,32 +42,34 @@ q1 = Question(
     wrong=("answer = 14", "answer = 16", "answer = '15 GB'"),
 )
 q2 = Question(
-    task="Write `kept(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "
+    task="Write `kept_share(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "
     "collections. Both are dictionaries from a collection's name to its nDCG.",
     judge=_judge_kept,
     clue="One share for each name, then the mean of the shares.",
-    answer="def answer(dense, sparse):\n    return sum(sparse[name] / dense[name] for name in dense) / len(dense)",
+    answer="def kept_share(dense, sparse):\n    return sum(sparse[name] / dense[name] for name in dense) / len(dense)",
+    name="kept_share",
     why="Each collection counts the same, however easy it is.",
     wrong=(
-        "def answer(dense, sparse):\n    return sum(sparse.values()) / sum(dense.values())",
-        "def answer(dense, sparse):\n"
+        "def kept_share(dense, sparse):\n    return sum(sparse.values()) / sum(dense.values())",
+        "def kept_share(dense, sparse):\n"
         "    return sum(s / d for s, d in zip(sparse.values(), dense.values())) / len(dense)",
     ),
 )
 q3 = Question(
     task="Why is $E_g$ read from the backbone's files and not from the embedder's own? (a) the backbone's files are "
-    "smaller, (b) the embedder's files usually have no decoder layer, and training may have moved its token "
-    "embeddings, (c) the embedder's vectors have another length.",
+    "smaller, (b) the embedder's vectors have another length, (c) the embedder's own layer would give the same tokens more "
+    "slowly, (d) the embedder's files usually have no decoder layer, and training may have moved its token embeddings.",
     judge=choice(
-        "b",
+        "d",
         {
             "a": "they are larger, if anything; and only the one tensor is read",
-            "c": "if they had, no decoder layer of the backbone could read them at all",
+            "c": "where training has moved the layer, its tokens are others; and the product takes as long",
+            "b": "if they had, no decoder layer of the backbone could read them at all",
         },
     ),
     clue="The question of the course is whether the embedding still speaks the language of the LLM it was made from.",
-    answer='answer = "b"',
+    answer='answer = "d"',
     why="Only the backbone's own layer can show that the embedding kept its language.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = b''"),
+    wrong=('answer = "a"', 'answer = "b"', 'answer = "c"', "answer = b''"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -7,6 +7,7 @@ import torch
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice
+from tokalign_helpers.exercises.judging import finite_number, numbers, shown, wrong_array
 from tokalign_helpers.postprocessing import spectrum_basis
 from tokalign_helpers.spectrum import PrincipalComponents
 
@@ -15,52 +16,58 @@ EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer
 
 
 def _judge_share(answer: Any) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 < answer <= 1:
-        return f"the share is a number above 0, up to 1; got {answer!r}"
+    share = finite_number(answer)
+    if share is None or not 0 < share <= 1:
+        return f"the share is a number above 0, up to 1; got {shown(answer)}"
     embedder = load_embedder("smol-eol")
     h = embedder.embed(sentences(1000, seed=0)[:JUDGED])
-    basis = spectrum_basis(embedder.unembedding, answer)
+    basis = spectrum_basis(embedder.unembedding, share)
     u, centred = PrincipalComponents.fit(h, 1).direction(1), h - h.mean(dim=0)
     gone, left = 1 - float((u @ basis).square().sum()), float((centred @ basis).square().sum() / centred.square().sum())
     if gone >= 0.9 and left >= 0.4:
         return None
-    return f"a middle of {answer:g} takes out {gone:.1%} of u_1 (90 % asked) and leaves {left:.1%} of the rest (40 % asked)"
+    return (
+        f"a middle of {share:g} takes out {gone:.1%} of u_1 (90 % asked) and leaves {left:.1%} of the rest (40 % asked)"
+    )
 
 
 def _judge_removal(answer: Any) -> str | None:
     generator = torch.Generator().manual_seed(0)
     for rows, d, n in ((9, 4, 1), (30, 8, 3)):
         h = torch.randn(rows, d, generator=generator) * torch.linspace(4, 1, d) + 3
-        got = torch.as_tensor(answer(h, n))
-        if got.shape != h.shape:
-            return f"with h of the shape {tuple(h.shape)} the result has the shape {tuple(got.shape)}"
-        if float(got.mean(dim=0).abs().max()) > 1e-3:
-            return f"the mean of the result is not zero: {got.mean(dim=0).abs().max():.3f} in one coordinate"
+        case = f"with h of the shape {tuple(h.shape)} and n = {n}"
+        got, problem = numbers(case, tuple(h.shape), answer(h, n))
+        if problem:
+            return problem
+        mean = got.mean(dim=0).abs().max()
+        if not mean <= 1e-3:
+            return f"the mean of the result is not zero: {mean:.3f} in one coordinate"
         centred = h - h.mean(dim=0)
         top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]
-        if float((got @ top.T).abs().max()) > 1e-3:
+        if not (got @ top.T.double()).abs().max() <= 1e-3:
             return f"with n = {n} something of the {n} top directions of the centred embeddings is left"
-        if float((got - (centred - centred @ top.T @ top)).abs().max()) > 1e-3:
+        if wrong_array(case, centred - centred @ top.T @ top, got, 1e-3):
             return f"with n = {n} more than mean and {n} directions has changed"
     return None
 
 
 q1 = Question(
     task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
-    "negative. Why? (a) frequent tokens have negative scores, (b) every log p̂ is negative, so without "
-    "a constant the fit must first of all push the scores of all tokens down, and $u_1$ pushes them all up, (c) "
-    "the solver made a rounding error.",
+    "negative. Why? (a) frequent tokens have negative scores, (b) the solver made a rounding error, (c) every log p̂ is "
+    "negative, so without a constant the fit must first of all push the scores of all tokens down, and $u_1$ pushes them "
+    "all up.",
     judge=choice(
-        "b",
+        "c",
         {
             "a": "with the constant the cosine is positive, and the direction's own best tokens are frequent ones",
-            "c": "both fits are solved in the same way; only the constant differs",
+            "b": "both fits are solved in the same way; only the constant differs",
         },
     ),
     clue="What is the mean of log p̂ over tokens? And the mean of E_g u_1?",
-    answer='answer = "b"',
+    answer='answer_1 = "c"',
+    name="answer_1",
     why="A softmax does not notice a constant that is added to all scores, so the fit with a constant is the fair one.",
-    wrong=('answer = "a"', 'answer = "c"', "answer = 2"),
+    wrong=('answer_1 = "a"', 'answer_1 = "b"', "answer_1 = 2"),
 )
 q2 = Question(
     task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, takes out at "
@@ -68,23 +75,25 @@ q2 = Question(
     "sentences.)",
     judge=_judge_share,
     clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters take out?",
-    answer="answer = 0.7",
+    answer="answer_2 = 0.7",
+    name="answer_2",
     why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
-    wrong=("answer = 0.5", "answer = 0.9", "answer = 50"),
+    wrong=("answer_2 = 0.5", "answer_2 = 0.9", "answer_2 = 50"),
 )
 q3 = Question(
     task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then take out of every row its part along "
     "the n directions in which the centred rows are longest. h is (rows, d).",
     judge=_judge_removal,
     clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",
-    answer="import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n"
+    answer="import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n"
     "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
+    name="all_but_the_top",
     why="With n = 0 it is centring; without the mean and with n = 1 it is the adjustment of notebook 03, a λ for each text.",
     wrong=(
-        "def answer(h, n):\n    return h - h.mean(dim=0)",
-        "import torch\ndef answer(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
+        "def all_but_the_top(h, n):\n    return h - h.mean(dim=0)",
+        "import torch\ndef all_but_the_top(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
         "    return h - h @ top.T @ top",
-        "import torch\ndef answer(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
+        "import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
     ),
 )
 QUESTIONS = (q1, q2, q3)

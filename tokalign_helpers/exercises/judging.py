@@ -1,0 +1,200 @@
+"""What judges share: closeness that NaN, None, other types and other shapes cannot pass.
+
+``abs(x - y) > eps`` is false of NaN, so a judge that asks it lets NaN through. Every judge asks here instead.
+"""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+
+_NUMBERS = "iuf"  # integers and floats; no booleans, no complex numbers, no objects
+
+
+def whole_number(answer: Any) -> int | None:
+    """Return an answer as an int, if it is a whole number: of Python, NumPy or PyTorch.
+
+    Parameters
+    ----------
+    answer : Any
+
+    Returns
+    -------
+    int or None
+        None for everything else, ``True`` and 3.0 included.
+    """
+    if isinstance(answer, torch.Tensor):
+        answer = answer.detach().cpu().numpy()
+    if isinstance(answer, np.ndarray):
+        answer = answer[()] if answer.ndim == 0 else None
+    if isinstance(answer, bool | np.bool_):
+        return None
+    try:
+        return operator.index(answer)
+    except TypeError:
+        return None
+
+
+def finite_number(answer: Any) -> float | None:
+    """Return an answer as a float, if it is one finite number: of Python, NumPy or PyTorch.
+
+    Parameters
+    ----------
+    answer : Any
+
+    Returns
+    -------
+    float or None
+        None for everything else: NaN, infinities, booleans, strings, sequences.
+    """
+    found = _numbers(answer)
+    if found is None or found.ndim:
+        return None
+    number = float(found)
+    return number if math.isfinite(number) else None
+
+
+def wrong_number(case: str, expected: float, got: Any, tolerance: float = 1e-6) -> str | None:
+    """Compare one number with what it must be.
+
+    Parameters
+    ----------
+    case : str
+        What was tried, such as ``with 3 texts of 4 numbers``.
+    expected : float
+    got : Any
+        What the learner's function returned.
+    tolerance : float
+
+    Returns
+    -------
+    str or None
+        What is wrong; None when the number is right.
+    """
+    if got is None:
+        return f"{case}: {_NOTHING}"
+    number = finite_number(got)
+    if number is None:
+        return f"{case}: expected the number {expected:.4f}, got {shown(got)}"
+    if not abs(number - expected) <= tolerance:
+        return f"{case}: expected {expected:.4f}, got {number:.4f}"
+    return None
+
+
+def numbers(case: str, shape: tuple[int, ...], got: Any) -> tuple[torch.Tensor | None, str | None]:
+    """Read an array of a given shape out of what a learner's function returned.
+
+    Parameters
+    ----------
+    case : str
+        What was tried.
+    shape : tuple[int, ...]
+        The shape that the result must have.
+    got : Any
+        A tensor, an array or nested lists.
+
+    Returns
+    -------
+    array : Tensor or None
+        float64, of the shape; None when there is a problem.
+    problem : str or None
+        What is wrong; None when nothing is.
+    """
+    if got is None:
+        return None, f"{case}: {_NOTHING}"
+    found = _numbers(got)
+    if found is None:
+        return None, f"{case}: expected numbers of the shape {shape}, got {shown(got)}"
+    if found.shape != shape:
+        return None, f"{case}: expected the shape {shape}, got {found.shape}"
+    if not np.isfinite(found).all():
+        return None, f"{case}: the result holds NaN or an infinite number"
+    return torch.from_numpy(found.astype(np.float64)), None
+
+
+def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 1e-4) -> str | None:
+    """Compare an array with what it must be, number by number.
+
+    Parameters
+    ----------
+    case : str
+    expected : Tensor
+    got : Any
+        A tensor, an array or nested lists.
+    tolerance : float
+
+    Returns
+    -------
+    str or None
+        What is wrong; None when the array is right.
+    """
+    found, problem = numbers(case, tuple(expected.shape), got)
+    if problem:
+        return problem
+    far = ~((found - expected.double()).abs() <= tolerance)
+    if not far.any():
+        return None
+    place = tuple(far.nonzero()[0].tolist())
+    at = place[0] if len(place) == 1 else place
+    return f"{case}: entry {at} must be {float(expected[place]):.4f}, got {float(found[place]):.4f}"
+
+
+def wrong_ids(case: str, expected: list[int], got: Any) -> str | None:
+    """Compare a list of token ids with what it must be, in its order.
+
+    Parameters
+    ----------
+    case : str
+    expected : list[int]
+    got : Any
+        A tensor, an array or a list, of whole numbers.
+
+    Returns
+    -------
+    str or None
+        What is wrong; None when the ids are right.
+    """
+    if got is None:
+        return f"{case}: {_NOTHING}"
+    found = _numbers(got)
+    if found is None or found.ndim != 1 or not (found.dtype.kind in "iu" or len(found) == 0):
+        return f"{case}: expected the ids {expected}, got {shown(got)}"
+    return None if found.tolist() == expected else f"{case}: expected the ids {expected}, got {found.tolist()}"
+
+
+_NOTHING = "the function returned None; is its `return` missing?"
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """Return real numbers as an array, whatever holds them and however it lies in memory; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, list | tuple):
+        value = [_numbers(item) for item in value]
+        if any(item is None for item in value) or len({item.shape for item in value}) > 1:
+            return None
+    elif not isinstance(value, int | float | np.generic | np.ndarray):
+        return None
+    try:
+        found = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.dtype.kind in _NUMBERS else None
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message: on one line, and short.
+
+    Parameters
+    ----------
+    value : Any
+
+    Returns
+    -------
+    str
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"
