@@ -526,7 +526,7 @@ def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styl
     own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
     tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
     marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
-    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape)
+    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
     return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
 
 

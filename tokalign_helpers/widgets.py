@@ -156,7 +156,7 @@ def explore_adjustment(
             bars.value = "<p>Type a text first.</p>"
             return
         name = choice.value
-        note.value = f"v<sub>1</sub> of {name}: {marks[name]:.1f}"
+        note.value = f"v<sub>1</sub> of {html.escape(name)}: {marks[name]:.1f}"
         bars.value = adjustment_view(embedders[name], box.value, components[name], slider.value, which.value)
 
     for control in (box, choice, which, slider):

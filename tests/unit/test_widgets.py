@@ -6,7 +6,7 @@ import ipywidgets
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import widgets
+from tokalign_helpers import plots, widgets
 from tokalign_helpers.spectrum import PrincipalComponents
 
 TEXT = "What diseases are parrots prone to?"
@@ -87,3 +87,28 @@ def test_marks_in_html_are_escaped(tiny):
     words, _ = widgets.alignment_view(tiny, "<b>bold & brave</b>", 3)
     assert "<b>" not in words
     assert "&lt;" in words
+
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def test_names_texts_and_tokens_reach_html_escaped(tiny, components):
+    """A name may come from a folder, a text from anywhere, a token from a vocabulary."""
+    table = ta.aligned_tokens(tiny, [TEXT], 12)
+    table.loc[0, "token"] = HOSTILE
+    tool = widgets.explore_adjustment({HOSTILE: tiny}, {HOSTILE: components}, HOSTILE, {HOSTILE: -3.0})
+    documents = {HOSTILE: f"The parrot {HOSTILE}"}
+    index = ta.SparseIndex(tiny.decoder.vocabulary_size)
+    index.add(list(documents), ta.sparsify_documents(tiny.decoder, tiny.embed(list(documents.values())), 100))
+    query = ta.sparsify_queries(tiny.decoder, tiny.literal_tokens(["The parrot"]))
+    made = [part.value for part in parts(tool, ipywidgets.HTML)] + [
+        plots.token_table({HOSTILE: table}).to_html(),
+        plots.token_bars(table),
+        plots.highlighted_text([(HOSTILE, True), (HOSTILE, False)]),
+        widgets.alignment_view(tiny, HOSTILE, 3)[0],
+        widgets.search_view(index, documents, query, tiny.decoder),
+    ]
+    assert len(made) >= 7
+    for page in made:
+        assert "<script" not in page
+    assert sum("&lt;script&gt;" in page for page in made) >= 4  # the views split the name into tokens
