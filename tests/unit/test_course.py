@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 import tokalign_helpers as ta
 from tokalign_helpers.__main__ import main
@@ -93,6 +94,13 @@ def test_the_right_letters_are_spread():
     )
     assert set(letters) == set("abcd")
     assert max(letters.values()) <= len(MODULES) // 3
+
+
+def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q3_says():
+    texts, smol = ta.sentences(1000, seed=0), ta.load_embedder("smol-wmean")
+    h = load_file(ta.data_dir() / "embeddings" / "sentences-smol-wmean.safetensors")["embeddings"]
+    few, all_ = (ta.rates(*ta.read(smol, h[:n], texts[:n])).set_index("rate")["value"] for n in (125, 1000))
+    assert abs(few["LAR"] - all_["LAR"]) < 0.01 < few["GAR"] - all_["GAR"]
 
 
 def test_an_answer_that_raises_is_told(capsys):

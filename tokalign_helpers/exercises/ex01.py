@@ -71,7 +71,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
-    task="Somebody measures `smol-eol` on 125 of these sentences, you on all 1,000. Whose rates can be compared? (a) neither "
+    task="Somebody measures `smol-wmean` on 125 of these sentences, you on all 1,000. Whose rates can be compared? (a) neither "
     "LAR nor GAR, (b) GAR, because it is a share of all tokens, (c) LAR, because it is a mean over texts, whereas both "
     "unions in GAR grow with the collection, (d) both, because the sentences were drawn in the same way.",
     judge=choice(
@@ -84,7 +84,7 @@ q3 = Question(
     ),  # fmt: skip
     clue="ta.rates(aligned[:125], literal[:125]) gives the rates of the first 125 sentences.",
     answer='answer = "c"',
-    why="On 125 sentences the LAR is nearly that of all 1,000, and the GAR is not: quote a GAR with the number of texts.",
+    why="On 125 sentences the LAR is that of all 1,000 to within 0.01, and the GAR is larger by more: quote a GAR with its number of texts.",
     wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', "answer = None"),
 )
 QUESTIONS = (q1, q2, q3)
