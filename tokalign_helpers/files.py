@@ -95,16 +95,33 @@ def sweep(path: Path) -> list[Path]:
     list[Path]
         What was removed.
     """
-    removed = []
+    removed = abandoned(path)
+    for partial in removed:
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+    return removed
+
+
+def abandoned(path: Path) -> list[Path]:
+    """Return the partials of `path` whose process is gone.
+
+    Parameters
+    ----------
+    path : Path
+        The target that they were to become.
+
+    Returns
+    -------
+    list[Path]
+    """
+    found = []
     for partial in path.parent.glob(f".{_literal(path.name)}.*.partial"):
         owner = re.fullmatch(r"([A-Za-z0-9-]+)\.(\d+)\.[0-9a-f]{8}\.partial", partial.name[len(path.name) + 2 :])
         if owner and _is_abandoned(partial, owner[1], int(owner[2])):
-            if partial.is_dir() and not partial.is_symlink():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
-            removed.append(partial)
-    return removed
+            found.append(partial)
+    return found
 
 
 def sha256(path: str | Path) -> str:

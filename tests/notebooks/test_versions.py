@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.notebooks import versions
 from tests.notebooks.nbval_tolerance import REPOSITORY
 from tests.notebooks.run import choose, read
-from tokalign_helpers.exercises.submission import find_answers
+from tokalign_helpers.exercises.grader.submission import find_answers
 
 PATHS = choose(REPOSITORY / "notebooks", [])
 CELL = "answer = 1  # a hint\nex.q1.check(answer)"

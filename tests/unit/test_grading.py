@@ -1,5 +1,7 @@
-"""Each kind of submission gets its row, and none gets out."""
+"""Each kind of submission gets its row, none is right without deserving it, none ends the run, nothing stays behind."""
 
+import csv
+import json
 import os
 import re
 import socket
@@ -14,33 +16,123 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tokalign_helpers.exercises import choice, sandbox
-from tokalign_helpers.exercises.sandbox import landlock_version
-from tokalign_helpers.exercises.submission import ANSWER, find_answers
-from tokalign_helpers.exercises.wire import LONGEST, Channel, decode, encode
+from tokalign_helpers.exercises import choice
+from tokalign_helpers.exercises.grader import NOT_JUDGED, kernel
+from tokalign_helpers.exercises.grader.command import COLUMNS, Worker, grade_all, plain
+from tokalign_helpers.exercises.grader.kernel import landlock_version
+from tokalign_helpers.exercises.grader.submission import KEEP, LARGEST, find_answers
+from tokalign_helpers.exercises.grader.wire import LONGEST, Channel, decode, encode
 
 IMPORT = "from tokalign_helpers.exercises import ex04 as ex"
 RIGHT = "def score(query, document):\n    return sum(w * document.get(t, 0.0) for t, w in query.items())"
 OUTSIDE = "{outside}"
-# what the second answer does: the row it must get
+CHECK = "ex.q2.check(score)"
+TOKEN = "a-token-of-the-teacher"
+NO_HOOK = "import tokalign_helpers.exercises.grader.kernel as k\nk._problem = lambda *given: ''\n"
+THROUGH_C = "import ctypes\nc = ctypes.CDLL(None)\n"
+# What the second answer does, and the row it must get.
 ANSWERS = {
     "right": (RIGHT, "right"),
+    "right_in_numpy": (f"import numpy\n{RIGHT}\nown = score\nscore = lambda q, d: numpy.float64(own(q, d))", "right"),
     "wrong": ("def score(query, document):\n    return 1.0", "wrong"),
     "empty": ("score = ...", "empty"),
     "no_function": ("score = None", "wrong"),
+    "nan": ("score = lambda q, d: float('nan')", "wrong"),
+    "inf": ("score = lambda q, d: float('inf')", "wrong"),
+    "no_return": ("def score(query, document):\n    sum(query.values())", "wrong"),
+    "text": ("score = lambda q, d: '3.0'", "wrong"),
+    "object": ("score = object()", "error"),
     "raises": ("def score(query, document):\n    return 1 / 0", "error"),
+    "endless_recursion": ("def score(query, document):\n    return score(query, document)", "error"),
     "no_python": ("def score(query", "error"),
+    # of a notebook, not of Python alone
+    "magic": (f"%matplotlib inline\n{RIGHT}", "right"),
+    "modulo_in_brackets": (f"total = 5\nrest = (total + 1000\n % 1000)\n{RIGHT}\nassert rest == 5", "right"),
+    "cell_magic": (f"%%time\n{RIGHT}", "right"),
+    "another_language": (f"%%bash\n{RIGHT}", "error"),
+    "shell": (f"files = !ls\n!pip install x\n{RIGHT}", "right"),
+    "question": (f"{RIGHT}\nscore?", "right"),
+    "display": (f"{RIGHT}\ndisplay(score)\nget_ipython().run_line_magic('time', '')", "right"),
+    "await": (f"import asyncio\nasync def slow():\n    return 1\nawait slow()\n{RIGHT}", "right"),
+    # endings
     "endless": ("while True: pass\nscore = 1", "time out"),
     "endless_call": ("def score(query, document):\n    while True: pass", "time out"),
     "exit": ("import sys\nscore = sys.exit(0)", "error"),
     "hard_exit": ("import os\nscore = os._exit(0)", "error"),
+    "exit_in_the_call": ("import os\nscore = lambda q, d: os._exit(0)", "error"),
+    "closes_everything": ("import os\nos.closerange(3, 300)\nscore = 1", "error"),
+    "crash": (f"{THROUGH_C}score = c.strlen(1)", "error"),
+    "raises_a_signal": ("import signal\nscore = signal.raise_signal(9)", "refused"),
+    # memory and disk
     "memory": ("score = bytearray(2**40)", "error"),
+    "memory_file": ("import os\nscore = os.memfd_create('x')", "refused"),
+    "shared_memory": (f"{THROUGH_C}score = c.shmget(0, 2**31, 0o1600) + 0.5", "wrong"),
+    "long_message": ("score = 'x' * 56_000_000", "error"),
+    "deep_message": ("score = []\nfor _ in range(9000): score = [score]", "error"),
+    "floods": (
+        "data = bytes(2**24)\nfor n in range(400):\n    open(f'f{n}', 'wb').write(data)\nscore = 1", "refused"
+    ),
+    "many_files": ("for n in range(60_000): open(f'f{n}', 'w').close()\nscore = 1", "refused"),
+    "large_file": ("open('f', 'wb').write(bytes(2**28))\nscore = 1", "error"),
+    "deep_folders": (f"import os\nfor _ in range(1500):\n    os.mkdir('d'); os.chdir('d')\n{RIGHT}", "right"),
+    "long_paths": (f"import os\nfor _ in range(60):\n    os.mkdir('d' * 250); os.chdir('d' * 250)\n{RIGHT}", "right"),
+    "threads": (
+        "import threading as t, time\nfor _ in range(5000): t.Thread(target=time.sleep, args=(99,)).start()\nscore = 1",
+        "error",
+    ),
+    # other files
     "writes": (f"score = open({OUTSIDE!r} + '/a', 'w')", "refused"),
     "writes_quietly": (f"{RIGHT}\ntry: open({OUTSIDE!r} + '/b', 'w')\nexcept Exception: pass", "refused"),
+    "writes_through_c": (f"{THROUGH_C}c.creat(({OUTSIDE!r} + '/c').encode(), 0o600)\nscore = 5", "wrong"),
+    "writes_through_a_link": (f"import os\nos.symlink({OUTSIDE!r}, 'l')\nscore = open('l/d', 'w')", "refused"),
     "removes": (f"import os\nscore = os.remove({OUTSIDE!r} + '/kept')", "refused"),
+    "removes_unhooked": (f"{NO_HOOK}import os\nscore = os.remove({OUTSIDE!r} + '/kept')", "refused"),
+    "modes": (f"{NO_HOOK}import os\nscore = os.chmod({OUTSIDE!r} + '/kept', 0o777)", "refused"),
+    "modes_through_c": (f"{THROUGH_C}c.chmod(({OUTSIDE!r} + '/kept').encode(), 0o777)\nscore = 5", "wrong"),
+    "times": (f"{NO_HOOK}import os\nscore = os.utime({OUTSIDE!r} + '/kept', (1, 1))", "refused"),
+    "reads": (f"raise ValueError(open({OUTSIDE!r} + '/kept').read())\nscore = 1", "refused"),
+    "lists": (f"import os\nraise ValueError(os.listdir({OUTSIDE!r}))\nscore = 1", "refused"),
+    "reads_the_parent": (
+        "import os\nraise ValueError(open(f'/proc/{os.getppid()}/environ').read())\nscore = 1", "refused"
+    ),
+    "environment": ("import os\nraise ValueError(sorted(os.environ.items()))\nscore = 1", "error"),
+    "first_environment": ("raise ValueError(open('/proc/self/environ').read()[-190:])\nscore = 1", "error"),
+    "scratch": (f"open('mine', 'w').write('x')\n{RIGHT}", "right"),
+    # processes
     "forks": ("import os\nscore = [os.fork() for _ in range(99)]", "refused"),
+    "forks_unhooked": (f"{NO_HOOK}import os\nscore = [os.fork() for _ in range(99)]", "refused"),
+    "forks_through_c": (
+        f"{THROUGH_C}import time\nif c.fork() == 0:\n    c.setsid(); time.sleep(321)\nscore = 5", "wrong"
+    ),
     "starts": ("import subprocess\nscore = subprocess.run(['sleep', '99'])", "refused"),
+    "starts_unhooked": (f"{NO_HOOK}import subprocess\nscore = subprocess.run(['sleep', '99'])", "refused"),
+    "spawns": (
+        f"{NO_HOOK}from multiprocessing import util\nscore = util.spawnv_passfds(b'/bin/true', [b'true'], [])",
+        "refused",
+    ),
+    "limits_of_the_parent": (
+        "import os, resource\nscore = resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))", "refused"
+    ),
+    "own_limits": ("import resource\nscore = resource.setrlimit(resource.RLIMIT_AS, (2**50, 2**50))", "error"),
+    "kills": ("import os\nscore = os.kill(os.getppid(), 9)", "refused"),
+    "kills_unhooked": (f"{NO_HOOK}import os\nscore = os.kill(os.getppid(), 9)", "refused"),
+    "kills_by_handle": (
+        "import os, signal\nscore = signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)", "refused"
+    ),
+    "signal_about_a_file": (
+        "import fcntl, os\nr, w = os.pipe()\nscore = fcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())", "refused"
+    ),
+    "traces": (f"{THROUGH_C}import os\nscore = c.ptrace(16, os.getppid(), 0, 0) + 0.5", "wrong"),
+    "namespaces": (f"{THROUGH_C}score = c.unshare(0x10000000) + 0.5", "wrong"),
+    "asks_for_cores": (
+        f"import joblib\njoblib.cpu_count(only_physical_cores=True)\n{RIGHT}",  # as k-means of scikit-learn does
+        "right",
+    ),
+    # sockets
     "connects": ("import socket\nscore = socket.create_connection(('127.0.0.1', 9))", "refused"),
+    "datagrams": (f"{NO_HOOK}import socket\nscore = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "refused"),
+    "local_socket": (f"{NO_HOOK}import socket\nscore = socket.socket(socket.AF_UNIX)", "refused"),
+    # verdicts
     "prints": ("print('04.q2 right')\nprint('\\n04.q2    right\\n', flush=True)\nscore = 5", "wrong"),
     "patches": (
         "import tokalign_helpers.exercises.ex04 as m, tokalign_helpers.exercises as e\n"
@@ -53,101 +145,207 @@ ANSWERS = {
         "    except OSError: pass\nscore = 5",
         "error",
     ),
-    "writes_through_c": (
-        f"import ctypes\nctypes.CDLL(None).creat(({OUTSIDE!r} + '/c').encode(), 0o600)\nscore = 5",
-        "wrong",
-    ),
-    "forks_through_c": (
-        "import ctypes, time\nif ctypes.CDLL(None).fork() == 0:\n"
-        "    ctypes.CDLL(None).setsid(); time.sleep(321)\nscore = 5",
-        "wrong",
-    ),
-    "asks_for_cores": (
-        f"import joblib\njoblib.cpu_count(only_physical_cores=True)\n{RIGHT}",  # as k-means of scikit-learn does
-        "right",
-    ),
-    "scratch": (f"open('mine', 'w').write('x')\n{RIGHT}", "right"),
+    "formula": ("class E(Exception): pass\nE.__name__ = '=HYPERLINK(\"http://x\")'\nraise E\nscore = 1", "error"),
+    "escapes": ("raise ValueError('\\x1b[31mred\\x07\\u202e')\nscore = 1", "error"),
 }  # fmt: skip
+# The cells of a notebook whose second question is checked in another way, and the row it must get.
+CELLS = {
+    "in_an_if": ([f"{RIGHT}\nif True:\n    {CHECK}"], "right"),
+    "with_a_keyword": ([f"{RIGHT}\nex.q2.check(answer=score)"], "right"),
+    "assigned": ([f"{RIGHT}\n_ = {CHECK}"], "right"),
+    "in_a_function": ([f"{RIGHT}\ndef check():\n    {CHECK}\ncheck()", "score = 1"], "right"),
+    "never_reached": ([f"{RIGHT}\nif False:\n    {CHECK}"], "empty"),
+    "side_effect": (["n = 5\ndef zero():\n    global n\n    n = 0", "zero()",
+                     f"{RIGHT.replace('sum(', 'n + sum(')}\n{CHECK}"], "right"),
+    "side_effect_on_an_argument": (["n = [5]\ndef zero(of):\n    of[0] = 0", "zero(n)",
+                                    f"{RIGHT.replace('sum(', 'n[0] + sum(')}\n{CHECK}"], "right"),
+    "many_branches": (["if 0: pass\n" + "elif 1: pass\n" * 1200 + f"{RIGHT}\n{CHECK}"], "error"),
+    "many_brackets": ([f"x = {'(' * 325}1{')' * 325}\n{RIGHT}\n{CHECK}"], "error"),
+    "long_sum": ([f"x = {'+'.join(['1'] * 20_000)}\n{RIGHT}\n{CHECK}"], "error"),
+    "checked_twice": ([f"score = 1\n{CHECK}", f"{RIGHT}\n{CHECK}"], "right"),
+    "not_checked": ([RIGHT], "empty"),
+}  # fmt: skip
+# Files that are no notebook to grade, and what the message of their one row says.
+NO_NOTEBOOKS = {
+    "pipe.ipynb": "not an ordinary file",
+    "zeros.ipynb": "not an ordinary file",
+    "folder.ipynb": "not an ordinary file",
+    "missing.ipynb": "No such file",
+    "nothing.ipynb": "is no notebook",
+    "large.ipynb": "are the most; clear its outputs",
+    "null.ipynb": "is no notebook",
+    "list.ipynb": "is no notebook",
+    "deep.ipynb": "is no notebook",
+    "latin.ipynb": "is no notebook",
+    "another.ipynb": "is it of this course?",
+    "ex99.ipynb": "which the course does not have",
+    "long.ipynb": "it is not graded",
+}
 
 
-def submission(path, first, second, third):
-    cells = [IMPORT, first, f"{second}\nex.q2.check(score)", f"answer = {third}\nex.q3.check(answer)"]
+def submission(path, cells):
     nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), path)
+
+
+def no_notebooks(folder):
+    """Make the files that nobody can grade."""
+    os.mkfifo(folder / "pipe.ipynb")
+    (folder / "zeros.ipynb").symlink_to("/dev/zero")
+    (folder / "folder.ipynb").mkdir()
+    (folder / "nothing.ipynb").write_text("")
+    with (folder / "large.ipynb").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    cell = {"cell_type": "code", "source": None, "metadata": {}, "outputs": [], "execution_count": None, "id": "a"}
+    null = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
+    (folder / "null.ipynb").write_text(json.dumps(null))
+    (folder / "list.ipynb").write_text("[]")
+    (folder / "deep.ipynb").write_text("[" * 200_000)
+    (folder / "latin.ipynb").write_bytes(b'{"a": "\xe9"}')
+    submission(folder / "another.ipynb", ["x = 1"])
+    submission(folder / "ex99.ipynb", [IMPORT.replace("04", "99")])
+    submission(folder / "long.ipynb", [IMPORT + "\nx = 1" * 20_000])
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Grade all of them in one process, as an instructor does: its imports are the slow part."""
+    """Grade all of them in one run, as an instructor does: its imports are the slow part."""
     folder, outside = tmp_path_factory.mktemp("submitted"), tmp_path_factory.mktemp("outside")
-    (outside / "kept").write_text("")
+    (outside / "kept").write_text(TOKEN)
+    scratch = tmp_path_factory.mktemp("scratch")
+    no_notebooks(folder)
+    made = []
     for name, (answer, _) in ANSWERS.items():
-        submission(folder / f"{name}.ipynb", "x = 1", answer.replace(OUTSIDE, str(outside)), "'b'")
-    command = [sys.executable, "-m", "tokalign_helpers.exercises", "grade", "--csv", "--seconds", "8"]
+        second = f"{answer.replace(OUTSIDE, str(outside))}\n{CHECK}"
+        cells = [IMPORT, "x = 1", second, "answer_3 = 'd'\nex.q3.check(answer_3)"]
+        made.append((folder / f"{name}.ipynb", cells))
+    for name, (cells, _) in CELLS.items():
+        made.append((folder / f"{name}.ipynb", [IMPORT, *cells, "answer_3 = 'd'\nex.q3.check(answer_3)"]))
+    for path, cells in made:
+        submission(path, cells)
+    odd = os.fsencode(folder) + b"/=caf\xe9\x1b[31m.ipynb"
+    with open(odd, "w") as file:
+        file.write((folder / "right.ipynb").read_text())
+    (folder / "XXtorch.py").write_text(f"open({str(outside / 'imported')!r}, 'w')")
+    (folder / "XXnumpy.py").write_text(f"open({str(outside / 'imported')!r}, 'w')")
+    home = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-m", "tokalign_helpers.exercises", "grade", "--csv", "--seconds", "12"]
+    names = [
+        *sorted(os.fsencode(path) for path, _ in made),
+        *(os.fsencode(folder / name) for name in NO_NOTEBOOKS),
+        odd,
+    ]
     done = subprocess.run(
-        [*command, *sorted(map(str, folder.glob("*.ipynb")))],
+        [*command, *names],
         capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "SECRET": TOKEN, "TMPDIR": str(scratch), "PYTHONPATH": home},
+        cwd=folder,
+        timeout=550,
     )
-    assert done.returncode == 1, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line and not line.startswith("notebook,")]
-    rows = pd.read_csv(pd.io.common.StringIO("\n".join(["notebook,question,verdict,message", *lines])))
-    return rows.set_index(["notebook", "question"]), outside
+    said = done.stdout.decode("utf-8")  # a name that is no UTF-8 is written so that it is
+    rows = list(csv.DictReader(said.splitlines()))
+    by_name = {}
+    for row in rows:
+        by_name.setdefault(Path(row["notebook"]).name.removesuffix(".ipynb"), []).append(row)
+    return {
+        "rows": by_name,
+        "outside": outside,
+        "scratch": scratch,
+        "done": done,
+        "said": said,
+        "notebooks": len(names),
+    }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", ANSWERS | CELLS)
 def test_each_submission_gets_its_row(graded, name):
-    rows, _ = graded
-    row = rows.loc[(f"{name}.ipynb", "04.q2")]
-    assert row["verdict"] == ANSWERS[name][1], row["message"]
-    assert (rows.loc[(f"{name}.ipynb", "04.q1"), "verdict"], len(rows.loc[f"{name}.ipynb"])) == ("empty", 3)
-    assert rows.loc[(f"{name}.ipynb", "04.q3"), "verdict"] == "right"
+    first, second, third = graded["rows"][name]
+    assert [row["question"] for row in (first, second, third)] == ["04.q1", "04.q2", "04.q3"]
+    assert second["verdict"] == (ANSWERS | CELLS)[name][1], second["message"]
+    assert (first["verdict"], third["verdict"]) == ("empty", "right")
+
+
+@pytest.mark.parametrize("name", NO_NOTEBOOKS)
+def test_what_cannot_be_graded_gets_one_row_and_the_others_are_graded(graded, name):
+    (row,) = graded["rows"][name.removesuffix(".ipynb")]
+    assert (row["verdict"], row["question"]) == (NOT_JUDGED, "all")
+    assert NO_NOTEBOOKS[name] in row["message"]
+
+
+def test_there_is_one_header_and_a_last_line_that_counts(graded):
+    assert graded["said"].splitlines()[0] == ",".join(COLUMNS)
+    assert graded["said"].count("notebook,question") == 1
+    rows = sum(map(len, graded["rows"].values()))
+    tail = f"{graded['notebooks']} notebooks, {rows} rows: "
+    (line,) = [line for line in graded["done"].stderr.decode().splitlines() if line.startswith(tail)]
+    assert line.endswith(f"; {len(NO_NOTEBOOKS)} could not be judged")
+    assert graded["done"].returncode == 3
+    assert len(ANSWERS | CELLS | NO_NOTEBOOKS) >= 60
 
 
 def test_the_message_says_what_went_wrong(graded):
-    rows = graded[0]["message"]
-    assert "case 'two shared tokens': expected 3.0, got 1.0" in rows[("wrong.ipynb", "04.q2")]
-    assert "ZeroDivisionError" in rows[("raises.ipynb", "04.q2")]
-    assert "os.fork" in rows[("forks.ipynb", "04.q2")]
+    said = {name: rows[1]["message"] for name, rows in graded["rows"].items() if len(rows) > 1}
+    assert "case 'two shared tokens': expected 3.0000, got 1.0000" in said["wrong"]
+    assert "is its `return` missing?" in said["no_return"]
+    assert "ZeroDivisionError" in said["raises"]
+    assert "os.fork" in said["forks"]
+    assert "it wrote more than" in said["floods"]
+    assert "a cell of %%bash" in said["another_language"]
 
 
-def test_nothing_was_written_or_removed_outside(graded):
-    names = {path.name for path in graded[1].iterdir()}
-    assert names - {"c"} == {"kept"}
-    assert "c" not in names or not landlock_version()
+def test_nothing_of_the_teachers_is_told(graded):
+    assert TOKEN not in graded["said"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
-def test_no_process_is_left(graded):
+def test_no_formula_and_no_escape_reaches_the_table(graded):
+    assert all(c.isprintable() or c == "\n" for c in graded["said"])
+    fields = [value for rows in graded["rows"].values() for row in rows for value in row.values()]
+    assert not [value for value in fields if value[:1] in "=+-@" and value]
+    assert any("HYPERLINK" in value for value in fields)
+    assert any("caf" in value and value.startswith("/") for value in fields)
+
+
+def test_nothing_was_written_changed_or_removed_outside(graded):
+    assert {path.name for path in graded["outside"].iterdir()} == {"kept"}
+    about = (graded["outside"] / "kept").stat()
+    assert about.st_mode & 0o777 != 0o777
+    assert about.st_mtime > 1
+
+
+def test_no_process_and_no_folder_is_left(graded):
+    assert list(graded["scratch"].glob(".tokalign*")) == list(graded["scratch"].glob("answer*")) == []
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
-    assert [c for c in commands if b"tokalign_helpers.exercises\0grade\0--csv\0--seconds\x008" in c] == []
+    assert [c for c in commands if b"exercises.grader.worker" in c and str(os.getpid()).encode() not in c] == []
 
 
-def test_a_file_that_is_no_notebook_is_told(tmp_path):
-    from tokalign_helpers.exercises.grading import grade
+def test_where_the_kernel_cannot_confine_the_grader_does_not_start(monkeypatch, tmp_path, capsys):
+    from tokalign_helpers.exercises.__main__ import CANNOT_CONFINE, main
 
-    (tmp_path / "a.ipynb").write_text("{")
-    with pytest.raises(ValueError, match="is no notebook"):
-        grade(tmp_path / "a.ipynb")
-    nbformat.write(new_notebook(), tmp_path / "b.ipynb")
-    with pytest.raises(ValueError, match="is it of this course"):
-        grade(tmp_path / "b.ipynb")
-    nbformat.write(new_notebook(cells=[new_code_cell(IMPORT + "\nx = 1" * 20_000)]), tmp_path / "c.ipynb")
-    with pytest.raises(ValueError, match="it is not graded"):
-        grade(tmp_path / "c.ipynb")
+    monkeypatch.setattr(kernel, "is_confining", lambda: False)
+    assert main(["grade", str(tmp_path / "a.ipynb")]) == CANNOT_CONFINE
+    assert re.fullmatch(r"error: this system cannot confine [^\n]*--unsafe[^\n]*\n", capsys.readouterr().err)
 
 
-def test_the_command_line_tells_what_cannot_be_graded(tmp_path, capsys):
-    from tokalign_helpers.exercises.__main__ import main
+def test_a_worker_that_dies_ends_neither_the_run_nor_the_other_notebooks(tmp_path, capsys):
+    submission(tmp_path / "a.ipynb", [IMPORT])
+    worker = Worker(seconds=20, gigabytes=8)
+    process = worker._started()
+    process.kill()
+    process.wait()
+    assert grade_all([tmp_path / "a.ipynb", tmp_path / "a.ipynb"], worker, as_csv=True) == 3
+    worker.close()
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["verdict"] for row in rows] == [NOT_JUDGED, "empty", "empty", "empty"]
 
-    (tmp_path / "a.ipynb").write_text("{")
-    assert main(["grade", str(tmp_path / "a.ipynb")]) == 2
-    assert re.fullmatch(r"error: [^\n]*a\.ipynb is no notebook[^\n]*\n", capsys.readouterr().err)
+
+@pytest.mark.parametrize(
+    ("text", "made"), [("a\x1b[31m\nb", "a [31m b"), ("caf\udce9", "caf\\udce9"), ("x" * 9, "xxxx")]
+)
+def test_text_of_others_is_made_plain(text, made):
+    assert plain(text, 10 if len(made) > 4 else 4) == made
 
 
 def test_where_there_is_no_landlock_its_version_is_0(monkeypatch):
-    monkeypatch.setattr(sandbox.platform, "machine", lambda: "abacus")
+    monkeypatch.setattr(kernel.platform, "machine", lambda: "abacus")
     assert landlock_version() == 0
 
 
@@ -159,9 +357,9 @@ def test_an_answer_comes_with_what_it_draws_on_and_no_more():
         "a = rows + [n]\nex.q1.check(a)",
     ]
     source = find_answers(cells)[1].source
-    scope = {}
-    exec(source.replace("import torch, os", ""), scope)
-    assert scope[ANSWER] == [2, 2]
+    given = []
+    exec(source.replace("import torch, os", ""), {KEEP: given.append})
+    assert given == [[2, 2]]
     assert "slow" not in source and "other" not in source
 
 
@@ -195,9 +393,9 @@ def test_a_name_that_is_local_or_bound_anew_draws_on_nothing(cells):
     ],
 )
 def test_an_answer_comes_with_all_that_it_draws_on(cells, answer):
-    scope = {}
-    exec(find_answers(cells)[1].source, scope)
-    assert scope[ANSWER] == answer
+    given = []
+    exec(find_answers(cells)[1].source, {KEEP: given.append})
+    assert given == [answer]
 
 
 @pytest.mark.parametrize("cell", ["nonlocal x", "x = " + "(" * 500 + ")" * 500, "x = " + "-" * 5000 + "1", "x = '\0'"])
@@ -255,7 +453,8 @@ def test_a_letter_is_judged_and_a_wrong_one_explained():
     judge = choice("b", {"a": "too early", "c": "too late"})
     assert judge(" B ") is None
     assert judge("a") == "too early"
-    assert judge(3) == "3 is none of the letters a, b, c"
+    assert judge("z") == "'z' is none of the letters a, b, c"
+    assert "in quotation marks" in judge(3)
 
 
 def in_a_fork(work):
@@ -289,28 +488,44 @@ def test_a_confined_process_writes_to_its_folder_alone(tmp_path):
     inside.mkdir(), outside.mkdir()
 
     def by_the_kernel():
-        held = sandbox.restrict_writes(inside)
+        held = kernel.restrict_files(inside)
         return held, tried((outside / "a").touch), tried((inside / "a").touch)
 
     refused = "refused" if landlock_version() else "done"
     assert in_a_fork(by_the_kernel) == str((bool(landlock_version()), refused, "done"))
 
     def confined():
-        sandbox.confine(inside, seconds=60, gigabytes=64)
+        kernel.confine(inside, seconds=60, gigabytes=64)
         made = tried((outside / "b").touch), tried((inside / "b").touch), tried(lambda: os.kill(os.getppid(), 0))
-        return *made, "os.kill" in sandbox.REFUSED, sandbox.resource.getrlimit(sandbox.resource.RLIMIT_CPU)[0] <= 60
+        return *made, "os.kill" in kernel.REFUSED, kernel.resource.getrlimit(kernel.resource.RLIMIT_CPU)[0] <= 60
 
     assert in_a_fork(confined) == str(("refused", "done", "refused", True, True))
     assert in_a_fork(lambda: landlock_version()) == str(landlock_version())
 
 
-@pytest.mark.parametrize(("answer", "verdict"), [("'b'", "right"), ("'a'", "wrong")])
+def test_the_numbers_of_the_system_calls_are_the_kernels():
+    """Where the kernel's headers lie, hold the table to them."""
+    tables = {0: Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), 1: Path("/usr/include/asm-generic/unistd.h")}
+    if not all(path.is_file() for path in tables.values()):
+        pytest.skip("the kernel's headers are not installed")
+    named = kernel._DENIED | {name: numbers for name, (numbers, *_) in kernel._BY_ARGUMENT.items()}
+    named |= {"clone": kernel._CLONE, "clone3": kernel._CLONE3}
+    for column, path in tables.items():
+        defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", path.read_text())
+        known = {name: int(number) for name, number in defined}
+        assert len(known) > 200
+        for name, numbers in named.items():
+            if name in known:
+                assert numbers[column] == known[name], name
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [("'d'", "right"), ("'a'", "wrong")])
 def test_one_answer(answer, verdict):
     from tokalign_helpers.exercises.ex04 import q3
-    from tokalign_helpers.exercises.grading import Limits, grade_answer
-    from tokalign_helpers.exercises.submission import Answer
+    from tokalign_helpers.exercises.grader.answering import Limits, grade_answer
+    from tokalign_helpers.exercises.grader.submission import Answer
 
-    given = Answer(source=f"{ANSWER} = {answer}")
+    given = Answer(source=f"{KEEP}({answer})")
     assert grade_answer(q3, given, Limits(seconds=60))[0] == verdict
     assert grade_answer(q3, Answer(), Limits()) == ("empty", "not answered")
     assert grade_answer(q3, Answer(problem="no Python"), Limits()) == ("error", "no Python")
@@ -320,7 +535,7 @@ def test_what_several_answers_draw_on_is_embedded_before_their_time_runs():
     from tokalign_helpers.cache import EmbeddingCache
     from tokalign_helpers.datasets import sentences
     from tokalign_helpers.embedders import load_embedders
-    from tokalign_helpers.exercises.grading import embed_shared
+    from tokalign_helpers.exercises.grader.worker import embed_shared
 
     embed_shared(names := ["smol-eol", "smol-wmean"])
     texts = sentences(1000, seed=0)

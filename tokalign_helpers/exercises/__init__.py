@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokalign_helpers.exercises.judging import shown
-
 
 @dataclass(frozen=True)
 class Question:
@@ -89,3 +87,18 @@ def choice(right: str, explained: dict[str, str]) -> Callable[[Any], str | None]
         return explained.get(letter, f"{shown(answer)} is none of the letters {', '.join(letters)}")
 
     return judge
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message: on one line, and short.
+
+    Parameters
+    ----------
+    value : Any
+
+    Returns
+    -------
+    str
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"

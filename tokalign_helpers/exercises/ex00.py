@@ -7,8 +7,8 @@ import torch
 
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.embedders import load_embedder
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import shown, wrong_ids
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import wrong_ids
 from tokalign_helpers.vocabulary import FUNCTION_WORDS
 
 

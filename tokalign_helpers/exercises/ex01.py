@@ -7,8 +7,8 @@ import torch
 from tokalign_helpers.alignment import hit_at_k, local_alignment_rate, read
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import shown, whole_number, wrong_number
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import whole_number, wrong_number
 
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 

@@ -7,8 +7,8 @@ import torch
 from tokalign_helpers.alignment import global_alignment_rate, read
 from tokalign_helpers.datasets import sentences
 from tokalign_helpers.embedders import load_embedder
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import finite_number, numbers, shown, wrong_array
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
 from tokalign_helpers.spectrum import PrincipalComponents
 
 ENOUGH = 0.2  # GAR: four times that of the raw embeddings

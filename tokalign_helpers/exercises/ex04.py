@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from tokalign_helpers.evaluation import evaluate_run
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import shown, wrong_number
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import wrong_number
 
 
 def _judge_score(answer: Any) -> str | None:

@@ -6,8 +6,8 @@ from typing import Any
 from tokalign_helpers.alignment import read_tokens
 from tokalign_helpers.datasets import EMOTIONS, two_labels
 from tokalign_helpers.embedders import load_embedder
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import shown, wrong_number
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import wrong_number
 
 TEXT = "My flight to Paris was cancelled and the airline refused to refund me!"
 PLACES = {"paris", "france", "french", "airport", "europe"}

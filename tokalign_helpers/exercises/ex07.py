@@ -3,8 +3,8 @@
 from typing import Any
 
 from tokalign_helpers.embedders import plan
-from tokalign_helpers.exercises import Question, choice
-from tokalign_helpers.exercises.judging import shown, whole_number, wrong_number
+from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises.judging import whole_number, wrong_number
 
 
 def _judge_memory(answer: Any) -> str | None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tokalign_helpers.exercises import shown
+
 _NUMBERS = "iuf"  # integers and floats; no booleans, no complex numbers, no objects
 
 
@@ -183,18 +185,3 @@ def _numbers(value: Any) -> np.ndarray | None:
     except (ValueError, OverflowError):
         return None
     return found if found.dtype.kind in _NUMBERS else None
-
-
-def shown(value: Any) -> str:
-    """Write a value for a message: on one line, and short.
-
-    Parameters
-    ----------
-    value : Any
-
-    Returns
-    -------
-    str
-    """
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,47 +1,41 @@
-"""Grade submitted notebooks: each answer runs in a confined process, and another process judges it.
+"""Run one answer in a confined process, and judge it in another.
 
 The process that runs a learner's code holds one socket and nothing else. Over it the judge asks for the answer, which
 arrives as data; an answer that is a function stays where it is, and the judge calls it over the socket. So nothing
-that the notebook prints, patches or exits with can be taken for a verdict. ``sandbox`` says how it is confined.
-
-Not covered: reading the files of the user who grades (run it under an account of its own, or in a container, when the
-submissions come from strangers), processes started through C on purpose (they are confined as well and are killed
-afterwards, but nothing limits their number), and an answer that is copied from ``.solution()``.
+that the notebook prints, patches or exits with can be taken for a verdict. :mod:`.kernel` says how it is confined.
 """
 
+import asyncio
 import contextlib
-import ctypes
-import functools
-import importlib
+import inspect
 import json
-import multiprocessing
 import os
 import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
-import pandas as pd
+from tokalign_helpers.assets import cache_dir, data_dir
+from tokalign_helpers.cache import embedding_cache_dir
+from tokalign_helpers.exercises import Question
+from tokalign_helpers.exercises.grader import kernel
+from tokalign_helpers.exercises.grader.submission import KEEP, Answer
+from tokalign_helpers.exercises.grader.wire import Channel, decode, encode
 
-from tokalign_helpers.assets import cache_dir
-from tokalign_helpers.cache import embedding_cache_dir, fill_cache
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedders
-from tokalign_helpers.embedding import embed_all
-from tokalign_helpers.exercises import Question, sandbox
-from tokalign_helpers.exercises.submission import ANSWER, Answer, read_submission
-from tokalign_helpers.exercises.wire import Channel, decode, encode
-
-VERDICTS = ("right", "wrong", "empty", "error", "time out", "refused")
+SCRATCH = 256 * 2**20  # bytes that an answer may write, beside the embeddings it is given
+ENTRIES = 5_000  # files and folders, likewise
+LOOK = 0.25  # seconds between two looks at them
 _CACHED = 500 * 2**20  # bytes of cached embeddings that are copied for an answer to draw on
+_NOTHING = "<not answered>"
 
 
 @dataclass(frozen=True)
@@ -54,10 +48,13 @@ class Limits:
         By the clock, and of processor time on each of two cores.
     gigabytes : float
         Address space; PyTorch alone takes about 2.
+    unsafe : bool
+        Run it even where the kernel cannot confine it.
     """
 
     seconds: float = 180
     gigabytes: float = 8
+    unsafe: bool = False
 
 
 class AnswerError(Exception):
@@ -66,64 +63,6 @@ class AnswerError(Exception):
 
 class _Refused(Exception):
     """The learner's own code tried what it may not."""
-
-
-def grade(path: Path, limits: Limits = Limits()) -> pd.DataFrame:  # noqa: B008
-    """Grade one submission.
-
-    It forks: call it from a process that has done nothing with PyTorch yet, as the command line does.
-
-    Parameters
-    ----------
-    path : Path
-    limits : Limits
-
-    Returns
-    -------
-    DataFrame
-        One row a question: ``question``, ``verdict`` (one of :data:`VERDICTS`), ``message``.
-
-    Raises
-    ------
-    ValueError
-        If it is no notebook of the course.
-    """
-    number, answers = read_submission(path)
-    try:
-        module = importlib.import_module(f"tokalign_helpers.exercises.ex{number}")
-    except ModuleNotFoundError:
-        raise ValueError(f"{path} imports the exercises ex{number}, which the course does not have") from None
-    joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
-    if any(answer.source for answer in answers.values()):
-        _embed_before(getattr(module, "EMBEDDED", ()))
-    rows = []
-    for place, question in enumerate(module.QUESTIONS, start=1):
-        verdict, message = grade_answer(question, answers.get(place, Answer()), limits)
-        rows.append({"question": f"{number}.q{place}", "verdict": verdict, "message": _one_line(message)})
-    return pd.DataFrame(rows)
-
-
-@functools.cache
-def _embed_before(names: tuple[str, ...]) -> None:
-    """Fill the cache in a process of its own, as this one must do nothing with PyTorch."""
-    if not names:
-        return
-    process = multiprocessing.get_context("fork").Process(target=embed_shared, args=(names,))
-    process.start()
-    process.join()  # when it fails, it says so, and each answer embeds for itself
-
-
-def embed_shared(names: Sequence[str]) -> None:
-    """Put the embeddings of the course's 1,000 sentences into the cache, for several answers to draw on.
-
-    Parameters
-    ----------
-    names : Sequence[str]
-        Of embedders.
-    """
-    texts, embedders = sentences(1000, seed=0), load_embedders(names)
-    fill_cache(embedders, texts, "sentences")
-    embed_all(embedders, texts)
 
 
 def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[str, str]:
@@ -145,46 +84,65 @@ def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[st
     if not answer.source:
         return "empty", "not answered"
     before, started = _children(), set()
-    _adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as scratch:
-        near, far = socket.socketpair()
-        verdict, out = os.pipe()
-        try:
-            started.add(_fork(lambda: _serve(answer.source, far, Path(scratch).resolve(), limits), far.fileno()))
-            started.add(_fork(lambda: _judge(question, near, out), near.fileno(), out))
-            near.close(), far.close(), os.close(out)
-            return _await(verdict, limits.seconds)
-        finally:
-            os.close(verdict)
-            _end(started | (_children() - before))
+    kernel.adopt_orphans()
+    scratch = Path(tempfile.mkdtemp(prefix="answer-")).resolve()
+    near, far = socket.socketpair()
+    verdict, out = os.pipe()
+    try:
+        _give_embeddings(scratch)
+        given = _size(scratch)
+        started.add(_fork(lambda: _serve(answer.source, far, scratch, limits), far.fileno()))
+        started.add(_fork(lambda: _judge(question, near, out, limits), near.fileno(), out))
+        near.close(), far.close(), os.close(out)
+        return _await(verdict, limits.seconds, scratch, given)
+    finally:
+        os.close(verdict)
+        _end(started | (_children() - before))
+        remove_tree(scratch)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that somebody else filled: nested deeper than Python's own stack, or than a path may be long."""
+    try:
+        shutil.rmtree(folder)
+    except (RecursionError, OSError):
+        subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
 
 
 def _fork(work: Callable[[], None], keep: int, also: int = -1) -> int:
-    """Do the work in a new session that holds no other file of this process, and silently."""
+    """Do the work in a new session that holds no other file of this process, silently, and ends with it."""
     sys.stdout.flush(), sys.stderr.flush()
+    parent = os.getpid()
     process = os.fork()
     if process:
         return process
     try:
         os.setsid()
+        kernel.end_with_the_parent(parent)
         silent = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(silent, standard)
-        for opened in set(range(3, 4096)) - {keep, also}:
-            with contextlib.suppress(OSError):
-                os.close(opened)
+        for opened in [int(name) for name in os.listdir("/dev/fd")]:
+            if opened > 2 and opened not in (keep, also):
+                with contextlib.suppress(OSError):
+                    os.close(opened)
         work()
     finally:
         os._exit(0)
 
 
-def _await(verdict: int, seconds: float) -> tuple[str, str]:
-    """Wait for the judge's line, and no longer than that."""
+def _await(verdict: int, seconds: float, scratch: Path, given: tuple[int, int]) -> tuple[str, str]:
+    """Wait for the judge's line, and no longer than that; look at what the answer writes meanwhile."""
     deadline, received = time.monotonic() + seconds, b""
     while True:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([verdict], [], [], left)[0]:
+        if left <= 0:
             return "time out", f"no answer within {seconds:g} s"
+        size, entries = _size(scratch)
+        if size > given[0] + SCRATCH or entries > given[1] + ENTRIES:
+            return "refused", f"it wrote more than {SCRATCH >> 20} MB or {ENTRIES:,} files"
+        if not select.select([verdict], [], [], min(left, LOOK))[0]:
+            continue
         part = os.read(verdict, 2**16)
         if not part:
             break
@@ -194,8 +152,24 @@ def _await(verdict: int, seconds: float) -> tuple[str, str]:
     return tuple(json.loads(received))
 
 
-def _judge(question: Question, near: socket.socket, out: int) -> None:
+def _size(folder: Path) -> tuple[int, int]:
+    """Add up the bytes on the disk and the entries of a folder; it stops counting when there are far too many."""
+    size, entries, folders = 0, 0, [str(folder)]
+    while folders and entries <= 4 * ENTRIES:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as found:
+            for entry in found:
+                entries += 1
+                with contextlib.suppress(OSError):
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+    return size, entries
+
+
+def _judge(question: Question, near: socket.socket, out: int, limits: Limits) -> None:
     """Be the process that judges: of the answer it sees data only."""
+    kernel.hide()
+    kernel.limit(seconds=int(2 * limits.seconds) + 1, gigabytes=limits.gigabytes)
     channel = Channel(near)
     try:
         verdict = _verdict(question, channel)
@@ -225,7 +199,7 @@ def _verdict(question: Question, channel: Channel) -> tuple[str, str]:
         return call
 
     answer = decode(_value(channel.receive()), remote)
-    if answer is ... or answer == "<not answered>":
+    if answer is ... or (isinstance(answer, str) and answer == _NOTHING):
         return "empty", "not answered"
     try:
         problem = question.judge(answer)
@@ -248,13 +222,22 @@ def _serve(source: str, far: socket.socket, scratch: Path, limits: Limits) -> No
     """Be the process of the learner's code: confine it, run it, answer the judge's calls."""
     _move_home(scratch)
     os.chdir(scratch)
-    sandbox.confine(scratch, seconds=int(2 * limits.seconds) + 1, gigabytes=limits.gigabytes)
+    seconds = int(2 * limits.seconds) + 1
+    held = kernel.confine(scratch, (cache_dir(), data_dir()), seconds=seconds, gigabytes=limits.gigabytes)
     channel, functions = Channel(far), []
-    scope: dict[str, Any] = {"__name__": "__main__"}
+    if not (held or limits.unsafe):
+        channel.send({"refused": "this kernel cannot confine it"})
+        return
+    given: list[Any] = []
+    scope: dict[str, Any] = {"__name__": "__main__", KEEP: given.append, "display": _nothing, "get_ipython": _Shell}
 
     def first() -> Any:
-        exec(compile(source, "<answer>", "exec"), scope)  # the learner's code, in the process made for it
-        return "<not answered>" if scope[ANSWER] is ... else scope[ANSWER]
+        code = compile(source, "<answer>", "exec", flags=PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(eval(code, scope))  # the learner's code, in the process made for it
+        else:
+            exec(code, scope)
+        return _NOTHING if not given or given[-1] is ... else given[-1]
 
     channel.send(_attempt(first, functions))
     while True:
@@ -268,36 +251,49 @@ def _attempt(work: Callable[[], Any], functions: list[Callable]) -> dict[str, An
         message = {"value": encode(work(), functions)}
     except BaseException as error:  # SystemExit and KeyboardInterrupt are no way out
         message = {"raised": f"{type(error).__name__}: {error}"}
-        if isinstance(error, PermissionError) and not sandbox.REFUSED:
-            sandbox.REFUSED.append(str(error))
-    if sandbox.REFUSED:
-        message["refused"] = sandbox.REFUSED[0]
+        if isinstance(error, PermissionError) and not kernel.REFUSED:
+            kernel.REFUSED.append(str(error))
+    if kernel.REFUSED:
+        message["refused"] = kernel.REFUSED[0]
     return message
 
 
-def _move_home(scratch: Path) -> None:
-    """Point everything that has a place of its own into the scratch folder; models stay readable where they are."""
-    models, vectors = cache_dir(), embedding_cache_dir()
-    own = scratch / "embeddings"
+class _Shell:
+    """Stands for IPython where a cell has a magic or a shell command: it does nothing."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return _nothing
+
+    def getoutput(self, *given: Any, **named: Any) -> list[str]:
+        """Return what ``!command`` printed: nothing."""
+        return []
+
+
+def _nothing(*given: Any, **named: Any) -> None:
+    return None
+
+
+def _give_embeddings(scratch: Path) -> None:
+    """Copy the cached embeddings into an answer's folder, where it may add its own."""
+    own, vectors = scratch / "embeddings", embedding_cache_dir()
     own.mkdir()
     cached = list(vectors.glob("*.sqlite")) if vectors.is_dir() else []
     if sum(path.stat().st_size for path in cached) < _CACHED:
         for path in cached:
-            shutil.copy(path, own)
+            shutil.copyfile(path, own / path.name)
+
+
+def _move_home(scratch: Path) -> None:
+    """Point everything that has a place of its own into the scratch folder; models stay readable where they are."""
+    models = cache_dir()
     os.environ.update(
-        {name: str(scratch) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR")},
+        {name: str(scratch) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "IPYTHONDIR")},
         TOKALIGN_CACHE=str(models),
-        TOKALIGN_EMBEDDING_CACHE=str(own),
+        TOKALIGN_EMBEDDING_CACHE=str(scratch / "embeddings"),
         HF_HUB_OFFLINE="1",
     )
     tempfile.tempdir = str(scratch)
     sys.dont_write_bytecode = True
-
-
-def _adopt_orphans() -> None:
-    """On Linux, become the parent of what the answer's process leaves behind, so that it is found."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def _children() -> set[int]:
@@ -320,9 +316,3 @@ def _end(processes: set[int]) -> None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process, 0)
         processes = _children() - before
-
-
-def _one_line(text: str) -> str:
-    """Make a message of somebody else fit for a table: no line ends, no control characters, not too long."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(plain.split())[:200]

@@ -1,19 +1,23 @@
 """Find the answers in a submitted notebook, with the statements that each of them draws on, without running it."""
 
 import ast
+import os
 import re
+import stat
 import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
-ANSWER = "__answer__"
+KEEP = "__checked__"  # the function that takes an answer out of a learner's cell
+LARGEST = 20 * 2**20  # bytes of a notebook; one of the course has 0.2 MB, with pictures 2
 _CHECK = re.compile(r"\bq(\d)\.check\s*\(")
 _MADE = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _MOST_CELLS, _MOST_CODE = 1000, 100_000  # far more than a notebook of the course has; work grows with the square
-_MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+_PYTHON_BELOW = ("time", "timeit", "capture", "prun")  # cell magics whose cell is Python all the same
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Answer:
     Parameters
     ----------
     source : str
-        Python that leaves the answer in ``__answer__``; empty when there is none.
+        Python that hands the answer to ``__checked__``; empty when there is none.
     problem : str
         Why it cannot be run; empty when it can.
     """
@@ -50,8 +54,8 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
         If the file is no notebook, none of this course, or far too long.
     """
     try:
-        notebook = nbformat.read(path, as_version=4)
-        cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        notebook = nbformat.reads(_read_whole(path), as_version=4)
+        cells = [_text(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     except Exception as error:  # nbformat raises what its JSON reader and its validator raise
         raise ValueError(f"{path} is no notebook: {error}") from None
     if len(cells) > _MOST_CELLS or sum(map(len, cells)) > _MOST_CODE:
@@ -60,6 +64,51 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
     if number is None:
         raise ValueError(f"{path} has no line 'from tokalign_helpers.exercises import ex..'; is it of this course?")
     return number[1], find_answers(cells)
+
+
+def _read_whole(path: Path) -> str:
+    """Read a file that somebody else made: an ordinary one, and of a notebook's size."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not an ordinary file")
+        if about.st_size > LARGEST:
+            raise ValueError(f"{about.st_size:,} bytes, and {LARGEST:,} are the most; clear its outputs")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(LARGEST).decode("utf-8")
+    finally:
+        os.close(handle)
+
+
+def _text(source: object) -> str:
+    if not isinstance(source, str):
+        raise TypeError(f"the source of a cell is {source!r}")
+    return source
+
+
+def as_python(cell: str) -> str:
+    """Turn what only a notebook takes into Python, as IPython itself does: magics, shell commands, questions.
+
+    Parameters
+    ----------
+    cell : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SyntaxError
+        If the cell is of another language, by its magic.
+    """
+    first, _, rest = cell.lstrip().partition("\n")
+    if first.startswith("%%"):
+        if first[2:].split(maxsplit=1)[:1] not in [[name] for name in _PYTHON_BELOW]:
+            raise SyntaxError(f"a cell of {first.split()[0]}")
+        cell = rest
+    return TransformerManager().transform_cell(cell)
 
 
 def find_answers(cells: list[str]) -> dict[int, Answer]:
@@ -74,53 +123,85 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
     dict[int, Answer]
     """
     answers: dict[int, Answer] = {}
-    asked: dict[int, tuple[int, list[ast.stmt], ast.expr]] = {}
+    asked: dict[int, tuple[int, list[ast.stmt], list[ast.stmt]]] = {}
     earlier: list[ast.stmt] = []
     for cell in cells:
-        source = _MAGIC.sub("", cell)
         try:
-            body = ast.parse(source).body
+            body = ast.parse(as_python(cell)).body
             for statement in body:
-                _scopes(statement)
+                _read(statement), _changed(statement)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            for match in _CHECK.finditer(source):
+            for match in _CHECK.finditer(cell):
                 answers[int(match[1])] = Answer(problem=f"the cell is no Python: {error}")
                 asked.pop(int(match[1]), None)
             continue
         for place, statement in enumerate(body):
-            found = _checked(statement)
-            if found:
-                asked[found[0]] = len(earlier), body[:place], found[1]
+            for number in _checked(statement):
+                last = body[place:] if isinstance(statement, _MADE) else [statement]  # what calls it stands below
+                asked[number] = len(earlier), body[:place], last
         earlier += body
-    return answers | {number: _answer(earlier[:before], own, value) for number, (before, own, value) in asked.items()}
+    for number, (before, own, last) in asked.items():
+        try:
+            answers[number] = _answer(number, earlier[:before], own, last)
+        except (ValueError, RecursionError, MemoryError) as error:
+            answers[number] = Answer(problem=f"the cell cannot be taken apart: {error}")
+    return answers
 
 
-def _checked(statement: ast.stmt) -> tuple[int, ast.expr] | None:
-    """Match ``ex.q1.check(value)``."""
-    call = statement.value if isinstance(statement, ast.Expr) else None
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "check"):
-        return None
-    owner = call.func.value
+def _checked(statement: ast.stmt) -> dict[int, ast.expr]:
+    """Find each ``ex.q1.check(value)`` in a statement, however deep: the value by the question's number."""
+    found = {}
+    for node in ast.walk(statement):
+        number, value = _check(node)
+        if number:
+            found[number] = value
+    return found
+
+
+def _check(node: ast.AST) -> tuple[int, ast.expr | None]:
+    """Match ``ex.q1.check(value)`` or ``q1.check(answer=value)``; (0, None) for anything else."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check"):
+        return 0, None
+    owner = node.func.value
     name = owner.attr if isinstance(owner, ast.Attribute) else owner.id if isinstance(owner, ast.Name) else ""
     match = re.fullmatch(r"q(\d)", name)
-    return (int(match[1]), call.args[0]) if match and len(call.args) == 1 else None
+    given = [*node.args, *(word.value for word in node.keywords if word.arg == "answer")]
+    one = len(given) == 1 == len(node.args) + len(node.keywords)
+    return (int(match[1]), given[0]) if match and one else (0, None)
 
 
-def _answer(earlier: list[ast.stmt], own: list[ast.stmt], value: ast.expr) -> Answer:
-    if _is_blank(own, value):
+class _HandOver(ast.NodeTransformer):
+    """Replace the check of one question by handing its value over, and the checks of others by nothing."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 - the name that ast looks for
+        number, value = _check(node)
+        if number == self.number:
+            return ast.Call(ast.Name(KEEP, ast.Load()), [self.visit(value)], [])
+        return ast.Constant(None) if number else self.generic_visit(node)
+
+
+def _answer(number: int, earlier: list[ast.stmt], own: list[ast.stmt], last: list[ast.stmt]) -> Answer:
+    if _is_a_check(last[0]) and _is_blank(own, _checked(last[0])[number]):
         return Answer()
-    own = [statement for statement in own if not _checked(statement)]
-    statements = [*earlier, *own]
+    statements = [*earlier, *(statement for statement in own if not _is_a_check(statement)), *last]
     inside = _read_inside(statements)
-    wanted = _with_those_inside(_read(ast.Expr(value)), inside) | {"*"}
+    set_by = _set_inside(statements)
+    wanted: set[str] = {"*"}
     kept: list[ast.stmt] = []
     for place, statement in reversed(list(enumerate(statements))):
-        if place >= len(earlier) or (not _checked(statement) and _changed(statement) & wanted):
+        if place >= len(earlier) or (not _is_a_check(statement) and _changed(statement, set_by) & wanted):
             kept.append(statement)
             wanted = (wanted - _rebound(statement)) | _with_those_inside(_read(statement), inside)
-    last = ast.Assign([ast.Name(ANSWER, ast.Store())], value)
-    module = ast.fix_missing_locations(ast.Module([*reversed(kept), last], []))
-    return Answer(ast.unparse(module))
+    tree = ast.parse(ast.unparse(ast.Module([*reversed(kept)], [])))
+    return Answer(ast.unparse(ast.fix_missing_locations(_HandOver(number).visit(tree))))
+
+
+def _is_a_check(statement: ast.stmt) -> bool:
+    """Say whether a statement is a check and nothing else."""
+    return isinstance(statement, ast.Expr) and _check(statement.value)[0] > 0
 
 
 def _is_blank(own: list[ast.stmt], value: ast.expr) -> bool:
@@ -151,6 +232,19 @@ def _read_inside(statements: list[ast.stmt]) -> dict[str, set[str]]:
     return found
 
 
+def _set_inside(statements: list[ast.stmt]) -> dict[str, set[str]]:
+    """By the name of a function: the globals that a call of it may bind."""
+    found: dict[str, set[str]] = {}
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = {s.get_name() for scope in _scopes(statement)[1:] for s in scope.get_symbols()
+                     if s.is_declared_global()}  # fmt: skip
+            found[statement.name] = found.get(statement.name, set()) | names
+    inside = _read_inside(statements)
+    return {name: names.union(*(found.get(n, set()) for n in _with_those_inside({name}, inside)))
+            for name, names in found.items()}  # fmt: skip
+
+
 def _with_those_inside(names: set[str], inside: dict[str, set[str]]) -> set[str]:
     found, new = set(), set(names)
     while new:
@@ -167,8 +261,11 @@ def _rebound(statement: ast.stmt) -> set[str]:
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def _changed(statement: ast.stmt) -> set[str]:
-    """Names that a statement binds, or whose object it may change: targets, imports, definitions, method calls."""
+def _changed(statement: ast.stmt, set_by: dict[str, set[str]] | None = None) -> set[str]:
+    """Names that a statement binds, or whose object it may change: targets, imports, definitions, method calls.
+
+    Where `set_by` knows a function of the notebook's own that is called: its arguments too, and the globals it declares.
+    """
     top, *inner = _scopes(statement)
     names = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
     names |= {s.get_name() for scope in inner for s in scope.get_symbols() if s.is_declared_global()}
@@ -181,6 +278,9 @@ def _changed(statement: ast.stmt) -> set[str]:
             names.add("*")
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             names |= _root(node.value.func)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (set_by or {}):
+            given = [*node.args, *(word.value for word in node.keywords)]
+            names |= set_by[node.func.id].union(*map(_root, given))
     return names
 
 
