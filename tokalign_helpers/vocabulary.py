@@ -24,7 +24,8 @@ NOT_FUNCTION = {
 
 
 @lru_cache(maxsize=1)
-def _function_words() -> frozenset[str]:
+def function_words() -> frozenset[str]:
+    """Return scikit-learn's English stop words less the content words among them, and contractions."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     return (ENGLISH_STOP_WORDS - NOT_FUNCTION) | CONTRACTIONS | {"does", "did", "doing", "having", "just"}
@@ -66,7 +67,7 @@ def token_kind(token: str) -> str:
     token = re.sub(r"\\[nrt]|\\x0[bc]", " ", token)  # white space, as TokenDecoder.token writes it
     word = token.lstrip("▁").casefold()
     if re.fullmatch(r"[a-z]+(?:'[a-z]+)?", word):
-        if word.strip("'") in _function_words():
+        if word.strip("'") in function_words():
             return "function word"
         needed = 1 if len(word) >= 5 else 3
         return "content word" if len(word) >= 3 and word_counts()[word] >= needed else "word piece"

@@ -9,7 +9,7 @@ from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
-from tokalign_helpers.vocabulary import FUNCTION_WORDS
+from tokalign_helpers.vocabulary import function_words
 
 
 def _judge_sentence(answer: Any) -> str | None:
@@ -17,7 +17,7 @@ def _judge_sentence(answer: Any) -> str | None:
     if len(words) < 5:
         return f"it must be a sentence of at least five different words, as a string; got {shown(answer)}"
     tokens = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)["token"].tolist()
-    content = {word for word in words if len(word) >= 3} - FUNCTION_WORDS
+    content = {word for word in words if len(word) >= 3} - function_words()
     if any(token.lstrip("▁").casefold() in content for token in tokens):
         return None
     return f"the three best tokens of {shown(answer)} are {', '.join(tokens)}; none is a whole content word of the text"
