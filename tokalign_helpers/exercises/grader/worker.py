@@ -32,6 +32,11 @@ from tokalign_helpers.files import abandoned, partial_of
 BEFORE = 900.0  # seconds for what several answers need, embedded before their time runs
 EACH = 20.0  # seconds beside an answer's own: starting and ending its processes
 QUESTIONS = 9  # at most, in a notebook
+# What answers import: once, before the forks. matplotlib runs a program when it first looks for fonts, and no answer may.
+IMPORTED_BEFORE = (
+    "matplotlib.font_manager", "tokalign_helpers.plots", "tokalign_helpers.widgets", "tokalign_helpers.examination",
+    "tokalign_helpers.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "ir_measures", "bm25s",
+)  # fmt: skip
 
 
 def grade(path: Path, limits: Limits) -> Iterator[dict[str, str]]:
@@ -180,6 +185,8 @@ def main() -> int:
     os.dup2(2, 1)  # what libraries print is no row
     limits = Limits(float(seconds), float(gigabytes), unsafe == "unsafe")
     joblib.cpu_count(only_physical_cores=True)  # k-means asks it, by a program, once in a process; an answer may not
+    for name in IMPORTED_BEFORE:
+        importlib.import_module(name)
     stem = Path(tempfile.gettempdir()) / "tokalign-grader"
     sweep_scratch(stem)
     scratch = partial_of(stem)
