@@ -6,6 +6,7 @@ only when the caller names the file.
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = f"{PICKLE}.index.json"
+PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a file's name: no folder, no pattern
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
 
@@ -278,10 +280,21 @@ def _index(source: str | Path, folder: Path, revision: str, pickles: Sequence[st
 
 
 def _weight_map(file: Path) -> dict[str, str]:
+    """Read an index: tensor → file. Its names go into a download and a reader, so none but a plain one passes."""
+    kind = ".safetensors" if file.name == WEIGHTS_INDEX else ".bin"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
+        named = dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+    odd = [
+        name for name in named.values() if not (isinstance(name, str) and PLAIN.fullmatch(name) and name.endswith(kind))
+    ]
+    if odd or not named:
+        what = f"names {odd[0]!r}" if odd else "names no file"
+        raise HubError(
+            f"{file.name} {what}; it may name only files beside it that end in {kind}. Do not use this model"
+        )
+    return named
 
 
 def _weights_file(

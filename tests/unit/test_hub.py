@@ -300,3 +300,38 @@ def test_code_beside_a_model_is_never_fetched_or_run(stand_in, tmp_path):
 def test_the_command_line_tells_a_refusal_in_one_line(stand_in, capsys):
     assert main(["a text", "-e", "opt-125m-eol"]) == 2
     assert re.fullmatch(r"error: there is no model 'facebook/opt-125m'[^\n]+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "weight_map",
+    [
+        {"a": "pytorch_model.bin"},
+        {"a": "/etc/passwd"},
+        {"a": "../model.safetensors"},
+        {"a": "*"},
+        {"a": "*.safetensors"},
+        {"a": "model?.safetensors"},
+        {"a": ".safetensors/../x.safetensors"},
+        {"a": "model\n.safetensors"},
+        {"a": 3},
+        {"a": ["model.safetensors"]},
+        {"a": None},
+        {},
+        [],
+        "model.safetensors",
+        None,
+    ],
+)
+def test_an_index_may_name_plain_safetensors_files_only(tiny_folder, tmp_path, weight_map, monkeypatch):
+    """Or a model could have a pickle fetched and read without consent, or a file of another folder."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in tiny_folder.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    torch.save({"a": torch.ones(1)}, folder / "pytorch_model.bin")
+    (folder / hub.WEIGHTS_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
+    for read in (hub.weights_folder, hub.decoder_layer):
+        with pytest.raises(hub.HubError, match=r"^[^\n]*index\.json (names|is damaged)[^\n]*$"):
+            read(folder)
