@@ -18,6 +18,7 @@ from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, def
 from tokalign_helpers.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
+from tokalign_helpers.files import write_text
 from tokalign_helpers.lines import lines
 from tokalign_helpers.sources import POOLINGS
 
@@ -135,7 +136,7 @@ def examination(arguments: list[str]) -> None:
     )  # fmt: skip
     print(report.table.round(3).to_string(index=False, na_rep=""))
     if given.html:
-        given.html.write_text(report.html(), encoding="utf-8")
+        write_text(given.html, report.html())
         print(f"The report is in {given.html}")
 
 

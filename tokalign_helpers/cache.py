@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokalign_helpers.assets import cache_dir, data_dir, folder_from_environment
+from tokalign_helpers.files import replacing
 from tokalign_helpers.keys import NotKeyableError
 
 AGREE = 1e-3  # of a vector's length: what two machines may differ by
@@ -162,10 +163,12 @@ def ship_embeddings(
     embedders, texts, collection, folder
         As :func:`fill_cache`; the folder is made where there is none.
     """
+    texts = list(texts)
     for name, embedder in embedders.items():
         file = _shipped_file(folder, collection, name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"embeddings": embedder.embed(texts).contiguous()}, file, {"texts": _texts_digest(texts)})
+        with replacing(file) as partial:
+            save_file({"embeddings": embedder.embed(texts).contiguous()}, partial, {"texts": _texts_digest(texts)})
 
 
 def fill_cache(
@@ -201,6 +204,7 @@ def fill_cache(
     """
     if checked < 1:
         raise ValueError(f"checked is {checked!r}; at least one text must be embedded anew")
+    texts = list(texts)
     for name, embedder in embedders.items():
         try:
             cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)

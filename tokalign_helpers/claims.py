@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokalign_helpers.assets import data_dir
+from tokalign_helpers.files import write_text
 from tokalign_helpers.lines import csv_rows
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def bring_up_to_date(*, write: bool) -> int:
     stale = [file for file, text in fresh.items() if file.read_text(encoding="utf-8") != text]
     if write:
         for file in stale:
-            file.write_text(fresh[file], encoding="utf-8")
+            write_text(file, fresh[file])
         stale = []
     for file in stale:
         print(f"{file.name} is out of date: run `make claims`", file=sys.stderr)

@@ -7,7 +7,6 @@ import html
 import importlib.metadata
 import io
 import json
-import os
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -26,6 +25,7 @@ from tokalign_helpers.datasets import Collection, cloze_collection, sentences, s
 from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.embedding import Embedder, check_texts
 from tokalign_helpers.evaluation import evaluate_run, pair_similarities
+from tokalign_helpers.files import write_text
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
 from tokalign_helpers.sources import describe
 from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
@@ -143,9 +143,7 @@ class Report:
         """
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(self.figures, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, file)
+        write_text(file, json.dumps(self.figures, indent=1, ensure_ascii=False))
 
 
 def examine(

@@ -5,7 +5,6 @@ stacked h, counted from 1. Everything here works on embeddings; nothing needs a 
 the changed ones.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from tokalign_helpers.alignment import global_alignment_rate, hit_at_k, local_alignment_rate, read
 from tokalign_helpers.checks import whole_number
 from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.files import replacing
 from tokalign_helpers.vocabulary import token_kinds
 
 ROWS = 8192  # embeddings in one step of the fit: memory does not grow with n
@@ -186,11 +186,10 @@ class PrincipalComponents:
         path : str or Path
         """
         path = Path(path)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         tensors = {"directions": self.directions, "energies": self.energies, "center": self.center}
         about = {"n": str(self.n), "total": repr(self.total)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, about)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "PrincipalComponents":

@@ -8,7 +8,6 @@ all recipes to one file, which ``--data`` reads on a machine that has nothing el
 import argparse
 import copy
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from tokalign_helpers.datasets import sts_pairs, word_ratings
 from tokalign_helpers.embedders import adapters_dir, load_embedder, load_embedders
 from tokalign_helpers.embedding import Embedder, pad
 from tokalign_helpers.evaluation import pair_similarities
+from tokalign_helpers.files import replacing, write_text
 from tokalign_helpers.splade import Splade, load_splade
 from tokalign_helpers.statistics import rank_correlation
 from tokalign_helpers.training_data import Triplet, recipe_sources, save_sources
@@ -381,9 +381,8 @@ def _save(path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.O
         tensors[f"value:{name}"] = parameter.detach()
         tensors[f"first:{name}"] = optimizer.state[parameter]["exp_avg"]
         tensors[f"second:{name}"] = optimizer.state[parameter]["exp_avg_sq"]
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(tensors, partial)
 
 
 def _resume(
@@ -433,13 +432,9 @@ def _export(model: peft.PeftModel, folder: Path) -> None:
     state = {name: tensor.half().contiguous() for name, tensor in peft.get_peft_model_state_dict(model).items()}
     config = {k: sorted(v) if isinstance(v, set) else v for k, v in model.peft_config["default"].to_dict().items()}
     config |= {"inference_mode": True, "base_model_name_or_path": Path(model.config._name_or_path).name}
-    for name, write in (
-        ("adapter_config.json", lambda p: p.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")),
-        ("adapter_model.safetensors", lambda p: save_file(state, p)),
-    ):
-        partial = folder / f"{name}.{os.getpid()}.partial"
-        write(partial)
-        os.replace(partial, folder / name)
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=1, default=str))
+    with replacing(folder / "adapter_model.safetensors") as partial:
+        save_file(state, partial)
 
 
 def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Sequence[float], seconds: float) -> str:
@@ -642,7 +637,7 @@ def main(arguments: list[str] | None = None) -> int:
         written = f"{before}\n\n{second_round(recipe, losses, seconds)}"
     else:
         written = card(recipe, sources, losses, seconds)
-    (folder / "README.md").write_text(written, encoding="utf-8")
+    write_text(folder / "README.md", written)
     return 0
 
 
@@ -660,7 +655,7 @@ def _score(name: str, data: Path) -> int:
     written = adapters_dir() / name / "README.md"
     try:
         rows = scores(name, data)
-        written.write_text(with_scores(written.read_text(encoding="utf-8"), name, rows), encoding="utf-8")
+        write_text(written, with_scores(written.read_text(encoding="utf-8"), name, rows))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

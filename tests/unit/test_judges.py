@@ -73,6 +73,15 @@ def is_asked_for_code(question):
     return "def " in question.answer
 
 
+def right_functions(module):
+    """The questions of a module that ask for a function, each with the one of its solution."""
+    for question in importlib.import_module(f"tokalign_helpers.exercises.{module}").QUESTIONS:
+        if is_asked_for_code(question):
+            scope = {}
+            exec(question.answer, scope)
+            yield question, scope[question.name]
+
+
 def judged(question, answer, capsys):
     question.check(answer)
     return capsys.readouterr().out
@@ -93,12 +102,7 @@ def test_no_judge_takes_an_odd_value_for_an_answer(module, capsys):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_function_whose_result_has_another_shape_or_a_nan_in_it_is_wrong(module, capsys):
-    for question in importlib.import_module(f"tokalign_helpers.exercises.{module}").QUESTIONS:
-        if not is_asked_for_code(question):
-            continue
-        scope = {}
-        exec(question.answer, scope)
-        right = scope[question.name]
+    for question, right in right_functions(module):
         for name, spoil in SPOILED.items():
             out = judged(question, lambda *given, f=right, spoil=spoil: spoil(f(*given)), capsys)
             assert out.startswith("✗ Not yet: "), f"{question.name} with {name}: {out}"
@@ -107,12 +111,7 @@ def test_a_function_whose_result_has_another_shape_or_a_nan_in_it_is_wrong(modul
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_right_function_is_right_in_numpy_too(module, capsys):
-    for question in importlib.import_module(f"tokalign_helpers.exercises.{module}").QUESTIONS:
-        if not is_asked_for_code(question):
-            continue
-        scope = {}
-        exec(question.answer, scope)
-        right = scope[question.name]
+    for question, right in right_functions(module):
 
         def backwards(*given, right=right):
             result = np.asarray(torch.as_tensor(right(*given)))
@@ -154,7 +153,7 @@ def test_numbers_of_every_library_are_read_and_nothing_else():
     for odd in (*ODD.values(), "7", [7], np.array([7]), torch.tensor([7]), torch.tensor(True)):
         assert whole_number(odd) in (None, 10**400)
         assert finite_number(odd) is None
-    assert whole_number(7.0) is None
+    assert whole_number(7.0) is whole_number(0) is whole_number(-7) is None
 
 
 def test_ids_are_compared_in_their_order_and_not_as_floats():

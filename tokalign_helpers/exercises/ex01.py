@@ -15,7 +15,7 @@ EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer
 
 def _judge_k(answer: Any) -> str | None:
     k = whole_number(answer)
-    if k is None or not 1 <= k <= 1000:
+    if k is None or k > 1000:
         return f"k is a whole number from 1 to 1000; got {shown(answer)}"
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
     aligned, literal = read(embedder, embedder.embed(texts), texts, k=max(10, k))

@@ -15,7 +15,7 @@ EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answ
 
 def _judge_count(answer: Any) -> str | None:
     count = whole_number(answer)
-    if count is None or count < 1:
+    if count is None:
         return f"a number of components is a whole number from 1 on; got {shown(answer)}"
     held = PrincipalComponents.fit(load_embedder("smol-wmean").embed(sentences(1000, seed=0))).shares.cumsum(0)
     share = float(held[min(count, len(held)) - 1])

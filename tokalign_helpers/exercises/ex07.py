@@ -9,7 +9,7 @@ from tokalign_helpers.exercises.judging import whole_number, wrong_number
 
 def _judge_memory(answer: Any) -> str | None:
     gigabytes = whole_number(answer)
-    if gigabytes is None or gigabytes < 1:
+    if gigabytes is None:
         return f"a whole number of GB, from 1 on; got {shown(answer)}"
     here = plan("llama-eol", device="cpu", free=gigabytes * 10**9)
     if not here.fits:

@@ -4,19 +4,19 @@
 """
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 import torch
 
+from tokalign_helpers import checks
 from tokalign_helpers.exercises import shown
 
 _NUMBERS = "iuf"  # integers and floats; no booleans, no complex numbers, no objects
 
 
 def whole_number(answer: Any) -> int | None:
-    """Return an answer as an int, if it is a whole number: of Python, NumPy or PyTorch.
+    """Return an answer as an int, if it is a whole number from 1 on: of Python, NumPy or PyTorch.
 
     Parameters
     ----------
@@ -27,15 +27,11 @@ def whole_number(answer: Any) -> int | None:
     int or None
         None for everything else, ``True`` and 3.0 included.
     """
-    if isinstance(answer, torch.Tensor):
-        answer = answer.detach().cpu().numpy()
-    if isinstance(answer, np.ndarray):
-        answer = answer[()] if answer.ndim == 0 else None
-    if isinstance(answer, bool | np.bool_):
-        return None
+    if isinstance(answer, torch.Tensor | np.ndarray):
+        answer = answer.item() if answer.ndim == 0 else None
     try:
-        return operator.index(answer)
-    except TypeError:
+        return checks.whole_number(answer, "the answer")
+    except ValueError:
         return None
 
 
