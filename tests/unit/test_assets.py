@@ -237,6 +237,16 @@ def test_a_damaged_source_of_the_same_size_is_fetched_again_before_it_is_convert
     assert (assets.default_model_path() / "model.safetensors").read_bytes() == b"from " + CONTENT
 
 
+def test_fetch_leaves_out_what_only_some_ask_for(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(command, "asset_path", asked.append)
+    monkeypatch.setattr(command, "default_model_path", lambda: tmp_path)
+    command.fetch()
+    assert "smollm2-gguf" in asked and "wikipedia" in asked
+    assert not any(name.startswith("splade") for name in asked)
+    assert any(name.startswith("splade") for name in assets.ASSETS)
+
+
 def test_fetch_verifies_and_repairs(empty_cache, monkeypatch, capsys):
     provide_model(monkeypatch, empty_cache)
     monkeypatch.setattr(command, "ASSETS", assets.ASSETS)
