@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)# in a container one is root, and Jupyter asks to be told
 NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
@@ -21,7 +22,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 lab: $(VENV)/.installed  ## open the course in JupyterLab
 	@$(RUN) -m tokalign_helpers fetch
-	@$(RUN) -m jupyter lab notebooks/00_start_here.ipynb
+	@$(RUN) -m jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
 
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
 	@$(RUN) -m tests.notebooks.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))

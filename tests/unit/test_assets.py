@@ -244,7 +244,7 @@ def test_fetch_leaves_out_what_only_some_ask_for(monkeypatch, tmp_path):
     command.fetch()
     assert "smollm2-gguf" in asked and "wikipedia" in asked
     assert not any(name.startswith("splade") for name in asked)
-    assert any(name.startswith("splade") for name in assets.ASSETS)
+    assert any(name.startswith("splade") for name in command.ASSETS)
 
 
 def test_fetch_verifies_and_repairs(empty_cache, monkeypatch, capsys):
