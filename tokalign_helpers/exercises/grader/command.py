@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def plain(text: str, longest: int = 1000) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in valid).split())[:longest]
 
 
-def _csv_rows() -> "csv.writer":
+def _csv_rows() -> Callable[[Sequence[str]], None]:
     writer = csv.writer(sys.stdout, lineterminator="\n")
 
     def show(row: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ def _csv_rows() -> "csv.writer":
     return show
 
 
-def _columns(widest: int) -> "csv.writer":
+def _columns(widest: int) -> Callable[[Sequence[str]], None]:
     widths = (max(widest, len(COLUMNS[0])), len(COLUMNS[1]), max(map(len, VERDICTS)))
 
     def show(row: Sequence[str]) -> None:
