@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
 from tokalign_helpers.assets import AssetError, quiet_transformers
+from tokalign_helpers.checks import first_line
 from tokalign_helpers.heads import outlined
 from tokalign_helpers.hub import ADAPTER, ADAPTER_PICKLE, read_tensors
 
@@ -114,7 +115,7 @@ def _read(folder: Path) -> _Adapter:
     try:
         adapter = _Adapter(folder, config, read_tensors(file))
     except AssetError as error:
-        raise ValueError(f"the adapter in {folder} is damaged ({_line(error)}); fetch it again") from error
+        raise ValueError(f"the adapter in {folder} is damaged ({first_line(error)}); fetch it again") from error
     if config.is_prompt_learning:
         raise adapter.refuse(
             f"is of the kind {adapter.kind}: it puts vectors of its own before each text, and has no weights that "
@@ -140,7 +141,7 @@ def _about(folder: Path) -> dict[str, object]:
     except FileNotFoundError as error:
         raise ValueError(f"no adapter in {folder}: adapter_config.json is missing") from error
     except ValueError as error:
-        raise ValueError(f"the adapter in {folder} is damaged ({_line(error)}); fetch it again") from error
+        raise ValueError(f"the adapter in {folder} is damaged ({first_line(error)}); fetch it again") from error
     if not isinstance(about, dict) or not about.get("peft_type"):
         raise ValueError(f"the adapter in {folder} is not PEFT's: its adapter_config.json names no peft_type")
     return about
@@ -153,7 +154,9 @@ def _config(folder: Path) -> "PeftConfig":
         with _quiet():
             config = peft.PeftConfig.from_pretrained(str(folder))
     except Exception as error:  # a bad value raises whatever the code that stumbles over it raises
-        raise ValueError(f"peft cannot read the configuration of the adapter in {folder} ({_line(error)})") from error
+        raise ValueError(
+            f"peft cannot read the configuration of the adapter in {folder} ({first_line(error)})"
+        ) from error
     config.inference_mode = True
     config.task_type = None  # it says what is generated, not what is merged
     config.base_model_name_or_path = None  # peft would ask the hub for it
@@ -169,7 +172,7 @@ def _one_line_for(adapter: _Adapter) -> Iterator[None]:
     except Exception as error:  # peft refuses by many kinds of errors
         if isinstance(error, ValueError) and str(adapter.folder) in str(error):
             raise
-        why = f" ({_line(error)})" if str(error) else ""
+        why = f" ({first_line(error)})" if str(error) else ""
         raise adapter.refuse(f"of the kind {adapter.kind} cannot be merged into this model{why}") from error
 
 
@@ -285,8 +288,3 @@ def _wrapped(root: PreTrainedModel, config: "PeftConfig", **how: bool) -> "PeftM
     with torch.random.fork_rng(devices=[]):  # the quick way to PiSSA's start draws numbers
         torch.manual_seed(0)
         return peft.PeftModel(root, config, **how)
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]

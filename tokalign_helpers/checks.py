@@ -81,3 +81,19 @@ def lone_surrogate(text: str) -> int | None:
     except UnicodeEncodeError as error:
         return error.start
     return None
+
+
+def first_line(error: BaseException, longest: int = 120) -> str:
+    """Return what an error of somebody else says, in one line for a message of ours; its name where it says nothing.
+
+    Parameters
+    ----------
+    error : BaseException
+    longest : int
+        Characters.
+
+    Returns
+    -------
+    str
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:longest]

@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tokalign_helpers.assets import quiet_transformers
+from tokalign_helpers.checks import first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ class Outline:
             transform = _Transform(self, {name: tensors[name].float() for name in self.transform}, matrix)
             width = self._agrees(transform, matrix, bias)
         except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError) as error:
-            raise ValueError(self._unknown(f" ({str(error).splitlines()[0][:80]})")) from error
+            raise ValueError(self._unknown(f" ({first_line(error, 80)})")) from error
         return Head(width, bias, transform)
 
     def _agrees(self, transform: "_Transform", matrix: Tensor, bias: Tensor | None) -> int:

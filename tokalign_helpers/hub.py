@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 from tokalign_helpers.assets import AssetError, quiet_transformers
+from tokalign_helpers.checks import first_line
 from tokalign_helpers.heads import Head, Outline
 
 T = TypeVar("T")
@@ -217,7 +218,7 @@ def tensor_names(file: Path) -> list[str]:
                 return list(opened.keys())
         return list(_unpickled(file))
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+        raise HubError(f"{file.name} is damaged ({first_line(error)}); fetch it again") from error
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -246,7 +247,7 @@ def _read(folder: Path, index: dict[str, str], dtype: torch.dtype, device: str, 
         with safe_open(file, "pt") as opened:
             return opened.get_tensor(name).to(device, dtype)
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
-        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+        raise HubError(f"{file.name} is damaged ({first_line(error)}); fetch it again") from error
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
@@ -260,7 +261,7 @@ def _config(source: str | Path, folder: Path, revision: str) -> PretrainedConfig
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise HubError(f"the configuration of {source} cannot be read ({_one_line(error)})") from error
+        raise HubError(f"the configuration of {source} cannot be read ({first_line(error)})") from error
 
 
 def _index(source: str | Path, folder: Path, revision: str, pickles: Sequence[str]) -> dict[str, str]:
@@ -285,7 +286,7 @@ def _weight_map(file: Path) -> dict[str, str]:
     try:
         named = dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HubError(f"{file.name} is damaged ({_one_line(error)}); fetch it again") from error
+        raise HubError(f"{file.name} is damaged ({first_line(error)}); fetch it again") from error
     odd = [
         name for name in named.values() if not (isinstance(name, str) and PLAIN.fullmatch(name) and name.endswith(kind))
     ]
@@ -379,7 +380,7 @@ def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
         if _unreachable(error):
             raise HubError(f"{repo} is not in the cache and the hub cannot be reached; check the network") from error
         raise HubError(
-            f"the download of {repo} broke off ({_one_line(error)}); run again, it goes on where it stopped"
+            f"the download of {repo} broke off ({first_line(error)}); run again, it goes on where it stopped"
         ) from error
 
 
@@ -400,8 +401,3 @@ def _status(error: BaseException) -> int | None:
             return response.status_code
         error = error.__cause__
     return None
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:120]

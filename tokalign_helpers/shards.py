@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from tokalign_helpers.checks import first_line
 from tokalign_helpers.files import replacing
 from tokalign_helpers.index import check_documents
 
@@ -342,5 +343,4 @@ def _check_tokens(columns: np.ndarray, pointers: np.ndarray, width: int) -> None
 
 
 def _damaged(path: Path, error: Exception) -> ShardError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ShardError(f"{path} is damaged ({reason}); delete it and make it again")
+    return ShardError(f"{path} is damaged ({first_line(error)}); delete it and make it again")

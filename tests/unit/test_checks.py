@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokalign_helpers.checks import JOINERS, escaped, lone_surrogate, whole_number
+from tokalign_helpers.checks import JOINERS, escaped, first_line, lone_surrogate, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
@@ -50,3 +50,11 @@ def test_what_can_be_seen_stays():
 def test_half_a_character_is_found():
     assert lone_surrogate("abc\ud83dd\udc00") == 3
     assert lone_surrogate("🦜") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("a\nb"), "a"), (KeyError(), "KeyError"), (OSError(" \n "), "OSError"), (ValueError("xyz"), "xy")],
+)
+def test_an_error_is_said_in_one_line_though_it_says_nothing(error, said):
+    assert first_line(error, 2 if said == "xy" else 20) == said
