@@ -32,12 +32,18 @@ TRUSTED = frozenset(
 )
 UNFORESEEABLE = frozenset(("__import__", "compile", "eval", "exec", "globals", "input", "locals", "open", "vars"))
 CONSTANTS = ("LOAD_CONST", "RETURN_CONST", "KW_NAMES", "LOAD_CONST_IMMORTAL", "LOAD_CONST_MORTAL")
-# What code takes from outside itself, by name: chance, the clock, files, the environment.
+# What code takes from outside itself, by name: chance, the clock, files, the environment. A list cannot be complete; it
+# holds what a pooling might be written with.
 OUTSIDE = frozenset(
-    ("bernoulli", "bernoulli_", "choice", "environ", "getenv", "load", "loadtxt", "multinomial", "normal", "normal_",
-     "now", "perf_counter", "rand", "rand_like", "randint", "randn", "randn_like", "random", "randperm", "read_bytes",
-     "read_text", "shuffle", "time", "uniform_", "urandom")
+    ("bernoulli", "bernoulli_", "cauchy_", "choice", "environ", "exponential_", "fromfile", "genfromtxt", "geometric_",
+     "getenv", "gumbel_softmax", "load", "load_file", "loadtxt", "log_normal_", "memmap", "multinomial", "normal",
+     "normal_", "now", "open", "perf_counter", "poisson", "rand", "rand_like", "randint", "randn", "randn_like",
+     "random", "random_", "randperm", "read_bytes", "read_csv", "read_json", "read_parquet", "read_pickle", "read_text",
+     "safe_open", "shuffle", "time", "uniform_", "urandom")
 )  # fmt: skip
+OUTSIDE_MODULES = frozenset(("datetime", "random", "secrets", "time", "uuid"))  # whatever one takes of them
+# In a method such a name is that of a module, which is in evaluation mode.
+DROPOUTS = frozenset(("alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"))
 GLOBAL_NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 NOT_CODE = frozenset(
     ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__", "__qualname__",
@@ -224,6 +230,12 @@ class Describer:
         words = {"class": _name(type(config)), **_settings(config.to_dict()), **ways}
         return words | {"attention": [self.of(function) for function in _attention(ways["_attn_implementation"])]}
 
+    def _used(self, module: str | None) -> bool:
+        """Say whether code is told by a version; refuse it if it is not the same at every call."""
+        if module in OUTSIDE_MODULES:
+            raise NotKeyableError(f"it uses {module}")
+        return self._library(module)
+
     def _library(self, module: str | None) -> bool:
         """Say whether a module's code is told by a version, and note that version."""
         root = (module or "").partition(".")[0]
@@ -250,13 +262,13 @@ class Describer:
     def _builtin(self, value: Any) -> Plain:
         owner = value.__self__
         if owner is None or isinstance(owner, types.ModuleType):
-            self._library(value.__module__ or getattr(owner, "__name__", ""))
+            self._used(value.__module__ or getattr(owner, "__name__", ""))
             return ["library", f"{value.__module__}.{value.__qualname__}"]
         return ["method", self.of(owner), value.__name__]
 
     def _module(self, module: types.ModuleType, names: frozenset[str]) -> Plain:
         """Tell a module that a function uses: a library by its version, another by what the function may take of it."""
-        if self._library(module.__name__):
+        if self._used(module.__name__):
             return ["library", module.__name__]
         if (place := (id(module), names)) in self._met:
             return ["again", self._met[place][0]]
@@ -270,11 +282,11 @@ class Describer:
     def _function(self, function: types.FunctionType) -> Plain:
         cells = [_content(cell) for cell in function.__closure__ or ()]
         inner = [self.of(cell) for cell in cells]
-        if self._library(function.__globals__.get("__name__")):
+        if self._used(function.__globals__.get("__name__")):
             return ["library", f"{function.__module__}.{function.__qualname__}", inner]
         names = frozenset(_names(function.__code__))
-        of_a_method = function.__code__.co_varnames[:1] == ("self",)  # whose dropout is a module in evaluation mode
-        outside = names & (OUTSIDE if of_a_method else OUTSIDE | {"dropout"})
+        of_a_method = function.__code__.co_varnames[:1] == ("self",)
+        outside = names & (OUTSIDE if of_a_method else OUTSIDE | DROPOUTS)
         if outside:
             raise NotKeyableError(f"it uses {min(outside)}")
         return {
@@ -308,7 +320,7 @@ class Describer:
         return "builtin" if hasattr(builtins, name) else "not defined"
 
     def _imported(self, name: str, names: frozenset[str]) -> Plain:
-        if self._library(name):
+        if self._used(name):
             return ["library", name]
         if name not in sys.modules:
             raise NotKeyableError(f"it imports {name or 'a module'} when it is called")

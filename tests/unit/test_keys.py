@@ -1,10 +1,14 @@
 import functools
 import json
+import random
 import re
 import shutil
+import time
 import types
+import uuid
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import peft
@@ -164,6 +168,16 @@ def unforeseeable():
         "dropout": lambda h, m: nn.functional.dropout(h[:, 0]),
         "the environment": written("import os\ndef pool(h, m): return h[:, 0] * float(os.environ['K'])"),
         "a file by a library": lambda h, m: h[:, 0] * torch.tensor(np.load("factor.npy")),
+        "a file of numbers": lambda h, m: h[:, 0] * torch.tensor(np.fromfile("factor")),
+        "a file opened by its path": lambda h, m: h[:, 0] * float(Path("factor").open().readline()),
+        "chance of the standard library": lambda h, m: h[:, 0] * random.uniform(0, 1),
+        "the clock": lambda h, m: h[:, 0] * time.monotonic(),
+        "the clock by name": written("from time import time_ns\ndef pool(h, m): return h[:, 0] * time_ns()"),
+        "the clock, imported late": written("def pool(h, m):\n    import time\n    return h[:, 0] * time.monotonic()"),
+        "the clock under another name": written("import time as t\ndef pool(h, m): return h[:, 0] * t.monotonic()"),
+        "an identifier": lambda h, m: h[:, 0] * uuid.uuid4().int,
+        "another dropout": lambda h, m: nn.functional.alpha_dropout(h[:, 0], training=True),
+        "chance in place": lambda h, m: h[:, 0].clone().exponential_(),
         "a compiled script": torch.jit.trace(nn.Identity(), torch.ones(1)),
     }
 
@@ -422,10 +436,20 @@ def test_how_a_text_is_read_is_in_the_key(tiny):
         {"brackets": ("<|end|>", "")}, {"pooling": mean},
     ]  # fmt: skip
     assert len({replace(tiny, **changes).fingerprint for changes in others}) == len(others)
+
+
+def test_how_the_machine_counts_is_in_the_key(tiny):
+    plain = tiny.fingerprint
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert tiny.fingerprint != replace(tiny).key_parts()["model"]
+        assert tiny.fingerprint != plain
         rounded = tiny.embed(TEXTS)
     assert not torch.equal(rounded, tiny.embed(TEXTS))
+    assert tiny.fingerprint == plain
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert tiny.fingerprint != plain
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_comment_in_the_code_of_the_package_is_not_in_the_key(tiny, monkeypatch):
