@@ -1,6 +1,7 @@
 """What comes in and what goes out: whole numbers and characters, looked at once for the whole package."""
 
 import operator
+import reprlib
 import unicodedata
 
 # Controls, marks that change how their neighbours are drawn, private characters, halves of characters, line breaks,
@@ -32,14 +33,29 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     ValueError
         If it is no whole number or out of range.
     """
+    is_truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool"  # which counts as an index
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = None if is_truth else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
         bounds = f", {least} or more" if most is None else f" from {least} to {f'{called} = ' if called else ''}{most}"
-        raise ValueError(f"{name} is {value!r}; it must be a whole number{bounds}")
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number{bounds}")
     return number
+
+
+def shown(value: object) -> str:
+    """Write a value in one short line, for a message.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+    """
+    return " ".join(map(str.strip, reprlib.repr(value).splitlines()))
 
 
 def escaped(text: str, *, keep: str = "") -> str:

@@ -4,7 +4,6 @@ An :class:`Embedder` is a frozen value: a model without its decoder layer (f̂ i
 template, and the decoder layer of the backbone, so that what it embeds can be read again.
 """
 
-import reprlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.cache import EmbeddingCache
-from tokalign_helpers.checks import lone_surrogate, whole_number
+from tokalign_helpers.checks import lone_surrogate, shown, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.heads import Head
 from tokalign_helpers.hub import decoder_layer, load_body, settings_folder, weights_folder
@@ -417,7 +416,7 @@ class Embedder:
         kept, cut = list(texts), set()
         for i, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
             if not ids:
-                raise ValueError(f"texts[{places[i]}] is {_shown(text)}, which has no tokens; leave it out")
+                raise ValueError(f"texts[{places[i]}] is {shown(text)}, which has no tokens; leave it out")
             if len(ids) > limit:
                 kept[i] = text[: offsets[limit - 1][1]]
                 cut.add(i)
@@ -661,9 +660,9 @@ def check_texts(texts: Iterable[str]) -> list[str]:
         raise ValueError("texts is empty; give at least one text")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] is {_shown(text)}; every text must be a str")
+            raise TypeError(f"texts[{position}] is {shown(text)}; every text must be a str")
         if not text.strip():
-            raise ValueError(f"texts[{position}] is {_shown(text)}, which has no tokens; leave blank texts out")
+            raise ValueError(f"texts[{position}] is {shown(text)}, which has no tokens; leave blank texts out")
         if (place := lone_surrogate(text)) is not None:
             raise ValueError(
                 f"texts[{position}] holds a lone surrogate ({text[place]!r}) at character {place}; "
@@ -688,12 +687,7 @@ def _ordered(texts: object) -> Iterable[object]:
     try:
         return iter(texts)
     except TypeError:
-        raise TypeError(f"texts is {_shown(texts)}; give a list of str") from None
-
-
-def _shown(value: object) -> str:
-    """Write a value in one short line."""
-    return " ".join(map(str.strip, reprlib.repr(value).splitlines()))
+        raise TypeError(f"texts is {shown(texts)}; give a list of str") from None
 
 
 def load_llm(

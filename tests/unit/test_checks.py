@@ -1,6 +1,7 @@
 """Numbers and characters from outside."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +15,9 @@ def test_whatever_stands_for_a_whole_number_is_one(value):
     assert type(number) is int
 
 
-@pytest.mark.parametrize("value", [True, np.bool_(True), 3.0, np.float64(3), "3", None, [3], 0, 5, -1])
+@pytest.mark.parametrize(
+    "value", [True, np.bool_(True), torch.tensor(True), np.array(True), 3.0, np.float64(3), "3", None, [3], 0, 5, -1]
+)
 def test_anything_else_is_refused_by_name(value):
     with pytest.raises(ValueError, match=r"k is .*; it must be a whole number from 1 to V = 4$"):
         whole_number(value, "k", 1, 4, called="V")
@@ -25,6 +28,14 @@ def test_the_message_says_what_is_allowed():
         whole_number(-1, "m", 0)
     with pytest.raises(ValueError, match=r"^k is 9; it must be a whole number from 1 to 8$"):
         whole_number(9, "k", 1, 8)
+
+
+@pytest.mark.parametrize("value", [pd.DataFrame({"a": range(50)}), torch.randn(20, 20), "x" * 500])
+def test_what_was_given_is_said_in_one_short_line(value):
+    with pytest.raises(ValueError, match="k is ") as caught:
+        whole_number(value, "k")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 160
 
 
 @pytest.mark.parametrize(
