@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokalign_helpers.assets import cache_dir, data_dir, folder_from_environment
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.files import replacing
 from tokalign_helpers.keys import NotKeyableError
 
@@ -200,10 +201,9 @@ def fill_cache(
     Raises
     ------
     ValueError
-        If `checked` is less than 1.
+        If `checked` is no whole number from 1 on.
     """
-    if checked < 1:
-        raise ValueError(f"checked is {checked!r}; at least one text must be embedded anew")
+    checked = whole_number(checked, "checked")
     texts = list(texts)
     for name, embedder in embedders.items():
         try:

@@ -184,10 +184,10 @@ def examine(
     Raises
     ------
     ValueError, AssetError
-        As :func:`load_embedder`; or if there are fewer than 20 texts.
+        As :func:`load_embedder`; or if there are fewer than 20 texts, 2 documents or 3 pairs.
     """
     texts = check_texts(sentences(1000, seed=0) if texts is None else texts)
-    documents, pairs = whole_number(documents, "documents"), whole_number(pairs, "pairs")
+    documents, pairs = whole_number(documents, "documents", 2), whole_number(pairs, "pairs", 3)
     if len(texts) < 20:
         raise ValueError(f"{len(texts)} texts are too few; give at least 20")
     spec = embedder if isinstance(embedder, EmbedderSpec | Embedder) else describe(embedder, **how)
@@ -304,8 +304,6 @@ def _component(embedder: Embedder, before: Embedder | None, texts: list[str]) ->
 def _part(documents: int) -> Collection:
     """Take a part of the offline collection: so many passages, first of all those that answer a query."""
     whole = cloze_collection()
-    if documents < 2:
-        raise ValueError(f"documents = {documents} is too few to search; take at least 2")
     answered = {document: query for query, answers in whole.relevant.items() for document in answers}
     kept = sorted(whole.documents, key=lambda document: document not in answered)[:documents]
     queries = [answered[document] for document in kept if document in answered]

@@ -74,7 +74,7 @@ class PrincipalComponents:
         Raises
         ------
         ValueError
-            If there is no text, an embedding holds NaN or Inf, or m is more than the embeddings have.
+            If there is no text, an embedding holds NaN or Inf, or m is no whole number from 1 to the rank.
         """
         gram, mean, n = _moments(h)
         center = mean if centered else torch.zeros_like(mean)
@@ -85,9 +85,12 @@ class PrincipalComponents:
         rank = int((energies > energies[0] * 1e-12).sum()) if energies[0] > 0 else 0
         if rank == 0:
             raise ValueError("the embeddings are all the same; nothing varies")
-        if m is not None and not 1 <= m <= rank:
-            raise ValueError(f"{m} components are asked for, but these {n} embeddings have {rank}")
-        vectors, kept = vectors[: m or rank], energies[: m or rank]
+        m = (
+            rank
+            if m is None
+            else whole_number(m, "the number of components", 1, rank, called=f"the rank of these {n} embeddings")
+        )
+        vectors, kept = vectors[:m], energies[:m]
         flip = torch.where(vectors @ mean < 0, -1.0, 1.0)
         if centered:  # the mean of hᵀu_j is no guide where the mean was removed: the largest entry is
             largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).squeeze(1)
@@ -116,9 +119,7 @@ class PrincipalComponents:
         ValueError
             If there is no such component.
         """
-        if not 1 <= j <= len(self.directions):
-            raise ValueError(f"component {j} is asked for; there are 1 to {len(self.directions)}")
-        return self.directions[j - 1]
+        return self.directions[whole_number(j, "j", 1, len(self.directions)) - 1]
 
     def variation(self, before: Tensor, after: Tensor) -> Tensor:
         """Return v_j, how far the embeddings moved along each component: mean of (ĥ − h)ᵀ u_j (paper, section 4.1).
@@ -257,8 +258,14 @@ def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
     Returns
     -------
     Tensor, (n, d)
+
+    Raises
+    ------
+    ValueError
+        If d or n is no such number.
     """
-    drawn = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    shape = whole_number(n, "n", 0), whole_number(d, "d")
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(drawn, dim=1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.datasets import lexicon, sentences
 from tokalign_helpers.decoding import TokenDecoder
 
@@ -112,8 +113,9 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
     Raises
     ------
     ValueError
-        If the labelling is unknown.
+        If the labelling is unknown, or `nearest` is no whole number from 0 on.
     """
+    nearest = whole_number(nearest, "nearest", 0, decoder.vocabulary_size - 1, called="V − 1")
     table = lexicon()
     if labelling not in set(table["labelling"]):
         raise ValueError(f"unknown labelling {labelling!r}; known: {', '.join(sorted(set(table['labelling'])))}")

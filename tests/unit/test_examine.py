@@ -196,7 +196,7 @@ def test_the_passages_that_answer_a_query_come_first(tiny, report):
     more = examination._part(500)
     assert (len(more.documents), len(more.queries)) == (500, 400)
     assert more.documents | part.documents == more.documents
-    with pytest.raises(ValueError, match="documents = 1 is too few"):
+    with pytest.raises(ValueError, match="documents is 1; it must be a whole number, 2 or more"):
         ta.examine(tiny, TEXTS, documents=1, pairs=20)
 
 

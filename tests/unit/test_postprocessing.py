@@ -131,7 +131,7 @@ def test_tokens_are_counted_with_their_repeats(tiny):
     ("call", "message"),
     [
         (lambda h: remove_top(h, -1), "n is -1"),
-        (lambda h: remove_top(h, 13), "13 components are asked for"),
+        (lambda h: remove_top(h, 13), "the number of components is 13"),
         (lambda h: whiten(h, 0.6), "the power is 0.6"),
         (lambda h: embed_filter(h, 0), "the share is 0"),
         (lambda h: embed_filter(h, 1.1), "the share is 1.1"),

@@ -82,8 +82,16 @@ def test_the_amount_must_be_finite(amount):
     [
         (torch.zeros(0, 4), None, "there are no embeddings"),
         (torch.zeros(5, 4), None, "nothing varies"),
-        (torch.ones(5, 4), 2, "2 components are asked for, but these 5 embeddings have 1"),
-        (embeddings(3), 4, "4 components are asked for, but these 3 embeddings have 3"),
+        (
+            torch.ones(5, 4),
+            2,
+            "the number of components is 2; it must be a whole number from 1 to the rank of these 5 embeddings = 1",
+        ),
+        (
+            embeddings(3),
+            4,
+            "the number of components is 4; it must be a whole number from 1 to the rank of these 3 embeddings = 3",
+        ),
         (torch.full((2, 3), float("nan")), None, "embedding 0 holds NaN"),
         (torch.ones(3), None, "no rows of one"),
     ],
@@ -97,7 +105,7 @@ def test_identical_texts_have_one_component():
     found = PrincipalComponents.fit(torch.ones(5, 4))
     torch.testing.assert_close(found.directions, torch.full((1, 4), 0.5))
     assert float(found.shares[0]) == pytest.approx(1)
-    with pytest.raises(ValueError, match="component 2 is asked for"):
+    with pytest.raises(ValueError, match="j is 2; it must be a whole number from 1 to 1"):
         found.direction(2)
     with pytest.raises(ValueError, match=r"expected \(n, 4\)"):
         found.adjust(torch.ones(2, 5), 1.0)

@@ -390,12 +390,45 @@ def test_other_counts_are_whole_numbers_from_0_on(tiny):
         "m": lambda m: ta.sparsify_queries(decoder, [{1}] * 6, h, m).toarray().tolist(),
         "n": lambda n: remove_top(h, n).matrix.tolist(),
         "k": lambda k: ta.reciprocal_rank_fusion(runs, k=k),
+        "nearest": lambda nearest: ta.lexicon_tokens(decoder, "topic", nearest=nearest),
     }.items():
         assert call(np.int64(2)) == call(2)
         assert call(0) is not None
         for value in (-1, True, 2.0):
             with pytest.raises(ValueError, match=f"{name} is .*; it must be a whole number"):
                 call(value)
+
+
+@pytest.mark.parametrize("value", [None, 1.0, True, "1", 0, -1, 99])
+def test_a_component_is_a_whole_number_from_1_on(value):
+    h = torch.randn(9, 4)
+    components = ta.PrincipalComponents.fit(h, np.int64(2))
+    assert torch.equal(components.direction(np.int64(2)), components.direction(2))
+    for call in (components.direction, lambda j: components.adjust(h, 1.0, j), lambda j: components.contribution(h, j)):
+        with pytest.raises(ValueError, match="^j is .*; it must be a whole number from 1 to 2"):
+            call(value)
+    if value is not None:
+        with pytest.raises(
+            ValueError, match="^the number of components is .*; it must be a whole number from 1 to the rank .* = 4"
+        ):
+            ta.PrincipalComponents.fit(h, value)
+
+
+@pytest.mark.parametrize("value", [0, -1, None, 2.5, True, "all"])
+def test_what_is_compared_or_searched_is_counted_before_any_work(tiny, value, passes):
+    with pytest.raises(ValueError, match="checked is .*; it must be a whole number, 1 or more"):
+        ta.fill_cache({"tiny": tiny}, TEXTS, "made", checked=value)
+    for count in ("documents", "pairs"):
+        with pytest.raises(ValueError, match=f"{count} is .*; it must be a whole number"):
+            ta.examine(tiny, TEXTS * 7, **{count: value})
+    assert not passes
+
+
+@pytest.mark.parametrize("how", [{"documents": 1}, {"pairs": 2}])
+def test_too_few_documents_or_pairs_are_refused_before_any_work(tiny, how, passes):
+    with pytest.raises(ValueError, match=rf"{next(iter(how))} is .*; it must be a whole number, [23] or more"):
+        ta.examine(tiny, TEXTS * 7, **how)
+    assert not passes
 
 
 # --- on the screen --------------------------------------------------------------------------------------------------
