@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tokalign_helpers.checks import whole_number
+from tokalign_helpers.checks import check_texts, whole_number
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import Embedder, check_texts, embed_all
+from tokalign_helpers.embedding import Embedder, embed_all
 from tokalign_helpers.statistics import Interval, bootstrap_interval, jackknife_interval, share_interval
 
 RATES = ("Hit@K", "LAR", "GAR")

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokalign_helpers.assets import cache_dir, data_dir, folder_from_environment
-from tokalign_helpers.checks import whole_number
+from tokalign_helpers.checks import check_texts, whole_number
 from tokalign_helpers.files import replacing
 from tokalign_helpers.keys import NotKeyableError
 
@@ -63,13 +63,13 @@ class EmbeddingCache:
         list[int]
             The positions that are not known.
         """
-        if not self.path.exists():
-            return list(range(len(texts)))
         keys = [_key(text) for text in texts]
         try:
+            if not self.path.exists():
+                return list(range(len(texts)))
             with closing(self._connect()) as database:
                 found = self._select(database, keys)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:  # OSError: a folder that only another user may look into
             self._complain("read", error)
             return list(range(len(texts)))
         unknown = []
@@ -155,7 +155,7 @@ class Embeds(Protocol):
 
 
 def ship_embeddings(
-    embedders: Mapping[str, Embeds], texts: Sequence[str], collection: str, *, folder: Path | None = None
+    embedders: Mapping[str, Embeds], texts: Sequence[str], collection: str, *, folder: str | Path | None = None
 ) -> None:
     """Embed texts and write the files that :func:`fill_cache` reads, in float32.
 
@@ -163,8 +163,15 @@ def ship_embeddings(
     ----------
     embedders, texts, collection, folder
         As :func:`fill_cache`; the folder is made where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Embedder.embed`.
+    OSError
+        If the files cannot be written.
     """
-    texts = list(texts)
+    texts = check_texts(texts)
     for name, embedder in embedders.items():
         file = _shipped_file(folder, collection, name)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +184,7 @@ def fill_cache(
     texts: Sequence[str],
     collection: str,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     checked: int = 16,
 ) -> None:
     """Put embeddings that come with the package into the cache, once some, embedded anew, have turned out the same.
@@ -193,18 +200,18 @@ def fill_cache(
         All texts of the collection, in its order.
     collection : str
         The file is ``<collection>-<name of the embedder>.safetensors``.
-    folder : Path, optional
+    folder : str or Path, optional
         Default: ``embeddings`` of :func:`~tokalign_helpers.assets.data_dir`.
     checked : int
         How many texts are embedded anew, evenly spread; n or more: all.
 
     Raises
     ------
-    ValueError
-        If `checked` is no whole number from 1 on.
+    TypeError, ValueError
+        If `checked` is no whole number from 1 on, or as :func:`~tokalign_helpers.checks.check_texts`.
     """
     checked = whole_number(checked, "checked")
-    texts = list(texts)
+    texts = check_texts(texts)
     for name, embedder in embedders.items():
         try:
             cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
@@ -254,8 +261,8 @@ def read_shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: in
     return h
 
 
-def _shipped_file(folder: Path | None, collection: str, name: str) -> Path:
-    return (folder or data_dir() / "embeddings") / f"{collection}-{name}.safetensors"
+def _shipped_file(folder: str | Path | None, collection: str, name: str) -> Path:
+    return Path(folder or data_dir() / "embeddings") / f"{collection}-{name}.safetensors"
 
 
 def _texts_digest(texts: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
-"""What comes in and what goes out: whole numbers and characters, looked at once for the whole package."""
+"""What comes in and what goes out: whole numbers, texts and characters, looked at once for the whole package."""
 
 import operator
 import reprlib
 import unicodedata
+from collections.abc import Iterable, Mapping
 
 # Controls, marks that change how their neighbours are drawn, private characters, halves of characters, line breaks,
 # and spaces that look like nothing or like the plain one.
@@ -56,6 +57,60 @@ def shown(value: object) -> str:
     str
     """
     return " ".join(map(str.strip, reprlib.repr(value).splitlines()))
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Refuse what is not an ordered, non-empty collection of non-blank strings, naming the culprit.
+
+    Parameters
+    ----------
+    texts : Iterable[str]
+        A list, a tuple, a column of a table, an array, or an iterator, which is read once.
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    TypeError
+        If `texts` is one string, bytes, a table, a mapping or a set, or holds something that is not a string.
+    ValueError
+        If `texts` is empty, or one of them is blank or holds half a character.
+    """
+    texts = list(_ordered(texts))
+    if not texts:
+        raise ValueError("texts is empty; give at least one text")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] is {shown(text)}; every text must be a str")
+        if not text.strip():
+            raise ValueError(f"texts[{position}] is {shown(text)}, which has no tokens; leave blank texts out")
+        if (place := lone_surrogate(text)) is not None:
+            raise ValueError(
+                f"texts[{position}] holds a lone surrogate ({text[place]!r}) at character {place}; "
+                "replace it first, with text.encode('utf-8', 'replace').decode()"
+            )
+    return texts
+
+
+def _ordered(texts: object) -> Iterable[object]:
+    """Refuse what can be iterated but does not give texts, or not in an order that the vectors could keep."""
+    kind = type(texts).__name__
+    if isinstance(texts, str):
+        raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
+    if isinstance(texts, bytes | bytearray):
+        raise TypeError(f"texts is {kind}; decode it and put it in a list: [texts.decode()]")
+    if hasattr(texts, "columns"):
+        raise TypeError(f"texts is a {kind}; give one of its columns, such as texts['text']")
+    if isinstance(texts, Mapping):
+        raise TypeError(f"texts is a {kind}; give its values in a list: list(texts.values())")
+    if isinstance(texts, set | frozenset):
+        raise TypeError(f"texts is a {kind}, which has no order; give a list, such as sorted(texts)")
+    try:
+        return iter(texts)
+    except TypeError:
+        raise TypeError(f"texts is {shown(texts)}; give a list of str") from None
 
 
 def escaped(text: str, *, keep: str = "") -> str:

@@ -6,7 +6,7 @@ template, and the decoder layer of the backbone, so that what it embeds can be r
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.cache import EmbeddingCache
-from tokalign_helpers.checks import lone_surrogate, shown, whole_number
+from tokalign_helpers.checks import check_texts, lone_surrogate, shown, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.heads import Head
 from tokalign_helpers.hub import decoder_layer, load_body, settings_folder, weights_folder
@@ -206,7 +206,7 @@ class Embedder:
         Raises
         ------
         TypeError
-            If `texts` is no list of strings (see :func:`check_texts`).
+            If `texts` is no list of strings (see :func:`~tokalign_helpers.checks.check_texts`).
         ValueError
             If `texts` is empty; or one of them has no tokens, holds half a character, or finds no room beside the
             prompt; or its vector holds NaN or infinity.
@@ -232,7 +232,7 @@ class Embedder:
         Raises
         ------
         TypeError, ValueError
-            As :func:`check_texts`.
+            As :func:`~tokalign_helpers.checks.check_texts`.
         """
         special, rows = set(self.tokenizer.all_special_ids), len(self.unembedding)
         found = [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]
@@ -634,60 +634,6 @@ def _tokenizer_words(describer: Describer, tokenizer: PreTrainedTokenizerBase) -
         "special": sorted(tokenizer.all_special_ids), "mask": tokenizer.mask_token_id,
         "splits special tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
     }  # fmt: skip
-
-
-def check_texts(texts: Iterable[str]) -> list[str]:
-    """Refuse what is not an ordered, non-empty collection of non-blank strings, naming the culprit.
-
-    Parameters
-    ----------
-    texts : Iterable[str]
-        A list, a tuple, a column of a table, an array, or an iterator, which is read once.
-
-    Returns
-    -------
-    list[str]
-
-    Raises
-    ------
-    TypeError
-        If `texts` is one string, bytes, a table, a mapping or a set, or holds something that is not a string.
-    ValueError
-        If `texts` is empty, or one of them is blank or holds half a character.
-    """
-    texts = list(_ordered(texts))
-    if not texts:
-        raise ValueError("texts is empty; give at least one text")
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] is {shown(text)}; every text must be a str")
-        if not text.strip():
-            raise ValueError(f"texts[{position}] is {shown(text)}, which has no tokens; leave blank texts out")
-        if (place := lone_surrogate(text)) is not None:
-            raise ValueError(
-                f"texts[{position}] holds a lone surrogate ({text[place]!r}) at character {place}; "
-                "replace it first, with text.encode('utf-8', 'replace').decode()"
-            )
-    return texts
-
-
-def _ordered(texts: object) -> Iterable[object]:
-    """Refuse what can be iterated but does not give texts, or not in an order that the vectors could keep."""
-    kind = type(texts).__name__
-    if isinstance(texts, str):
-        raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
-    if isinstance(texts, bytes | bytearray):
-        raise TypeError(f"texts is {kind}; decode it and put it in a list: [texts.decode()]")
-    if hasattr(texts, "columns"):
-        raise TypeError(f"texts is a {kind}; give one of its columns, such as texts['text']")
-    if isinstance(texts, Mapping):
-        raise TypeError(f"texts is a {kind}; give its values in a list: list(texts.values())")
-    if isinstance(texts, set | frozenset):
-        raise TypeError(f"texts is a {kind}, which has no order; give a list, such as sorted(texts)")
-    try:
-        return iter(texts)
-    except TypeError:
-        raise TypeError(f"texts is {shown(texts)}; give a list of str") from None
 
 
 def load_llm(

@@ -20,10 +20,10 @@ import torch
 from tokalign_helpers import keys
 from tokalign_helpers.alignment import aligned_tokens, rates, read
 from tokalign_helpers.assets import AssetError
-from tokalign_helpers.checks import whole_number
+from tokalign_helpers.checks import check_texts, whole_number
 from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
 from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
-from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.evaluation import evaluate_run, pair_similarities
 from tokalign_helpers.files import write_text
 from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run

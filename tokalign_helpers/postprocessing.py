@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokalign_helpers.checks import whole_number
-from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.checks import check_texts, whole_number
+from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.spectrum import PrincipalComponents
 
 
@@ -264,7 +264,7 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        As :func:`~tokalign_helpers.embedding.check_texts`.
+        As :func:`~tokalign_helpers.checks.check_texts`.
     """
     ids = embedder.tokenizer(check_texts(texts), add_special_tokens=False, verbose=False).input_ids
     rows = embedder.decoder.vocabulary_size

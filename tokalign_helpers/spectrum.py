@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokalign_helpers.alignment import global_alignment_rate, hit_at_k, local_alignment_rate, read
-from tokalign_helpers.checks import whole_number
-from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.checks import check_texts, whole_number
+from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.files import replacing
 from tokalign_helpers.vocabulary import token_kinds
 

@@ -12,9 +12,9 @@ from scipy import sparse
 from torch import Tensor
 
 from tokalign_helpers.alignment import aligned_tokens, marked_pieces, read_tokens
-from tokalign_helpers.checks import JOINERS, escaped, whole_number
+from tokalign_helpers.checks import JOINERS, check_texts, escaped, whole_number
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import Embedder, check_texts
+from tokalign_helpers.embedding import Embedder
 from tokalign_helpers.index import SparseIndex
 from tokalign_helpers.plots import highlighted_text, plot_aligned_tokens, token_bars
 from tokalign_helpers.sparse import sparsify_queries

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from tokalign_helpers.cache import TABLE, EmbeddingCache, embedding_cache_dir
+from tokalign_helpers.cache import TABLE, EmbeddingCache, embedding_cache_dir, fill_cache, ship_embeddings
 
 TEXTS = [f"text {n}" for n in range(6)]
 
@@ -178,3 +178,33 @@ def test_several_processes_write_and_read_one_file_at_once():
     missing, out = known(cache, texts)
     assert not missing
     assert out.tolist() == [[float(text[0])] * 4 for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [("A parrot.", "texts is one string"), (None, "texts is None"), ({"a": "A parrot."}, "texts is a dict"),
+     ([None], r"texts\[0\] is None"), ([], "texts is empty")],
+)  # fmt: skip
+def test_what_is_no_list_of_texts_is_neither_shipped_nor_looked_for(tiny, tmp_path, texts, said):
+    for call in (ship_embeddings, fill_cache):
+        with pytest.raises((TypeError, ValueError), match=said):
+            call({"tiny": tiny}, texts, "made", folder=tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_shipped_embeddings_are_found_in_a_folder_given_as_a_string(tiny, tmp_path, passes):
+    texts = [f"Text {n} of a parrot." for n in range(40)]
+    ship_embeddings({"tiny": tiny}, iter(texts), "made", folder=str(tmp_path / "new"))
+    fill_cache({"tiny": tiny}, iter(texts), "made", folder=str(tmp_path / "new"))
+    passes.clear()
+    tiny.embed(texts)
+    assert not passes
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_cache(cache, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    with pytest.warns(UserWarning, match="cannot read the embedding cache .* computing instead"):
+        assert known(cache)[0] == list(range(6))

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 import tokalign_helpers as ta
 from tests.unit.families import FAMILIES, save_model
 from tokalign_helpers.alignment import marked_pieces
+from tokalign_helpers.checks import check_texts
 from tokalign_helpers.clusters import neighbour_agreement
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import PORTIONS, Portion, check_texts
+from tokalign_helpers.embedding import PORTIONS, Portion
 from tokalign_helpers.index import SparseIndex, best_places
 from tokalign_helpers.pooling import first_token, last_token, mean, pooling_name
 from tokalign_helpers.postprocessing import remove_top, token_counts
