@@ -6,6 +6,7 @@ A *run* is ``{query: {document: score}}``, the best documents of each query; it 
 
 import json
 import os
+from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +49,7 @@ class SparseIndex:
         self.vocabulary_size = vocabulary_size
         self._rows: dict[str, int] = {}  # in the order of adding
         self._names: list[str] = []  # by row; rows of removed documents stay until the next _compact
-        self._alive = bytearray()  # by row
+        self._removed = array("q")  # those rows
         self._parts: list[sparse.csr_array | sparse.csc_array] = []  # oldest first; CSC once it is inverted
 
     def __len__(self) -> int:
@@ -83,7 +84,6 @@ class SparseIndex:
         self._forget([name for name in ids if name in self._rows])
         self._rows.update(zip(ids, range(len(self._names), len(self._names) + len(ids)), strict=True))
         self._names += ids
-        self._alive += b"\1" * len(ids)
         self._parts.append(vectors)
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -132,7 +132,7 @@ class SparseIndex:
             float32.
         """
         queries = check_queries(queries, self.vocabulary_size, k)
-        parts, removed = self._inverted(), self._removed()
+        parts, removed = self._inverted(), np.array(self._removed)
 
         def one(place: int) -> list[tuple[str, float]]:
             here = slice(queries.indptr[place], queries.indptr[place + 1])
@@ -247,7 +247,6 @@ class SparseIndex:
             index = cls(width)
             index._names = _read_ids(version / "ids.json", about["documents"])
             index._rows = {name: row for row, name in enumerate(index._names)}
-            index._alive = bytearray(b"\1" * len(index._names))
             index._parts = [_read_columns(version, (len(index._names), width))]
             return index
 
@@ -259,16 +258,9 @@ class SparseIndex:
         return self._rows[document]
 
     def _forget(self, ids: list[str]) -> None:
-        for name in ids:
-            self._alive[self._rows.pop(name)] = 0
+        self._removed.extend(self._rows.pop(name) for name in ids)
         if len(self._names) > 2 * len(self._rows):  # each compaction is paid for by as many removals
             self._compact()
-
-    def _removed(self) -> np.ndarray:
-        """Return the rows of removed documents."""
-        if len(self._names) == len(self._rows):
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(np.frombuffer(bytes(self._alive), dtype=np.uint8) == 0)
 
     def _inverted(self) -> list[sparse.csc_array]:
         """Invert what was added, and merge: a part is at least twice as large as the one after it."""
@@ -290,7 +282,7 @@ class SparseIndex:
             matrix = matrix[np.array(list(self._rows.values()), dtype=np.int32), :]
             self._names = list(self._rows)
             self._rows = {name: row for row, name in enumerate(self._names)}
-            self._alive = bytearray(b"\1" * len(self._names))
+            self._removed = array("q")
         self._parts = [matrix]
         return matrix
 
