@@ -2,19 +2,22 @@
 
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
 and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
-this file; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact instead of parts of collections.
+this file, in whose order the rows stay; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact
+instead of parts of collections.
 The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
 """
 
 import argparse
 import random
 from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import tokalign_helpers as ta
+from tokalign_helpers.files import write_text
 from tokalign_helpers.statistics import bootstrap
 
 RESULTS = Path(__file__).parent / "results.csv"
@@ -91,6 +94,14 @@ def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list
     ]
 
 
+def merged(older: list[dict], newer: list[dict]) -> list[dict]:
+    """Put results in the place of older ones of the same collection and embedder, or at the end if there are none."""
+    tables: dict[tuple[str, str], list[dict]] = {}
+    for rows in (older, newer):
+        tables |= {which: list(own) for which, own in groupby(rows, lambda row: (row["collection"], row["embedder"]))}
+    return list(chain.from_iterable(tables.values()))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
@@ -118,8 +129,8 @@ if __name__ == "__main__":
         ta.embed_all(embedders, list(collection.queries.values()))
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
     for name in given.embedders or ours:
-        rows = [row for row in rows if row["embedder"] != name or row["collection"] not in parts]
         for what, collection in parts.items():
-            rows += rows_of(embedders[name], what, collection)
-            print(pd.DataFrame(rows[-11:]).round(3).to_string(index=False), flush=True)
-        pd.DataFrame(rows).round(4).to_csv(RESULTS, index=False)
+            found = rows_of(embedders[name], what, collection)
+            print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
+            rows = merged(rows, found)
+        write_text(RESULTS, pd.DataFrame(rows).round(4).to_csv(index=False, lineterminator="\n"))
