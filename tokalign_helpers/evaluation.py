@@ -51,6 +51,8 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
 
     Raises
     ------
+    TypeError
+        If the run or the judgements are no mapping.
     ValueError
         If no query is judged, a score is NaN or no number, a grade is no whole number or out of range, or an id is
         neither a string nor a whole number, or there twice; the message names the query.
@@ -76,7 +78,7 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
     Parameters
     ----------
     runs : Sequence of runs
-    weights : Sequence[float], optional
+    weights : Sequence[float], one a run, optional
         Default: equal.
 
     Returns
@@ -87,11 +89,17 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
 
     Raises
     ------
+    TypeError
+        If a run is no mapping.
     ValueError
-        If a score is not finite or no number; the message names the query.
+        If there are not as many weights as runs, one is not finite, or a score is not finite or no number; the message
+        names the query.
     """
+    shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
+    if shares.shape != (len(runs),) or not np.isfinite(shares).all():
+        raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
     fused: dict[str, dict[str, float]] = {}
-    for run, weight in zip(runs, weights or [1 / len(runs)] * len(runs), strict=True):
+    for run, weight in zip(runs, shares.tolist(), strict=True):
         for query, hits in _checked(run, _finite).items():
             low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
             here = fused.setdefault(query, {})
@@ -116,6 +124,8 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
 
     Raises
     ------
+    TypeError
+        If a run is no mapping.
     ValueError
         If k is no whole number from 0 on, or a score is NaN or no number; the message names the query.
     """
@@ -134,6 +144,8 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
 
 def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dict[str, float]]:
     """Return {query: {document: number}} with ids as strings; what is refused names the query."""
+    if not hasattr(table, "items"):  # a pandas table has them too
+        raise TypeError(f"expected a mapping from queries to documents and numbers, not {table!r:.80}")
     found: dict[str, dict[str, float]] = {}
     for query, row in table.items():
         try:
@@ -143,7 +155,7 @@ def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dic
             found[name] = {checked_id(document): number(value) for document, value in dict(row).items()}
             if len(found[name]) != len(row):
                 raise ValueError("a document is there twice")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"query {query!r}: {error}") from error
     return found
 

@@ -107,14 +107,14 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
     Raises
     ------
     ValueError
-        If there are no values, one is NaN, or they are booleans.
+        If there are no values, one is not finite, or they are booleans.
     """
     given = np.asarray(values)
     if given.dtype == bool:
         raise ValueError("the values are yes or no, of which share_interval gives the share")
     given = given.astype(float)
-    if given.ndim != 1 or not len(given) or np.isnan(given).any():
-        raise ValueError(f"a mean needs a list of at least one number and no NaN; got {_shown(given)}")
+    if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
+        raise ValueError(f"a mean needs a list of at least one number, all of them finite; got {_shown(given)}")
     found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), level=level, seed=seed)
     return Interval(float(given.mean()), *found)
 
@@ -225,11 +225,12 @@ def _is_constant(values: np.ndarray) -> bool:
 
 def _to_correlate(predicted: Sequence[float], rated: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
-    if x.shape != y.shape or len(x) < 3:
-        raise ValueError(f"need two lists of the same length, at least 3; got {len(x)} and {len(y)}")
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
+        got = " and ".join(str(len(side)) if side.ndim == 1 else f"the shape {side.shape}" for side in (x, y))
+        raise ValueError(f"need two lists of the same length, at least 3; got {got}")
     if np.isnan(x).any() or np.isnan(y).any():
         raise ValueError("a score or a rating is NaN; a rank correlation with it is not defined")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
+    if (x == x[0]).all() or (y == y[0]).all():
         raise ValueError("one side is constant; a rank correlation with a constant is not defined")
     return x, y
 

@@ -70,6 +70,8 @@ def test_scores_that_differ_beyond_single_precision_keep_their_order():
         ({"q": {"1": 1.0, 1: 2.0}}, {"q": {"1": 1}}, "query 'q': a document is there twice"),
         ({1: {"x": 1.0}, "1": {"x": 1.0}}, {"1": {"x": 1}}, "query '1': it is there twice"),
         ({"q": 5}, {"q": {"x": 1}}, "query 'q': "),
+        ({"q": {"x": 10**400}}, {"q": {"x": 1}}, "query 'q': int too large"),
+        ({"q": {"x": 1.0}}, {"q": {"x": 10**400}}, "query 'q': int too large"),
     ],
 )
 def test_what_cannot_be_judged_names_the_query(run, relevant, said):
@@ -100,6 +102,23 @@ def test_equal_scores_share_a_rank():
 def test_a_score_that_is_no_number_is_not_fused(fusion):
     with pytest.raises(ValueError, match="query 'q': the score nan"):
         fusion([{"q": {"x": 1.0}}, {"q": {"x": float("nan")}}])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [], [0.5, float("nan")], np.ones((2, 1)), 1.0])
+def test_a_weight_for_each_run(weights):
+    run = {"q": {"x": 1.0}}
+    with pytest.raises(ValueError, match="expected 2 finite numbers, one for each run"):
+        ta.fuse([run, run], weights=weights)
+    assert ta.fuse([run, run], weights=np.array([1, 2]))["q"] == {"x": 3}
+    assert ta.fuse([]) == ta.reciprocal_rank_fusion([]) == {}
+
+
+@pytest.mark.parametrize("odd", [None, [("q", {"x": 1})], "q"])
+def test_what_is_no_run_is_refused(odd):
+    run = {"q": {"x": 1}}
+    for ask in (lambda: ta.evaluate_run(odd, run), lambda: ta.evaluate_run(run, odd), lambda: ta.fuse([run, odd])):
+        with pytest.raises(TypeError, match="expected a mapping from queries to documents and numbers, not "):
+            ask()
 
 
 class Tokens:

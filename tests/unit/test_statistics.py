@@ -28,9 +28,9 @@ def test_the_bootstrap_is_scipys():
     assert (found.low, found.high) == pytest.approx(tuple(drawn.confidence_interval), abs=1e-12)
 
 
-@pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0, 2.0]]])
+@pytest.mark.parametrize("values", [[], None, [1.0, float("nan")], [1.0, float("inf")] * 20, [[1.0, 2.0]]])
 def test_what_has_no_mean_is_refused(values):
-    with pytest.raises(ValueError, match="at least one number and no NaN"):
+    with pytest.raises(ValueError, match="at least one number, all of them finite"):
         ta.bootstrap_interval(values)
 
 
@@ -90,8 +90,13 @@ def test_rank_correlation_is_spearman_with_ties():
     assert ta.rank_correlation(x, y).estimate == pytest.approx(stats.spearmanr(x, y).statistic)
     with pytest.raises(ValueError, match="constant"):
         ta.rank_correlation([1, 1, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="constant"):
+        ta.rank_correlation([1, 2, 3], [np.inf] * 3)
     with pytest.raises(ValueError, match="got 2 and 3"):
         ta.rank_correlation([1, 2], [1, 2, 3])
+    for odd, said in ((np.eye(4), r"the shape \(4, 4\) and the shape \(4, 4\)"), (None, r"the shape \(\) and")):
+        with pytest.raises(ValueError, match=f"got {said}"):
+            ta.rank_correlation(odd, odd)
     with pytest.raises(ValueError, match="is NaN"):
         ta.rank_correlation([1, np.nan, 2], [1, 2, 3])
 
