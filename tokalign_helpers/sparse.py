@@ -87,27 +87,36 @@ def sparsify_queries(
     Raises
     ------
     ValueError
-        If m is out of range, m > 0 without embeddings, or a weight is negative or not finite.
+        If m is out of range, m > 0 without embeddings, a token is not of the vocabulary, or a weight is negative, not
+        finite or too large for float32.
     """
     m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
         raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
     if not 0 <= expansion < np.inf:
         raise ValueError(f"expansion is {expansion}; a weight must be finite and not negative")
-    if importance is not None and np.shape(importance) != (decoder.vocabulary_size,):
-        raise ValueError(f"importance has the shape {np.shape(importance)}; expected ({decoder.vocabulary_size},)")
-    if importance is not None and not ((importance >= 0) & (importance < np.inf)).all():
-        token = int(np.flatnonzero(~((importance >= 0) & (importance < np.inf)))[0])
-        raise ValueError(f"importance[{token}] is {importance[token]}; a weight must be finite and not negative")
+    if importance is not None:
+        importance = np.asarray(importance)
+        if importance.shape != (decoder.vocabulary_size,):
+            raise ValueError(f"importance has the shape {importance.shape}; expected ({decoder.vocabulary_size},)")
+        wrong = np.flatnonzero(~((importance >= 0) & (importance < np.inf)))
+        if len(wrong):
+            raise ValueError(
+                f"importance[{wrong[0]}] is {importance[wrong[0]]}; a weight must be finite and not negative"
+            )
     aligned = decoder.top_tokens(h, m)[0].tolist() if m else [[]] * len(literal)
     weight = [
         dict.fromkeys(more, expansion) | dict.fromkeys(own, 1.0) for own, more in zip(literal, aligned, strict=True)
     ]
     rows = np.repeat(np.arange(len(weight)), [len(tokens) for tokens in weight])
     columns = np.array([token for tokens in weight for token in tokens], dtype=np.int64)
-    values = np.array([value for tokens in weight for value in tokens.values()], dtype=np.float32)
-    if importance is not None:
-        values = values * importance[columns]
+    _check_tokens(columns, decoder.vocabulary_size)
+    with np.errstate(over="ignore"):
+        values = np.array([value for tokens in weight for value in tokens.values()], dtype=np.float32)
+        if importance is not None:
+            values = (values * importance[columns]).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("a token weighs more than float32 can hold; make expansion or importance less")
     return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
 
 
@@ -169,10 +178,17 @@ def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.nd
     Returns
     -------
     ndarray, (V,), float32
+
+    Raises
+    ------
+    ValueError
+        If V is no whole number from 1 on, or a token is not of the vocabulary.
     """
-    holding = np.zeros(vocabulary_size)
+    holding = np.zeros(whole_number(vocabulary_size, "vocabulary_size"))
     for tokens in literal:
-        holding[list(tokens)] += 1
+        own = np.array(list(tokens), dtype=np.int64)
+        _check_tokens(own, vocabulary_size)
+        holding[own] += 1
     return np.log1p((len(literal) - holding + 0.5) / (holding + 0.5)).astype(np.float32)
 
 
@@ -203,7 +219,8 @@ def decoded(
 
     Parameters
     ----------
-    matrix : csr_array, (n, V)
+    matrix : sparse array, (n, V)
+        In any of scipy's formats.
     decoder : TokenDecoder
     k : int, optional
         How many of each. Default: all.
@@ -217,9 +234,12 @@ def decoded(
     Raises
     ------
     ValueError
-        If k is no whole number from 1 on.
+        If k is no whole number from 1 on, or there are not V names.
     """
     k = None if k is None else whole_number(k, "k")
+    if names is not None and len(names) != matrix.shape[1]:
+        raise ValueError(f"{len(names)} names for {matrix.shape[1]} tokens; every token of the vocabulary needs one")
+    matrix = matrix.tocsr()
     rows = []
     for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
         order = np.argsort(-matrix.data[start:end], kind="stable")[:k] + start
@@ -256,14 +276,22 @@ def to_torch(matrix: sparse.csr_array) -> Tensor:
 
     Parameters
     ----------
-    matrix : csr_array, (n, V)
+    matrix : sparse array, (n, V)
+        In any of scipy's formats.
 
     Returns
     -------
     Tensor, (n, V), float32, sparse CSR
     """
+    matrix = matrix.tocsr()
     parts = [torch.from_numpy(part.copy()) for part in (matrix.indptr, matrix.indices, matrix.data)]
     return torch.sparse_csr_tensor(*parts, size=matrix.shape, dtype=torch.float32)
+
+
+def _check_tokens(tokens: np.ndarray, vocabulary_size: int) -> None:
+    beyond = tokens[(tokens < 0) | (tokens >= vocabulary_size)]
+    if len(beyond):
+        raise ValueError(f"the literal tokens hold the id {beyond[0]}; ids lie in 0..{vocabulary_size - 1}")
 
 
 def _rows(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:

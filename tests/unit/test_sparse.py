@@ -74,6 +74,15 @@ def test_queries_are_literal_tokens_and_aligned_ones(decoder):
         (lambda d: ta.sparsify_queries(d, [{1}], expansion=float("nan")), "expansion is nan"),
         (lambda d: ta.sparsify_queries(d, [{1}], importance=np.ones(3)), r"the shape \(3,\); expected \(40,\)"),
         (lambda d: ta.sparsify_queries(d, [{1}], importance=np.arange(V) - 1), r"importance\[0\] is -1"),
+        (lambda d: ta.sparsify_queries(d, [{1}], importance=[1e39] * V), "a token weighs more than float32"),
+        (
+            lambda d: ta.sparsify_queries(d, [set()], embeddings(1), 2, expansion=1e39),
+            "a token weighs more than float32",
+        ),
+        (lambda d: ta.sparsify_queries(d, [{1}, {V}]), r"the id 40; ids lie in 0\.\.39"),
+        (lambda d: ta.token_importance([{1, -1}], V), r"the id -1; ids lie in 0\.\.39"),
+        (lambda d: ta.token_importance([{1}], None), "vocabulary_size is None"),
+        (lambda d: ta.decoded(random_rows(1), d, names=["a"]), "1 names for 40 tokens"),
     ],
 )
 def test_what_is_out_of_range_is_refused(decoder, call, said):
@@ -166,6 +175,9 @@ def test_the_same_vectors_in_other_forms(decoder):
     matrix = ta.sparsify_documents(decoder, embeddings(), 5)
     torch.testing.assert_close(ta.to_torch(matrix).to_dense(), torch.from_numpy(matrix.toarray()))
     lists = ta.decoded(matrix, decoder, 3)
+    for form in ("csc", "coo"):
+        assert ta.decoded(matrix.asformat(form), decoder, 3) == lists
+        torch.testing.assert_close(ta.to_torch(matrix.asformat(form)).to_dense(), torch.from_numpy(matrix.toarray()))
     for row, pairs in zip(matrix.toarray(), lists, strict=True):
         assert [weight for _, weight in pairs] == pytest.approx(sorted(row, reverse=True)[: len(pairs)])
 
