@@ -84,8 +84,8 @@ def json_lines(file: str | Path) -> Iterator[tuple[int, dict]]:
     for number, line in lines(file):
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{file}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+            raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{file}, line {number}: {line[:60]!r} is no JSON object")
         yield number, row

@@ -125,7 +125,7 @@ def _about(folder: Path) -> dict:
         about = json.loads((folder / POINTER).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{folder} holds no index") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} holds no index that can be read: {POINTER}: {error}") from error
     if isinstance(about, dict) and "sizes" in about:
         raise ValueError(f"{folder} holds an index of an older format, without checksums; build and save it anew")

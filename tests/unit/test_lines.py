@@ -27,7 +27,12 @@ def test_json_lines(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes('\ufeff{"text": "a\u2028b\x85c"}\r\n\r\n{"text": 1}'.encode())
     assert list(json_lines(file)) == [(1, {"text": "a\u2028b\x85c"}), (3, {"text": 1})]
-    for broken, said in (('{"a": 1', "line 2: not JSON .*column"), ("[1]", r"line 2: '\[1\]' is no JSON object")):
+    for broken, said in (
+        ('{"a": 1', r"line 2: not JSON \(Expecting .*column 8"),
+        ("1" * 5000, "line 2: not JSON .*digits"),
+        ("[" * 200_000, "line 2: not JSON .*recursion"),
+        ("[1]", r"line 2: '\[1\]' is no JSON object"),
+    ):
         file.write_text("{}\n" + broken)
         with pytest.raises(ValueError, match=said):
             list(json_lines(file))
