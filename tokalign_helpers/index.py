@@ -100,7 +100,7 @@ class SparseIndex:
         ValueError
             If there is no such document, or an id is given twice.
         """
-        ids = _check_ids(ids, ())
+        ids = check_ids(ids)
         for name in ids:
             self._row_of(name)
         self._forget(ids)
@@ -128,10 +128,11 @@ class SparseIndex:
         TypeError
             If the queries are not sparse.
         ValueError
-            If the width is not V, k is no whole number from 1, or a weight is negative, NaN, infinite or too large for
-            float32.
+            If the width is not V, k or the number of threads is no whole number from 1, or a weight is negative, NaN,
+            infinite or too large for float32.
         """
         queries = check_queries(queries, self.vocabulary_size, k)
+        workers = (os.cpu_count() or 1) if workers is None else whole_number(workers, "workers")
         parts, removed = self._inverted(), np.array(self._removed)
 
         def one(place: int) -> list[tuple[str, float]]:
@@ -143,7 +144,7 @@ class SparseIndex:
         places = range(queries.shape[0])
         if len(places) == 1 or workers == 1:
             return [one(place) for place in places]
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(one, places))
 
     def explain(self, query: sparse.sparray, document: str, decoder: TokenDecoder) -> pd.DataFrame:
@@ -239,13 +240,16 @@ class SparseIndex:
         """
 
         def read(version: Path, about: dict) -> SparseIndex:
-            width = about["vocabulary_size"]
+            width, n = (
+                whole_number(about.get(name), f"{version.parent}: {name}", least)
+                for name, least in (("vocabulary_size", 1), ("documents", 0))
+            )
             if vocabulary_size not in (None, width):
                 raise ValueError(
                     f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's"
                 )
             index = cls(width)
-            index._names = _read_ids(version / "ids.json", about["documents"])
+            index._names = _read_ids(version / "ids.json", n)
             index._rows = {name: row for row, name in enumerate(index._names)}
             index._parts = [_read_columns(version, (len(index._names), width))]
             return index
@@ -287,6 +291,38 @@ class SparseIndex:
         return matrix
 
 
+def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
+    """Check the ids of documents; every engine takes and refuses the same.
+
+    Parameters
+    ----------
+    ids : Iterable[str]
+    known : Collection[str]
+        Ids that are taken.
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    TypeError
+        If an id is no string.
+    ValueError
+        If an id is taken or there twice.
+    """
+    if isinstance(ids, str):
+        raise TypeError(f"ids is the str {ids!r}; give a list of them")
+    found: dict[str, None] = {}  # a set that keeps the order
+    for position, name in enumerate(ids):
+        if not isinstance(name, str):
+            raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
+        if name in known or name in found:
+            raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
+        found[str(name)] = None
+    return list(found)
+
+
 def check_documents(
     ids: Iterable[str], vectors: sparse.sparray, width: int, known: Collection[str] = ()
 ) -> tuple[list[str], sparse.csr_array]:
@@ -316,7 +352,7 @@ def check_documents(
         If an id is taken or there twice, the numbers of ids and rows differ, the width is another, or a weight is
         negative, NaN, infinite or too large for float32.
     """
-    ids = _check_ids(ids, known)
+    ids = check_ids(ids, known)
     if sparse.issparse(vectors) and vectors.shape != (len(ids), width):
         raise ValueError(
             f"{len(ids)} ids came with vectors of the shape {vectors.shape}; expected ({len(ids)}, {width}): "
@@ -431,9 +467,11 @@ def dense_run(
     Raises
     ------
     ValueError
-        If two documents or queries have the same name, there are not as many as rows, an embedding holds NaN or Inf, or
-        k is less than 1.
+        If two documents or queries have the same name, there are not as many as rows, q and h are no matrices of the
+        same width, an embedding holds NaN or Inf, or k is less than 1.
     """
+    if q.ndim != 2 or h.ndim != 2 or q.shape[1] != h.shape[1]:
+        raise ValueError(f"q has the shape {tuple(q.shape)} and h {tuple(h.shape)}; expected (n, d) and (m, d)")
     asking, names = _distinct(queries, len(q), "queries"), _distinct(documents, len(h), "documents")
     for what, vectors in (("query", q), ("document", h)):
         if not torch.isfinite(vectors).all():
@@ -462,11 +500,18 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
 
     Raises
     ------
+    TypeError
+        If a document or a query is no string.
     ValueError
-        If k is less than 1.
+        If k is no whole number from 1 on.
     """
     import bm25s
 
+    k = whole_number(k, "k")
+    for what, texts in (("document", documents), ("query", queries)):
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise TypeError(f"the {what} {name!r} is {text!r:.80}; every text must be a str")
     names = list(documents)
     split = lambda texts: bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)  # noqa: E731
     engine, words_of = bm25s.BM25(method="lucene"), split(documents.values())
@@ -504,9 +549,9 @@ def _size(part: sparse.csc_array) -> int:
 def _read_ids(file: Path, n: int) -> list[str]:
     try:
         ids = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(ids, list) or len(_check_ids(ids, ())) != n:
+        if not isinstance(ids, list) or len(check_ids(ids)) != n:
             raise ValueError(f"it does not hold {n} ids")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} was changed: {error}; build the index anew") from error
     return ids
 
@@ -533,19 +578,6 @@ def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
     if not sound:
         raise ValueError(f"{version} holds arrays that make no index of {shape[0]} documents; build it anew")
     return sparse.csc_array((data, indices, indptr), shape=shape, copy=False)
-
-
-def _check_ids(ids: Iterable[object], known: Collection[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise TypeError(f"ids is the str {ids!r}; give a list of them")
-    found: dict[str, None] = {}  # a set that keeps the order
-    for position, name in enumerate(ids):
-        if not isinstance(name, str):
-            raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
-        if name in known or name in found:
-            raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
-        found[str(name)] = None
-    return list(found)
 
 
 def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse.csr_array:

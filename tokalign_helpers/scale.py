@@ -20,8 +20,9 @@ from typing import Any
 
 from scipy import sparse
 
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.files import write_text
-from tokalign_helpers.index import _check_ids, check_documents, check_queries
+from tokalign_helpers.index import check_documents, check_ids, check_queries
 from tokalign_helpers.shards import ShardError, described, read_shard, read_shards, stamp_of, write_shard
 
 __all__ = [
@@ -87,13 +88,13 @@ class MilvusIndex:
     ImportError
         If pymilvus is not installed.
     ValueError
-        If there is a collection of that name over another vocabulary, or of another kind.
+        If V is no whole number from 1, or a collection of that name is over another vocabulary or of another kind.
     """
 
     def __init__(self, uri: str | Path, vocabulary_size: int, *, name: str = "tokalign", timeout: float = 30.0) -> None:
         from pymilvus import MilvusClient
 
-        self.vocabulary_size, self.name, self.timeout = vocabulary_size, name, timeout
+        self.vocabulary_size, self.name, self.timeout = whole_number(vocabulary_size, "vocabulary_size"), name, timeout
         self._uri = os.fspath(uri)
         self._file = os.path.abspath(self._uri) if self._uri.endswith(".db") else ""
         self._client: Any = None
@@ -175,7 +176,7 @@ class MilvusIndex:
         EngineError
             If the engine does not answer.
         """
-        ids = _check_ids(ids, ())
+        ids = check_ids(ids)
         _check_lengths(ids)
         for start in range(0, len(ids), BATCH):
             self._delete(ids[start : start + BATCH])
@@ -342,16 +343,17 @@ def encode_with_ray(
     TypeError
         If a name or a text is no string, `encode` no class, or a later run could not recognise a setting.
     ValueError
-        If there are no texts, or the folder holds shards of other texts, settings, code or another model.
+        If there are no texts, `workers` or `shard` is no whole number from 1, or the folder holds shards of other
+        texts, settings, code or another model.
     """
     import ray
 
     folder, settings = Path(folder), dict(settings or {})
-    _check_run(texts, encode, settings, workers, shard)
-    made_by = stamp_of(encode, settings, "", shard, texts)  # refuses a setting before a model is loaded
+    _check_run(texts, encode, settings)
+    workers, shard = whole_number(workers, "workers"), whole_number(shard, "shard")
+    stamp_of(encode, settings, "", shard, {})  # refuses a setting before a model is loaded
     model = _fingerprint(encode, settings) if hasattr(encode, "fingerprint") else None
-    if model is not None:
-        made_by = stamp_of(encode, settings, model, shard, texts)
+    made_by = stamp_of(encode, settings, model or "", shard, texts)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, made_by)
     names = list(texts)
@@ -464,18 +466,13 @@ def _fails(encode: Callable[[list[str]], object], texts: Sequence[str]) -> bool:
     return False
 
 
-def _check_run(
-    texts: Mapping[str, str], encode: type, settings: Mapping[str, object], workers: int, shard: int
-) -> None:
+def _check_run(texts: Mapping[str, str], encode: type, settings: Mapping[str, object]) -> None:
     if not isinstance(texts, Mapping):
         raise TypeError(f"the texts are a {type(texts).__name__}; expected a mapping from names to texts")
     if not texts:
         raise ValueError("there are no texts to encode")
     if not isinstance(encode, type):
         raise TypeError(f"encode is {encode!r}; expected a class, of which each worker makes one")
-    for what, value in (("workers", workers), ("shard", shard)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{what} is {value!r}; it must be a whole number of at least 1")
     for name in settings:
         if not isinstance(name, str):
             raise TypeError(f"settings holds the name {name!r}; the names of arguments are strings")

@@ -181,6 +181,13 @@ def test_a_bad_k_is_refused(k):
         made().search(rows([1] * V), k)
 
 
+@pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
+def test_a_bad_number_of_threads_is_refused(workers):
+    for query in (rows([1] * V), rows([[1] * V] * 2)):
+        with pytest.raises(ValueError, match="workers is .*; it must be a whole number, 1 or more"):
+            made().search(query, workers=workers)
+
+
 def test_one_query_of_the_right_width_is_explained():
     index = made()
     with pytest.raises(ValueError, match="2 queries were given; explain one at a time"):
@@ -453,6 +460,15 @@ def test_what_is_no_index_of_ours_is_not_opened(tmp_path):
         pointer.write_text(json.dumps(about | changed))
         with pytest.raises(ValueError, match="no index of ours"):
             SparseIndex.load(tmp_path)
+    for name in ("vocabulary_size", "documents"):
+        for wrong in ({}, {name: None}, {name: "3"}, {name: -1}, {name: 2.5}):
+            pointer.write_text(json.dumps({key: value for key, value in about.items() if key != name} | wrong))
+            with pytest.raises(ValueError, match=rf"^{tmp_path}: {name} is .*; it must be a whole number"):
+                SparseIndex.load(tmp_path)
+    pointer.write_text("[" * 200_000)
+    for ask in (lambda: SparseIndex.load(tmp_path), lambda: made().save(tmp_path)):
+        with pytest.raises(ValueError, match="no index that can be read: index.json: .*recursion"):
+            ask()
     for changed in ({"documents": 4}, {"vocabulary_size": 7}, {"vocabulary_size": "6"}, {"files": {}}):
         pointer.write_text(json.dumps(about | changed))
         with pytest.raises(ValueError, match=r"was changed|make no index|no whole index|vocabulary_size"):

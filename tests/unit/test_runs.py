@@ -20,8 +20,17 @@ def test_bm25_over_nothing_finds_nothing(documents):
 
 def test_bm25_without_queries():
     assert ta.bm25_run({}, {"a": "parrots"}) == {}
-    with pytest.raises(ValueError, match="k is 0"):
-        ta.bm25_run({"q": "parrots"}, {"a": "parrots", "b": "seeds"}, k=0)
+    for documents in ({"a": "parrots", "b": "seeds"}, {}):
+        with pytest.raises(ValueError, match="k is 0"):
+            ta.bm25_run({"q": "parrots"}, documents, k=0)
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), 3, b"parrots"])
+def test_bm25_reads_strings(text):
+    with pytest.raises(TypeError, match="the document 'a' is .*; every text must be a str"):
+        ta.bm25_run({"q": "parrots"}, {"a": text})
+    with pytest.raises(TypeError, match="the query 'q' is .*; every text must be a str"):
+        ta.bm25_run({"q": text}, {"a": "parrots"})
 
 
 def test_names_must_fit_the_rows_of_a_dense_search():
@@ -35,6 +44,9 @@ def test_names_must_fit_the_rows_of_a_dense_search():
             ta.dense_run(queries, q, documents, h)
     with pytest.raises(ValueError, match="the embedding of document 'y' holds NaN or Inf"):
         ta.dense_run(["a", "b"], q, ["x", "y", "z"], torch.tensor([[1.0, 0], [torch.nan, 0], [0, 1]]))
+    for odd in (torch.ones(3, 3), torch.ones(3), torch.ones(3, 2, 1)):
+        with pytest.raises(ValueError, match=r"q has the shape \(2, 2\) and h \(3,.*; expected \(n, d\) and \(m, d\)"):
+            ta.dense_run(["a", "b"], q, ["x", "y", "z"], odd)
     with pytest.raises(ValueError, match="k is 0"):
         best_places(np.arange(3.0), 0)
 

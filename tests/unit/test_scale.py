@@ -159,6 +159,13 @@ def test_a_collection_remembers_its_vocabulary(client):
         MilvusIndex("http://stand-in", V)
 
 
+@pytest.mark.parametrize("size", [0, -1, 2.5, "30", None, True])
+def test_a_vocabulary_without_a_size_makes_no_collection(client, size):
+    with pytest.raises(ValueError, match="vocabulary_size is"):
+        MilvusIndex("http://stand-in", size)
+    assert client.collections == {} and client.calls == []
+
+
 def test_a_collection_is_loaded_whenever_it_is_opened(client):
     for _ in range(2):
         with MilvusIndex("http://stand-in", V):
