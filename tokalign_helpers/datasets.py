@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tokalign_helpers.assets import ASSETS, asset_path, cache_dir, data_dir
+from tokalign_helpers.checks import whole_number
 from tokalign_helpers.files import write_text
 from tokalign_helpers.lines import as_number, at, csv_rows, json_lines, lines
 
@@ -44,15 +45,14 @@ def sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
     Raises
     ------
     ValueError
-        If n is less than 1 or more than there are.
+        If n is no whole number from 1 to as many as there are.
     AssetError
         If the text cannot be fetched.
     """
     everything = [sentence for _, sentence in _all_sentences()]
     if n is None:
         return everything
-    if not 1 <= n <= len(everything):
-        raise ValueError(f"n is {n!r}; there are {len(everything)} sentences")
+    n = whole_number(n, "n", 1, len(everything), called="the number of sentences")
     return random.Random(seed).sample(everything, n)
 
 
@@ -120,11 +120,10 @@ def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     Raises
     ------
     ValueError
-        If there are fewer passages than queries asked for.
+        If the number of queries is no whole number from 1 to that of the passages.
     """
     everything = passages("test")
-    if not 1 <= n_queries <= len(everything):
-        raise ValueError(f"{n_queries} queries are asked for; there are {len(everything)} passages")
+    n_queries = whole_number(n_queries, "n_queries", 1, len(everything), called="the number of passages")
     draw = random.Random(seed)
     chosen = set(draw.sample(range(len(everything)), n_queries))
     documents, queries, relevant = {}, {}, {}
@@ -307,14 +306,17 @@ def cranfield(folder: str | Path) -> Collection:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a judgement is broken or there twice; the message names file and line.
+        If a document has no number, or a judgement is broken or there twice; the message names the file and, of a
+        judgement, the line.
     """
     folder = Path(folder)
     documents, queries = {}, {}
     for block in re.findall(r"<doc>(.*?)</doc>", (folder / "cran.all.1400.xml").read_text(encoding="utf-8"), re.S):
-        name, text = re.search(r"<docno>\s*(\d+)", block)[1], re.search(r"<text>(.*?)</text>", block, re.S)
+        name, text = re.search(r"<docno>\s*(\d+)", block), re.search(r"<text>(.*?)</text>", block, re.S)
+        if not name:
+            raise ValueError(f"{folder / 'cran.all.1400.xml'}: a document has no number: {block[:60]!r}")
         if text and text[1].strip():
-            documents[name] = re.sub(r"\s+", " ", text[1]).strip()
+            documents[name[1]] = re.sub(r"\s+", " ", text[1]).strip()
     asked = (folder / "cran.qry.xml").read_text(encoding="utf-8")
     for place, block in enumerate(re.findall(r"<title>(.*?)</title>", asked, re.S), 1):
         queries[str(place)] = re.sub(r"\s+", " ", block).strip()
@@ -484,13 +486,16 @@ def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is no JSON, there is no such part, or an intent has no domain.
+        If a file is no JSON, or not as they are; if there is no such part, or an intent has no domain.
     """
     read = {name: _json_file(Path(folder) / f"{name}.json") for name in ("data_full", "domains")}
     if part not in read["data_full"]:
         raise ValueError(f"unknown part {part!r}; known: {', '.join(read['data_full'])}")
-    domain = {intent: name for name, intents in read["domains"].items() for intent in intents}
-    table = pd.DataFrame(read["data_full"][part], columns=["text", "intent"])
+    try:
+        domain = {intent: name for name, intents in read["domains"].items() for intent in intents}
+        table = pd.DataFrame(read["data_full"][part], columns=["text", "intent"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder}: data_full.json or domains.json is not as CLINC150 has it ({error})") from error
     table["label"] = table["intent"].map(domain)
     if table["label"].isna().any():
         raise ValueError(f"{folder}: the intent {table['intent'][table['label'].isna()].iloc[0]!r} has no domain")
@@ -565,9 +570,12 @@ def lee_documents() -> tuple[list[str], np.ndarray]:
 
 def _json_file(file: Path) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds no JSON object")
+    return found
 
 
 # --- Wikipedia ------------------------------------------------------------------------------------------------------

@@ -155,6 +155,37 @@ def test_cranfields_judgements_name_their_line(tmp_path):
         (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
         with pytest.raises(ValueError, match=rf"cranqrel\.trec\.txt, line 2: .*{said}"):
             ta.cranfield(tmp_path)
+    (tmp_path / "cran.all.1400.xml").write_text("<doc><text>wing</text></doc>")
+    with pytest.raises(ValueError, match=r"cran\.all\.1400\.xml: a document has no number: '<text>wing"):
+        ta.cranfield(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("full", "domains", "said"),
+    [
+        ("[]", "{}", r"data_full\.json holds no JSON object"),
+        ("{}", "[]", r"domains\.json holds no JSON object"),
+        ("{", "{}", r"data_full\.json is no JSON"),
+        ("[" * 200_000, "{}", r"data_full\.json is no JSON"),
+        ("{}", "{}", "unknown part 'test'"),
+        ('{"test": 3}', "{}", "not as CLINC150 has it"),
+        ('{"test": [["x"]]}', "{}", "not as CLINC150 has it"),
+        ('{"test": []}', '{"travel": 3}', "not as CLINC150 has it"),
+        ('{"test": [["book it", "book"]]}', "{}", "the intent 'book' has no domain"),
+    ],
+)
+def test_files_of_requests_that_are_something_else_are_named(tmp_path, full, domains, said):
+    (tmp_path / "data_full.json").write_text(full)
+    (tmp_path / "domains.json").write_text(domains)
+    with pytest.raises(ValueError, match=said):
+        ta.clinc150(tmp_path)
+
+
+@pytest.mark.parametrize("n", [0, -1, 10**6, 1.5, "3", True])
+def test_how_many_texts_is_a_whole_number(n):
+    for ask in (ta.sentences, ta.cloze_collection):
+        with pytest.raises(ValueError, match=r"it must be a whole number from 1 to the number of .* = "):
+            ask(n)
 
 
 def test_sentence_pairs(tmp_path):
