@@ -34,7 +34,7 @@ def cluster_agreement(h: Tensor, labels: Sequence[str], *, measure: str = "v", s
     Raises
     ------
     ValueError
-        If the measure is unknown, or there are not as many labels as embeddings.
+        If the measure is unknown, there are not as many labels as embeddings or none, or one holds NaN or Inf.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, v_measure_score
@@ -65,7 +65,7 @@ def neighbour_agreement(h: Tensor, labels: Sequence[str], k: int = 5) -> np.ndar
     Raises
     ------
     ValueError
-        If k is not from 1 to n − 1, or there are not as many labels as embeddings.
+        If k is not from 1 to n − 1, there are not as many labels as embeddings or none, or one holds NaN or Inf.
     """
     truth = _checked(h, labels)
     k = whole_number(k, "k", 1, len(truth) - 1)
@@ -79,8 +79,13 @@ def _unit(h: Tensor) -> Tensor:
 
 
 def _checked(h: Tensor, labels: Sequence[str]) -> np.ndarray:
+    if h.ndim != 2 or not len(h):
+        raise ValueError(f"the embeddings have the shape {tuple(h.shape)}; expected (n, d), n from 1 on")
     if len(h) != len(labels):
         raise ValueError(f"{len(labels)} labels for {len(h)} embeddings")
+    if not torch.isfinite(h).all():  # NaN would have neighbours like any other
+        bad = int((~torch.isfinite(h)).any(dim=1).nonzero()[0])
+        raise ValueError(f"embedding {bad} holds NaN or Inf; it lies nowhere")
     return np.asarray(labels)
 
 

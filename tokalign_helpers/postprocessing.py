@@ -5,7 +5,6 @@ decoder layer's matrix. A change is h ↦ Ah + b. Every function here returns on
 on embeddings needs other embeddings to be judged on.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,8 +67,14 @@ class Change:
         Returns
         -------
         Change
+
+        Raises
+        ------
+        ValueError
+            If the two are of embeddings of different widths.
         """
-        return Change(after.matrix @ self.matrix, after(self.offset.unsqueeze(0))[0])
+        offset = after(self.offset.unsqueeze(0))[0]
+        return Change(after.matrix @ self.matrix, offset)
 
 
 def no_change(d: int) -> Change:
@@ -154,10 +159,12 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     Raises
     ------
     ValueError
-        If the power is out of range, or the embeddings are all the same.
+        If the power is out of range, an embedding holds NaN or Inf, or they are all the same.
     """
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
+    if not torch.isfinite(h).all():
+        raise ValueError("an embedding holds NaN or Inf; there is nothing to whiten")
     rows = h.double()
     mean = rows.mean(dim=0)
     from sklearn.covariance import ledoit_wolf
@@ -165,7 +172,7 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     covariance = torch.from_numpy(ledoit_wolf(rows.numpy())[0])
     variances, directions = torch.linalg.eigh(covariance)
     if not variances[0] > 0:
-        raise ValueError("the embeddings are all the same, or not finite; there is no variance to whiten")
+        raise ValueError("the embeddings are all the same; there is no variance to whiten")
     matrix = (directions * variances**-power) @ directions.T
     return Change(matrix.float(), -(matrix @ mean).float())
 
@@ -268,10 +275,8 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     """
     ids = embedder.tokenizer(check_texts(texts), add_special_tokens=False, verbose=False).input_ids
     rows = embedder.decoder.vocabulary_size
-    found = Counter(token for row in ids for token in row if token < rows)
-    counts = torch.zeros(rows, dtype=torch.int64)
-    counts[list(found)] = torch.tensor(list(found.values()))
-    return counts
+    found = [token for row in ids for token in row if token < rows]
+    return torch.bincount(torch.tensor(found, dtype=torch.int64), minlength=rows)
 
 
 def _gram(weight: Tensor) -> Tensor:

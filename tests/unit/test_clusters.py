@@ -36,3 +36,11 @@ def test_what_does_not_fit_is_refused():
         cluster_agreement(MIXED, LABELS, measure="f")
     with pytest.raises(ValueError, match="from 1 to 59"):
         neighbour_agreement(MIXED, LABELS, 60)
+    broken = MIXED.clone()
+    broken[7, 3] = torch.nan
+    for agreement in (cluster_agreement, neighbour_agreement):
+        with pytest.raises(ValueError, match="embedding 7 holds NaN or Inf"):
+            agreement(broken, LABELS)
+        for odd in (torch.ones(60), torch.ones(0, 3)):
+            with pytest.raises(ValueError, match=r"the embeddings have the shape \((60,|0, 3)\); expected \(n, d\)"):
+                agreement(odd, LABELS)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,9 @@ def test_tokens_are_counted_with_their_repeats(tiny):
             expected[token] += 1
     assert token_counts(tiny, texts).tolist() == expected
     assert max(expected) > 1
+    (few,) = {token for token in tiny.tokenizer("to", add_special_tokens=False).input_ids}
+    decoder = SimpleNamespace(vocabulary_size=few)  # the tokenizer has more tokens than the decoder layer has rows
+    assert token_counts(SimpleNamespace(tokenizer=tiny.tokenizer, decoder=decoder), ["to to"]).tolist() == [0] * few
 
 
 @pytest.mark.parametrize(
@@ -138,6 +143,8 @@ def test_tokens_are_counted_with_their_repeats(tiny):
         (lambda h: frequency_direction(h, torch.ones(3)), r"\(3,\) counts for 60 tokens"),
         (lambda h: frequency_direction(h, torch.arange(60) < 12), "only 12 tokens occur"),
         (lambda h: Change(torch.eye(3), torch.zeros(3))(h), r"\(60, 12\); expected \(n, 3\)"),
+        (lambda h: no_change(12).then(no_change(3)), r"\(1, 12\); expected \(n, 3\)"),
+        (lambda h: whiten(h / 0), "an embedding holds NaN or Inf; there is nothing to whiten"),
     ],
 )
 def test_what_cannot_be_done_is_refused(call, message):
