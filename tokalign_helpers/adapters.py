@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
 from tokalign_helpers.assets import AssetError, quiet_transformers
-from tokalign_helpers.checks import first_line
+from tokalign_helpers.checks import first_line, one_line
 from tokalign_helpers.heads import outlined
 from tokalign_helpers.hub import ADAPTER, ADAPTER_PICKLE, read_tensors
 
@@ -150,13 +150,8 @@ def _about(folder: Path) -> dict[str, object]:
 def _config(folder: Path) -> "PeftConfig":
     import peft
 
-    try:
-        with _quiet():
-            config = peft.PeftConfig.from_pretrained(str(folder))
-    except Exception as error:  # a bad value raises whatever the code that stumbles over it raises
-        raise ValueError(
-            f"peft cannot read the configuration of the adapter in {folder} ({first_line(error)})"
-        ) from error
+    with one_line(f"peft cannot read the configuration of the adapter in {folder}"), _quiet():
+        config = peft.PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
     config.task_type = None  # it says what is generated, not what is merged
     config.base_model_name_or_path = None  # peft would ask the hub for it

@@ -3,7 +3,8 @@
 import operator
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 # Controls, marks that change how their neighbours are drawn, private characters, halves of characters, line breaks,
 # and spaces that look like nothing or like the plain one.
@@ -167,4 +168,25 @@ def first_line(error: BaseException, longest: int = 120) -> str:
     -------
     str
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:longest]
+    first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+    announced = rest[0].strip() if first.endswith(":") and rest else ""  # what is wrong stands after the colon
+    return f"{first} {announced}".strip()[:longest]
+
+
+@contextmanager
+def one_line(said: str, kind: type[Exception] = ValueError) -> Iterator[None]:
+    """Make whatever a library raises in the block one line of ours: at odd files it raises errors of every kind.
+
+    Parameters
+    ----------
+    said : str
+        What went wrong; the library's error follows in brackets.
+    kind : type[Exception]
+        Of the error that is raised instead.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = first_line(error)
+        named = why if why.startswith(type(error).__name__) else f"{type(error).__name__}: {why}"
+        raise kind(f"{said} ({named})") from error

@@ -11,14 +11,14 @@ import pandas as pd
 import psutil  # comes with accelerate
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.adapters import merge_adapter, merge_into
 from tokalign_helpers.assets import data_dir, default_model_path, quiet_transformers
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, check_backbone, load_llm
 from tokalign_helpers.heads import Head
-from tokalign_helpers.hub import adapter_folder, decoder_layer, load_body, weights_folder
+from tokalign_helpers.hub import adapter_folder, decoder_layer, load_body, load_tokenizer, weights_folder
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -479,7 +479,7 @@ def _fetched(
     backbone = str(default_model_path()) if spec.backbone == SMOL else spec.backbone
     for adapter in spec.adapters:
         model = merge_into(model, _adapter(adapter, spec.revision, pickles))
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     unembedding, head = decoder_layer(backbone, spec.backbone_revision, dtype, chosen.device, pickles)
     decoder = TokenDecoder(unembedding, tokenizer, head)
     check_backbone(source, model, tokenizer, backbone, decoder, spec.backbone_revision)

@@ -24,7 +24,7 @@ from tokalign_helpers.cache import EmbeddingCache
 from tokalign_helpers.checks import check_texts, lone_surrogate, shown, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.heads import Head
-from tokalign_helpers.hub import decoder_layer, load_body, settings_folder, weights_folder
+from tokalign_helpers.hub import decoder_layer, load_body, load_tokenizer, weights_folder
 from tokalign_helpers.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.pooling import Pooling, last_token, pooling_name
 
@@ -180,7 +180,7 @@ class Embedder:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder, origin = weights_folder(path), backbone or path
         model = load_body(folder, dtype, device)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder)
         unembedding, head = decoder_layer(origin, dtype=dtype, device=device)
         check_backbone(path, model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head))
         return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template, head=head)
@@ -703,7 +703,7 @@ def check_backbone(
             f"but {source} makes {width}: {backbone} is not its backbone"
         )
     if str(backbone) != str(source):
-        other = AutoTokenizer.from_pretrained(settings_folder(backbone, revision), trust_remote_code=False)
+        other = load_tokenizer(backbone, revision)
         if tokenizer.get_vocab() != other.get_vocab():
             warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=3)
 

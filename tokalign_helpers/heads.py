@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tokalign_helpers.assets import quiet_transformers
-from tokalign_helpers.checks import first_line
+from tokalign_helpers.checks import first_line, one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ def outlined(config: PretrainedConfig, source: str) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        If the library knows no language model of this architecture.
+        If the library knows no language model of this architecture, or cannot make one of so odd a configuration.
     """
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
@@ -224,7 +224,8 @@ def outlined(config: PretrainedConfig, source: str) -> PreTrainedModel:
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{source} is a {kind} model, of which the library knows no language model; it has no tokens")
     family = AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
-    with torch.device("meta"), quiet_transformers():
+    odd = f"no model can be made from the configuration of {source}"
+    with one_line(odd), torch.device("meta"), quiet_transformers():
         return family.from_config(config, trust_remote_code=False).eval().requires_grad_(False)
 
 

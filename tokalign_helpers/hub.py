@@ -7,7 +7,9 @@ only when the caller names the file.
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +19,18 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tokalign_helpers.assets import AssetError, quiet_transformers
-from tokalign_helpers.checks import first_line
+from tokalign_helpers.checks import escaped, first_line, one_line
 from tokalign_helpers.heads import Head, Outline
 
 T = TypeVar("T")
@@ -30,6 +40,8 @@ WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = f"{PICKLE}.index.json"
 PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # a file's name: no folder, no pattern
+ON_THE_HUB = re.compile(r"\w[\w.-]*/[\w.-]+")  # a model's name there
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
 
@@ -57,11 +69,21 @@ def settings_folder(source: str | Path, revision: str = "main") -> Path:
     HubError
         If there is no such folder or model, or the hub does not give it; one line that says what to do.
     """
-    if Path(source).expanduser().is_dir():
+    if not isinstance(source, str | Path) or source == "":
+        raise HubError(f"the model is {source!r}; give a folder, or a name on the hub, such as 'facebook/opt-125m'")
+    if _is_folder(source):
         return Path(source).expanduser()
-    if isinstance(source, Path) or str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
-        raise HubError(f"there is no folder {source}, and that is no name on the hub, such as 'facebook/opt-125m'")
-    return _download(str(source), revision, SETTINGS)
+    if isinstance(source, Path) or not ON_THE_HUB.fullmatch(source):
+        shown = escaped(str(source))[:200]
+        raise HubError(f"there is no folder {shown}, and that is no name on the hub, such as 'facebook/opt-125m'")
+    return _download(source, revision, SETTINGS)
+
+
+def _is_folder(source: str | Path) -> bool:
+    try:
+        return Path(source).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name too long for a folder; a home that nobody has
+        return False
 
 
 def weights_folder(source: str | Path, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
@@ -134,19 +156,64 @@ def load_body(
     ------
     ValueError
         If the checkpoint lacks a part of the model, which would then be random.
+    HubError
+        If the library cannot make a model of these files; or beside them lies an adapter, which it would add unasked.
     """
+    config = _config(folder, folder, "main")
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise HubError(
+            f"{folder} holds a whole model and an adapter beside it; move the adapter to a folder of its own and name "
+            "that one in adapters"
+        )
     how = (
         {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)} if four_bit else {}
     )
     pickled = not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file()
-    with quiet_transformers():
+    with _loading(folder), quiet_transformers():
         model, found = AutoModel.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, use_safetensors=not pickled, trust_remote_code=False, **how
-        )
+            folder, config=config, dtype=dtype, output_loading_info=True, use_safetensors=not pickled,
+            trust_remote_code=False, **how,
+        )  # fmt: skip
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # nobody asks the pooler
     if missing:
         raise ValueError(f"{folder} lacks {len(missing)} tensors of the model, such as {missing[0]}")
     return (model if four_bit else model.to(device)).eval().requires_grad_(False)
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Turn whatever the library raises at a model's weights into one line."""
+    with one_line(f"the model in {folder} cannot be loaded", HubError):
+        try:
+            yield
+        except SafetensorError as error:
+            raise SafetensorError(f"its weights are damaged: {first_line(error)}; fetch them again") from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise RuntimeError("its weights have other shapes than its config.json says; fetch both again") from error
+
+
+def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer.
+
+    Parameters
+    ----------
+    source, revision
+        As :func:`settings_folder`.
+
+    Returns
+    -------
+    PreTrainedTokenizerBase
+
+    Raises
+    ------
+    HubError
+        As :func:`settings_folder`; or if the library cannot make a tokenizer of the files.
+    """
+    folder = settings_folder(source, revision)
+    with one_line(f"the tokenizer of {source} cannot be read; fetch its files again", HubError), quiet_transformers():
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def decoder_layer(
@@ -193,7 +260,18 @@ def decoder_layer(
     found = outline.found_in(index)
     folder = _with_files(source, folder, revision, sorted({index[name] for name in found.values()}))
     tensors = {name: _read(folder, index, dtype, device, stored) for name, stored in found.items()}
+    _check(source, tensors, outline)
     return tensors[outline.matrix], outline.head(tensors)
+
+
+def _check(source: str | Path, tensors: dict[str, Tensor], outline: Outline) -> None:
+    """Refuse a decoder layer that is not of the shape that the configuration says, or not of numbers."""
+    for name, tensor in tensors.items():
+        due = tuple(outline.tensors[name].shape)
+        if tuple(tensor.shape) != due:
+            raise HubError(f"{name} of {source} is {tuple(tensor.shape)}, by its config.json {due}; fetch both again")
+        if tensor.numel() and not torch.isfinite(torch.stack(tensor.aminmax())).all():
+            raise HubError(f"{name} of {source} holds NaN or Inf; no token can be read with it")
 
 
 def tensor_names(file: Path) -> list[str]:
@@ -217,7 +295,7 @@ def tensor_names(file: Path) -> list[str]:
             with safe_open(file, "pt") as opened:
                 return list(opened.keys())
         return list(_unpickled(file))
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+    except (SafetensorError, OSError) as error:
         raise HubError(f"{file.name} is damaged ({first_line(error)}); fetch it again") from error
 
 
@@ -231,10 +309,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Returns
     -------
     dict[str, Tensor]
+
+    Raises
+    ------
+    HubError
+        If the file is damaged.
     """
-    names = tensor_names(file)
     if file.suffix != ".safetensors":
-        return dict(_unpickled(file))
+        return _unpickled(file)
+    names = tensor_names(file)
     with safe_open(file, "pt") as opened:
         return {name: opened.get_tensor(name) for name in names}
 
@@ -246,22 +329,26 @@ def _read(folder: Path, index: dict[str, str], dtype: torch.dtype, device: str, 
             return _unpickled(file)[name].to(device, dtype)
         with safe_open(file, "pt") as opened:
             return opened.get_tensor(name).to(device, dtype)
-    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise HubError(f"{file.name} is damaged ({first_line(error)}); fetch it again") from error
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
-    """Read a pickle that the caller has named; tensors only, mapped into memory."""
-    return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    """Read a pickle that the caller has named; tensors only, mapped into memory where its format allows for it."""
+    with one_line(f"{file.name} is damaged or holds more than tensors; fetch it again", HubError):
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        if not (isinstance(found, dict) and all(isinstance(tensor, Tensor) for tensor in found.values())):
+            raise TypeError("no dictionary of tensors")
+        return dict(found)
 
 
 def _config(source: str | Path, folder: Path, revision: str) -> PretrainedConfig:
     if not (folder / "config.json").is_file():
         raise HubError(f"{source} has no config.json{_instead(_listed(source, folder, revision))}")
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise HubError(f"the configuration of {source} cannot be read ({first_line(error)})") from error
+    with one_line(f"the configuration of {source} cannot be read", HubError):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config.return_dict = True  # old files may say otherwise; what comes out of a model is asked for by name
+        return config
 
 
 def _index(source: str | Path, folder: Path, revision: str, pickles: Sequence[str]) -> dict[str, str]:
@@ -332,7 +419,7 @@ def _instead(there: set[str]) -> str:
 def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
     """List a model's files: those that are here, and where it is on the hub those that are there."""
     here = {file.name for file in folder.iterdir()}
-    if Path(source).expanduser().is_dir() or here & {WEIGHTS, ADAPTER} or constants.HF_HUB_OFFLINE:
+    if _is_folder(source) or here & {WEIGHTS, ADAPTER} or constants.HF_HUB_OFFLINE:
         return here
     api = huggingface_hub.HfApi(endpoint=_endpoint())
     return here | set(_ask(str(source), revision, lambda: api.list_repo_files(str(source), revision=revision)))
@@ -341,7 +428,7 @@ def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
 def _with_files(source: str | Path, folder: Path, revision: str, names: Sequence[str]) -> Path:
     """Return a folder that holds these files as well."""
     absent = [name for name in names if not (folder / name).is_file()]
-    if absent and Path(source).expanduser().is_dir():
+    if absent and _is_folder(source):
         raise HubError(f"{source} lacks {absent[0]}, which its own index names")
     if absent:
         folder = _download(str(source), revision, [*SETTINGS, *names])

@@ -1,12 +1,11 @@
 """Which embedder is in these files: a folder or a name on the hub → a row as those of the table."""
 
 import json
-import re
 from pathlib import Path
 
 from tokalign_helpers.embedders import EMBEDDERS, SMOL, EmbedderSpec
 from tokalign_helpers.embedding import SLOT
-from tokalign_helpers.hub import settings_folder
+from tokalign_helpers.hub import ON_THE_HUB, settings_folder
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 POOLINGS: dict[str, Pooling] = {"last": last_token, "mean": mean, "wmean": weighted_mean, "cls": first_token}
@@ -88,7 +87,7 @@ def _base(adapter: "dict", source: str | Path) -> str:
     base = adapter.get("base_model_name_or_path")
     if isinstance(base, str) and base:
         here = base == SMOL or Path(base).expanduser().is_dir()
-        if here or re.fullmatch(r"\w[\w.-]*/[\w.-]+", base):
+        if here or ON_THE_HUB.fullmatch(base):
             return base
     raise ValueError(
         f"the adapter {source} names {base!r} as its base, which is neither a folder here nor a name on the hub; "

@@ -210,4 +210,4 @@ def test_every_call_says_that_no_foreign_code_is_run():
                 seen += 1
                 given = {keyword.arg for keyword in node.keywords}
                 assert "trust_remote_code" in given or "**how" in ast.unparse(node), f"{file.name}:{node.lineno}"
-    assert seen >= 10
+    assert seen >= 9

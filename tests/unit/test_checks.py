@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tokalign_helpers.checks import JOINERS, escaped, first_line, lone_surrogate, whole_number
+from tokalign_helpers.assets import AssetError
+from tokalign_helpers.checks import JOINERS, escaped, first_line, lone_surrogate, one_line, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
@@ -65,7 +66,30 @@ def test_half_a_character_is_found():
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(ValueError("a\nb"), "a"), (KeyError(), "KeyError"), (OSError(" \n "), "OSError"), (ValueError("xyz"), "xy")],
+    [
+        (ValueError("a\nb"), "a"),
+        (ValueError("field 'r':\n  is odd\nb"), "field 'r': is odd"),
+        (ValueError("a:"), "a:"),
+        (KeyError(), "KeyError"),
+        (OSError(" \n "), "OSError"),
+        (ValueError("xyz"), "xy"),
+    ],
 )
 def test_an_error_is_said_in_one_line_though_it_says_nothing(error, said):
     assert first_line(error, 2 if said == "xy" else 20) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("r"), "not read (KeyError: 'r')"),
+        (EOFError(), "not read (EOFError)"),
+        (ValueError("a\nb"), "ValueError: a)"),
+    ],
+)
+def test_whatever_a_library_raises_is_told_in_one_line(error, said):
+    with pytest.raises(AssetError) as caught, one_line("not read", AssetError):
+        raise error
+    assert str(caught.value).endswith(said) and "\n" not in str(caught.value)
+    with pytest.raises(KeyboardInterrupt), one_line("not read"):
+        raise KeyboardInterrupt

@@ -3,6 +3,7 @@ padding."""
 
 import json
 import math
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -321,8 +322,8 @@ def test_sharded_pickles_are_read_when_each_is_named(folders, tmp_path):
     (index,) = folder.glob("*.index.json")
     names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     shards = {shard: shard.replace("model", "pytorch_model").replace("safetensors", "bin") for shard in names.values()}
-    for shard, pickle in shards.items():
-        torch.save(load_file(folder / shard), folder / pickle)
+    for shard, file in shards.items():
+        torch.save(load_file(folder / shard), folder / file)
         (folder / shard).unlink()
     index.unlink()
     text = json.dumps({"metadata": {}, "weight_map": {name: shards[shard] for name, shard in names.items()}})
@@ -359,6 +360,110 @@ def test_a_configuration_that_the_library_does_not_know_is_told(folders, tmp_pat
     with pytest.raises(hub.HubError, match="the configuration of .* cannot be read .*tomorrow") as caught:
         hub.decoder_layer(folder)
     assert "\n" not in str(caught.value)
+
+
+ODD_CONFIGURATIONS = [
+    {"hidden_size": 0}, {"hidden_size": -1}, {"hidden_size": "x"}, {"hidden_size": None}, {"hidden_size": 32},
+    {"num_hidden_layers": "two"}, {"num_hidden_layers": None}, {"num_hidden_layers": 9}, {"num_attention_heads": 0},
+    {"num_attention_heads": 3}, {"num_key_value_heads": 7}, {"vocab_size": 0}, {"vocab_size": -5}, {"vocab_size": 500},
+    {"hidden_act": "foo"}, {"hidden_act": 5}, {"rms_norm_eps": "x"}, {"model_type": None}, {"model_type": ["llama"]},
+    {"model_type": 3}, {"rope_parameters": 5}, {"rope_parameters": {"rope_type": "x"}}, {"dtype": "x"},
+    {"quantization_config": 5}, {"pad_token_id": 10**6},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("hub") / "llama", "huggyllama/llama-7b")
+
+
+def told_in_one_line(call, said="."):
+    with pytest.raises((ValueError, hub.HubError), match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    frame = caught.traceback[-1]
+    assert frame.path.parent.name == "tokalign_helpers", f"raised in {frame.path}"
+
+
+@pytest.mark.parametrize("change", ODD_CONFIGURATIONS, ids=str)
+def test_an_odd_configuration_is_told_in_one_line(change, llama, tmp_path):
+    folder = shutil.copytree(llama, tmp_path / "odd")
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8")) | change
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
+    told_in_one_line(lambda: load_embedder(EmbedderSpec("made", str(folder), mean), device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"5", b"\xff\xfe\x00", b"[" * 100_000], ids=lambda c: repr(c[:3])
+)
+def test_a_file_of_something_else_is_told_in_one_line(name, content, llama, tmp_path):
+    folder = shutil.copytree(llama, tmp_path / "odd")
+    (folder / name).write_bytes(content)
+    told_in_one_line(lambda: load_embedder(EmbedderSpec("made", str(folder), mean), device="cpu"))
+    if not name.startswith("tokenizer"):
+        told_in_one_line(lambda: hub.decoder_layer(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w[0].clone(), r"lm_head.weight of .* is \(16,\), by its config.json \(432, 16\)"),
+        (lambda w: w[:100].clone(), r"is \(100, 16\), by"),
+        (lambda w: w.T.contiguous(), r"is \(16, 432\), by"),
+        (lambda w: w / 0, "lm_head.weight of .* holds NaN or Inf"),
+    ],
+)
+def test_a_decoder_layer_that_reads_nothing_is_refused(change, said, llama, tmp_path):
+    folder = shutil.copytree(llama, tmp_path / "odd")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"lm_head.weight": change(tensors["lm_head.weight"])}, folder / "model.safetensors")
+    told_in_one_line(lambda: hub.decoder_layer(folder), said)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello there", b"PK\x03\x04", pickle.dumps(print), [1, 2], {"a": "b"}], ids=str
+)
+def test_a_pickle_of_something_else_is_told_in_one_line(content, folders, tmp_path):
+    folder = shutil.copytree(folders("backbone", "facebook/opt-125m", 0), tmp_path / "odd")
+    (folder / "model.safetensors").unlink()
+    if isinstance(content, bytes):
+        (folder / hub.PICKLE).write_bytes(content)
+    else:
+        torch.save(content, folder / hub.PICKLE)
+    said, spec = f"{hub.PICKLE} is damaged or holds more than tensors", EmbedderSpec("made", str(folder), mean)
+    told_in_one_line(lambda: hub.decoder_layer(folder, pickles=[hub.PICKLE]), said)
+    told_in_one_line(lambda: hub.read_tensors(folder / hub.PICKLE), said)
+    told_in_one_line(lambda: load_embedder(spec, pickles=[hub.PICKLE]))
+
+
+def test_a_pickle_of_the_older_format_is_read(folders, tmp_path):
+    """PyTorch before 1.6 wrote it; many encoders on the hub were never saved again."""
+    whole = folders("backbone", "facebook/opt-125m", 0)
+    folder = shutil.copytree(whole, tmp_path / "old")
+    torch.save(load_file(folder / hub.WEIGHTS), folder / hub.PICKLE, _use_new_zipfile_serialization=False)
+    (folder / hub.WEIGHTS).unlink()
+    (found, _), (expected, _) = hub.decoder_layer(folder, pickles=[hub.PICKLE]), hub.decoder_layer(whole)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def test_an_adapter_beside_a_whole_model_is_not_put_on_unasked(llama, folders, tmp_path):
+    folder = shutil.copytree(llama, tmp_path / "both")
+    shutil.copytree(folders("adapter", "huggyllama/llama-7b", 2), folder, dirs_exist_ok=True)
+    spec = EmbedderSpec("made", str(folder), mean)
+    told_in_one_line(
+        lambda: load_embedder(spec, device="cpu"), "a whole model and an adapter beside it; move the adapter"
+    )
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / file).unlink()
+    assert load_embedder(spec, device="cpu").dimension == 16
+
+
+def test_a_configuration_that_asks_for_tuples_is_read_all_the_same(folders, tmp_path):
+    folder = shutil.copytree(folders("backbone", "google-bert/b", 0), tmp_path / "old")
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"return_dict": False}
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
+    assert load_embedder(EmbedderSpec("made", str(folder), mean), device="cpu").dimension == 16
 
 
 def test_an_adapter_of_another_architecture_is_refused(folders):

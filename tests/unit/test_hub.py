@@ -246,9 +246,22 @@ def test_a_dead_hub_is_told(stand_in):
     assert "the hub cannot be reached; check the network" in one_line(caught)
 
 
-@pytest.mark.parametrize("source", ["./nowhere", "/no/such/folder", "justaname", "a/b/c", Path("gone")])
-def test_a_missing_folder_is_told(source):
-    with pytest.raises(hub.HubError, match="there is no folder"):
+@pytest.mark.parametrize(
+    "source",
+    [
+        "./nowhere", "/no/such/folder", "justaname", "a/b/c", Path("gone"), "a/b\n", "a b/c", "https://x.org/y", "\0",
+        "~nobody-of-that-name/x", "x" * 5000,
+    ],
+)  # fmt: skip
+def test_a_missing_folder_is_told(source, monkeypatch):
+    monkeypatch.setattr(hub, "_download", lambda repo, *_: pytest.fail(f"{repo[:20]} was asked for"))
+    with pytest.raises(hub.HubError, match="^there is no folder [^\n]{,400}$"):
+        hub.settings_folder(source)
+
+
+@pytest.mark.parametrize("source", [None, "", 5, b"a/b", ["a/b"]])
+def test_what_is_no_name_of_a_model_is_refused(source):
+    with pytest.raises(hub.HubError, match="^the model is .*; give a folder, or a name on the hub"):
         hub.settings_folder(source)
 
 
