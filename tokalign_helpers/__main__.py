@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokalign_helpers.alignment import aligned_tokens
-from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
-from tokalign_helpers.checks import JOINERS, escaped, whole_number
-from tokalign_helpers.claims import bring_up_to_date
-from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
-from tokalign_helpers.files import write_text
-from tokalign_helpers.lines import lines
-from tokalign_helpers.sources import POOLINGS
+from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
+from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.basics.lines import lines
+from tokalign_helpers.course.claims import bring_up_to_date
+from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedders
+from tokalign_helpers.models.sources import POOLINGS
+from tokalign_helpers.reading.alignment import aligned_tokens
 
 REFERENCE_RANK = 100
 COLUMN = 46
@@ -111,7 +111,7 @@ def examination(arguments: list[str]) -> None:
     ----------
     arguments : list[str]
     """
-    from tokalign_helpers.datasets import sentences
+    from tokalign_helpers.datasets.wikipedia import sentences
     from tokalign_helpers.examination import examine
 
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers examine", description="Measure one embedder.")

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from tokalign_helpers import __main__ as command
-from tokalign_helpers import assets
-from tokalign_helpers.assets import Asset, AssetError, Wheel
-from tokalign_helpers.cache import embedding_cache_dir
+from tokalign_helpers.basics import assets
+from tokalign_helpers.basics.assets import Asset, AssetError, Wheel
+from tokalign_helpers.models.cache import embedding_cache_dir
 
 CONTENT = b"ratings" * 100
 WHEEL = Wheel("made-data", "1.0", 1000)
@@ -135,7 +135,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from tokalign_helpers import __main__ as command
-from tokalign_helpers import assets
+from tokalign_helpers.basics import assets
 assets.asset_path = lambda name: Path(__file__)
 assets.sha256 = lambda path: assets.ASSETS["smollm2-gguf"].sha256
 def die(gguf, target):
