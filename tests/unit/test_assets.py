@@ -241,7 +241,7 @@ def test_fetch_leaves_out_what_only_some_ask_for(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(command, "asset_path", asked.append)
     monkeypatch.setattr(command, "default_model_path", lambda: tmp_path)
-    command.fetch()
+    assert command.main(["fetch"]) == 0
     assert "smollm2-gguf" in asked and "wikipedia" in asked
     assert not any(name.startswith("splade") for name in asked)
     assert any(name.startswith("splade") for name in command.ASSETS)
