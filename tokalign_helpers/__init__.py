@@ -36,18 +36,11 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.reading.alignment import (
+        Alignment,
+        align,
         aligned_tokens,
         alignment_rates,
-        fold,
-        frequent_answers,
-        global_alignment_rate,
-        hit_at_k,
-        local_alignment_rate,
-        matched_tokens,
-        rates,
-        read,
         read_tokens,
-        shuffled,
     )
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
@@ -68,6 +61,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alignment",
     "AssetError",
     "Collection",
     "EMBEDDERS",
@@ -79,6 +73,7 @@ __all__ = [
     "Report",
     "SparseIndex",
     "TokenDecoder",
+    "align",
     "aligned_run",
     "aligned_tokens",
     "alignment_rates",
@@ -102,12 +97,8 @@ __all__ = [
     "examine_all",
     "fill_cache",
     "first_token",
-    "fold",
-    "frequent_answers",
     "fuse",
-    "global_alignment_rate",
     "goemotions",
-    "hit_at_k",
     "kind_shares",
     "last_token",
     "lee_documents",
@@ -116,8 +107,6 @@ __all__ = [
     "load_beir",
     "load_embedder",
     "load_embedders",
-    "local_alignment_rate",
-    "matched_tokens",
     "mean",
     "minimal_pairs",
     "multiply_adds",
@@ -130,8 +119,6 @@ __all__ = [
     "rank_correlation",
     "rank_correlation_difference",
     "rated_words",
-    "rates",
-    "read",
     "read_tokens",
     "recall_by_frequency",
     "reciprocal_rank_fusion",
@@ -141,7 +128,6 @@ __all__ = [
     "shared_tokens",
     "ship_embeddings",
     "shift",
-    "shuffled",
     "sparse_run",
     "sparsify_documents",
     "sparsify_queries",
@@ -232,18 +218,11 @@ _MODULES = {
         "weighted_mean",
     ),
     "reading.alignment": (
+        "Alignment",
+        "align",
         "aligned_tokens",
         "alignment_rates",
-        "fold",
-        "frequent_answers",
-        "global_alignment_rate",
-        "hit_at_k",
-        "local_alignment_rate",
-        "matched_tokens",
-        "rates",
-        "read",
         "read_tokens",
-        "shuffled",
     ),
     "reading.clusters": (
         "cluster_agreement",
