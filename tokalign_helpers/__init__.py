@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __getattr__ finds
-    from tokalign_helpers.basics.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+    from tokalign_helpers.basics.assets import data_dir
     from tokalign_helpers.basics.statistics import (
         Interval,
         bootstrap_interval,
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.course.claims import claims, paper_retrieval
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, cloze_collection, cranfield, load_beir
+    from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
     from tokalign_helpers.datasets.labelled import clinc150, goemotions, lexicon, minimal_pairs, two_labels
     from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
     from tokalign_helpers.datasets.wikipedia import passages, sentences
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.cache import fill_cache, ship_embeddings
+    from tokalign_helpers.models.cache import fill_cache
     from tokalign_helpers.models.decoding import TokenDecoder
     from tokalign_helpers.models.embedders import (
         EMBEDDERS,
@@ -44,25 +44,24 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
-    from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, shift, sweep
+    from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
-        decoded,
         multiply_adds,
         sparsify_documents,
         sparsify_queries,
         to_torch,
         token_importance,
+        vector_tokens,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Alignment",
-    "AssetError",
     "Collection",
     "EMBEDDERS",
     "EOL",
@@ -77,18 +76,15 @@ __all__ = [
     "aligned_run",
     "aligned_tokens",
     "alignment_rates",
-    "asset_path",
     "bm25_run",
     "bootstrap_interval",
-    "cache_dir",
     "clinc150",
     "claims",
     "cloze_collection",
     "cluster_agreement",
     "cranfield",
     "data_dir",
-    "decoded",
-    "default_model_path",
+    "vector_tokens",
     "dense_run",
     "embed_all",
     "embedder_table",
@@ -104,7 +100,7 @@ __all__ = [
     "lee_documents",
     "lexicon",
     "lexicon_tokens",
-    "load_beir",
+    "beir",
     "load_embedder",
     "load_embedders",
     "mean",
@@ -126,8 +122,6 @@ __all__ = [
     "setup",
     "share_interval",
     "shared_tokens",
-    "ship_embeddings",
-    "shift",
     "sparse_run",
     "sparsify_documents",
     "sparsify_queries",
@@ -145,13 +139,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "basics.assets": (
-        "AssetError",
-        "asset_path",
-        "cache_dir",
-        "data_dir",
-        "default_model_path",
-    ),
+    "basics.assets": ("data_dir",),
     "basics.statistics": (
         "Interval",
         "bootstrap_interval",
@@ -166,9 +154,9 @@ _MODULES = {
     "course.notebook": ("setup",),
     "datasets.collections": (
         "Collection",
+        "beir",
         "cloze_collection",
         "cranfield",
-        "load_beir",
     ),
     "datasets.labelled": (
         "clinc150",
@@ -193,10 +181,7 @@ _MODULES = {
         "examine_all",
         "suggest",
     ),
-    "models.cache": (
-        "fill_cache",
-        "ship_embeddings",
-    ),
+    "models.cache": ("fill_cache",),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
@@ -237,7 +222,6 @@ _MODULES = {
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",
-        "shift",
         "sweep",
     ),
     "reading.vocabulary": (
@@ -259,12 +243,12 @@ _MODULES = {
     ),
     "retrieval.sparse": (
         "aligned_run",
-        "decoded",
         "multiply_adds",
         "sparsify_documents",
         "sparsify_queries",
         "to_torch",
         "token_importance",
+        "vector_tokens",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -348,7 +348,7 @@ def counted(tiny):
     return {
         "top_tokens": lambda k: decoder.top_tokens(h, k)[0].tolist(),
         "sparsify_documents": lambda k: ta.sparsify_documents(decoder, h, k).toarray().tolist(),
-        "decoded": lambda k: ta.decoded(vectors, decoder, k),
+        "vector_tokens": lambda k: ta.vector_tokens(vectors, decoder, k),
         "shared_tokens": lambda k: ta.shared_tokens(decoder, h[0], h[1], k),
         "hit_at": lambda k: alignment.hit_at(k),
         "rates": lambda k: alignment.rates(k)["value"].tolist(),
@@ -369,7 +369,7 @@ def counted(tiny):
 
 
 NAMES = [
-    "top_tokens", "sparsify_documents", "decoded", "shared_tokens", "hit_at", "rates", "frequent", "align",
+    "top_tokens", "sparsify_documents", "vector_tokens", "shared_tokens", "hit_at", "rates", "frequent", "align",
     "read_tokens", "sweep", "search", "best_places", "sparse_run", "dense_run", "bm25_run", "neighbour_agreement",
     "marked_pieces", "alignment_view", "adjustment_view",
 ]  # fmt: skip
