@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
     from tokalign_helpers.datasets.wikipedia import passages, sentences
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.cache import fill_cache
     from tokalign_helpers.models.decoding import TokenDecoder
     from tokalign_helpers.models.embedders import (
         EMBEDDERS,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
+    from tokalign_helpers.models.shipped import fill_cache
     from tokalign_helpers.reading.alignment import (
         Alignment,
         align,
@@ -181,7 +181,6 @@ _MODULES = {
         "examine_all",
         "suggest",
     ),
-    "models.cache": ("fill_cache",),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
@@ -202,6 +201,7 @@ _MODULES = {
         "mean",
         "weighted_mean",
     ),
+    "models.shipped": ("fill_cache",),
     "reading.alignment": (
         "Alignment",
         "align",
