@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         rank_correlation_difference,
         share_interval,
     )
+    from tokalign_helpers.course import plots as plots
+    from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import claims, paper_retrieval
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.models.shipped import fill_cache
+    from tokalign_helpers.reading import postprocessing as postprocessing
     from tokalign_helpers.reading.alignment import (
         Alignment,
         align,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
+    from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
     from tokalign_helpers.retrieval.sparse import (
