@@ -151,7 +151,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
-    """Draw which share of rare and of common tokens each embedder gives back.
+    """Draw which share of rare and of common tokens each embedder recalls.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     Parameters
     ----------
     parts : DataFrame
-        ``token``, ``first`` and ``rest``: the two contributions to each token's score; a row a token.
+        ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
     title : str
 
     Returns

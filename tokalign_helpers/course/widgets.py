@@ -112,7 +112,7 @@ def adjustment_view(
     Raises
     ------
     ValueError
-        If k is no whole number from 1 on.
+        If k is not a whole number, 1 or more.
     """
     k = whole_number(k, "k")
     moved = components.adjust(embedder.embed([text]), amount, j)

@@ -1,4 +1,4 @@
-"""Aligned tokens and the paper's three rates (section 3): how much of a text its own embedding gives back."""
+"""Aligned tokens and the paper's three rates (section 3): how many of a text's tokens its own embedding aligns with."""
 
 import re
 from collections import Counter
@@ -140,7 +140,7 @@ class Alignment:
         Raises
         ------
         ValueError
-            If k is no whole number from 1 on, or there are fewer than k aligned tokens.
+            If k is not a whole number, 1 or more, or there are fewer than k aligned tokens.
         """
         return float(np.mean(self._hits(k)))
 
@@ -230,7 +230,7 @@ class Alignment:
         return replace(self, literal=[self.literal[i] for i in partner])
 
     def frequent(self, k: int | None = None) -> "Alignment":
-        """Return the control that reads nothing: it answers every text with the tokens that stand in most texts.
+        """Return the control that reads nothing: it answers every text with the tokens that occur in most texts.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class Alignment:
         Raises
         ------
         ValueError
-            If k is no whole number from 1 on, or the texts have fewer than k distinct tokens.
+            If k is not a whole number, 1 or more, or the texts have fewer than k distinct tokens.
         """
         counts = Counter(token for tokens in self.literal for token in sorted(tokens))
         k = min(self.aligned.shape[1], len(counts)) if k is None else whole_number(k, "k")
@@ -364,7 +364,7 @@ def _members(ids: Tensor, sets: Sequence[set[int]]) -> list[bool]:
 
 
 def marked_pieces(embedder: Embedder, text: str, k: int = 10) -> list[tuple[str, bool]]:
-    """Cut a text at its tokens and say which of them its own embedding gives back.
+    """Cut a text at its tokens and say which of them its own embedding aligns with.
 
     Parameters
     ----------
