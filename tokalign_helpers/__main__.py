@@ -1,8 +1,7 @@
 """``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side.
 
 ``fetch`` downloads what the course reads (``--verify``: and reads it all again, to repair what is damaged), ``list``
-names every embedder, ``examine NAME`` measures one, ``claims`` compares the ledger of the paper's claims with the
-notebooks (``--write``: fills it in).
+names every embedder, ``examine NAME`` measures one.
 """
 
 import argparse
@@ -16,7 +15,6 @@ import pandas as pd
 from tokalign_helpers.alignment import aligned_tokens
 from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
 from tokalign_helpers.checks import JOINERS, escaped, whole_number
-from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
 from tokalign_helpers.files import write_text
 from tokalign_helpers.lines import lines
@@ -42,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["examine"]:
         return _told(lambda: examination(arguments[1:]))
-    if arguments[:1] == ["claims"]:
-        return bring_up_to_date(write=_flag("claims", "--write", "fill the ledger in", arguments[1:]))
     if arguments[:1] == ["fetch"]:
         verify = _flag("fetch", "--verify", "read every file again and repair what is damaged", arguments[1:])
         return _told(lambda: fetch(verify=verify))
@@ -51,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         argparse.ArgumentParser(prog="python -m tokalign_helpers list").parse_args(arguments[1:])
         return _told(overview)
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers", description=__doc__)
-    parser.add_argument("text", help="a text, or one of the words fetch, list, examine, claims")
+    parser.add_argument("text", help="a text, or one of the words fetch, list, examine")
     parser.add_argument("-k", type=int, default=12, help="tokens to show (12)")
     parser.add_argument(
         "-e", "--embedders", default="smol-mean,smol-eol", help=f"names, comma between: {', '.join(EMBEDDERS)}"

@@ -60,7 +60,8 @@ def test_an_unanswered_question_is_no_failure(question, capsys):
 
 
 def test_the_readme_lists_every_notebook_with_its_measured_times():
-    from tests.notebooks.run import TABLE, choose, read, table_of_contents
+    from tools.notebooks import choose, read
+    from tools.run import TABLE, table_of_contents
 
     rows = table_of_contents({path.name: read(path) for path in choose(ROOT / "notebooks", [])})
     written = TABLE.search((ROOT / "README.md").read_text(encoding="utf-8"))[0].splitlines()[1:-1]
