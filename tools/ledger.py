@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tokalign_helpers.claims import COLUMNS, read_ledger
-from tokalign_helpers.files import write_text
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import COLUMNS, read_ledger
 from tools.notebooks import NOTEBOOKS, REPOSITORY
 
 LEDGER, README = REPOSITORY / "data" / "paper_claims.csv", REPOSITORY / "README.md"
@@ -88,7 +88,7 @@ def record(file: Path, folder: Path) -> str:
     Raises
     ------
     ValueError
-        As :func:`tokalign_helpers.claims.read_ledger` and :func:`found`.
+        As :func:`tokalign_helpers.course.claims.read_ledger` and :func:`found`.
     """
     rows = [{**row, "ours": found(row, folder)} for row in read_ledger(file)]
     text = io.StringIO()

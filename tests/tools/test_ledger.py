@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tokalign_helpers.claims import COLUMNS, read_ledger
+from tokalign_helpers.course.claims import COLUMNS, read_ledger
 from tools.ledger import LEDGER, bring_up_to_date, found, main, record, stored_outputs, with_table
 from tools.notebooks import NOTEBOOKS
 

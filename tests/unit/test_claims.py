@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers.claims import COLUMNS, VERDICTS, read_ledger
+from tokalign_helpers.course.claims import COLUMNS, VERDICTS, read_ledger
 
 LEDGER = Path(__file__).resolve().parents[2] / "data" / "paper_claims.csv"
 ROW = {
