@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     """Return the parser, and the names of the commands."""
     parser = argparse.ArgumentParser(prog="tokalign-helpers", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('tokalign-helpers')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     command = _command(commands, "tokens", show, "print the tokens inside the embeddings of a text")
@@ -112,12 +113,6 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="a folder where the result is kept, and looked for first")
     command.add_argument("--html", type=Path, help="write the report to this file")
     _add_json(command)
-
-
-def _version() -> str:
-    from tokalign_helpers import __version__
-
-    return __version__
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------

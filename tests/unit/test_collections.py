@@ -56,7 +56,7 @@ def no_warning():
     ],
 )
 def test_what_people_write_is_read(beir, how):
-    found = ta.load_beir(beir(**how))
+    found = ta.beir(beir(**how))
     assert found.relevant == JUDGED
     assert list(found.queries) == ["q1", "q2", "q3"]
     assert found.documents == {
@@ -66,14 +66,14 @@ def test_what_people_write_is_read(beir, how):
 
 def test_a_line_separator_is_part_of_a_text(beir):
     text = "Rye\u2028rises\x85slowly\x0b."
-    found = ta.load_beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
+    found = ta.beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
     assert found.documents["d3"] == text
 
 
 def test_numbers_as_ids_are_strings(beir):
     corpus = [row | {"_id": int(row["_id"][1])} for row in CORPUS]
     queries = [row | {"_id": int(row["_id"][1])} for row in QUERIES]
-    found = ta.load_beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
+    found = ta.beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
     assert found.relevant == {"1": {"1": 1}, "2": {"2": 1}, "3": {"3": 2}}
     assert list(found.documents) == list(found.queries) == ["1", "2", "3"]
 
@@ -84,14 +84,14 @@ def test_what_has_no_text_is_left_out_with_one_warning(beir, text):
     with pytest.warns(
         UserWarning, match=r"corpus\.jsonl: 2 rows without a text were left out, the first on line 4"
     ) as said:
-        assert list(ta.load_beir(folder).documents) == ["d1", "d2", "d3"]
+        assert list(ta.beir(folder).documents) == ["d1", "d2", "d3"]
     assert len(said) == 1 and said[0].filename == __file__
 
 
 def test_a_title_alone_is_a_text_but_not_in_place_of_null(beir):
-    assert ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
+    assert ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
     with pytest.warns(UserWarning, match="1 row without a text was left out, on line 4"):
-        assert "d4" not in ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
+        assert "d4" not in ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
 
 
 def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
@@ -99,7 +99,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
     with pytest.warns(
         UserWarning, match=r"test\.tsv: 2 judgements of an unknown .*were left out, the first on line 5"
     ) as said:
-        assert ta.load_beir(folder).relevant == JUDGED
+        assert ta.beir(folder).relevant == JUDGED
     assert len(said) == 1 and said[0].filename == __file__
 
 
@@ -128,7 +128,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
 )
 def test_what_cannot_be_right_is_refused_with_file_and_line(beir, change, said):
     with pytest.raises(ValueError, match=said):
-        ta.load_beir(beir(**change))
+        ta.beir(beir(**change))
 
 
 def test_grades_and_ids():

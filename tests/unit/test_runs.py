@@ -156,7 +156,7 @@ def test_vectors_under_the_names_of_an_engine(tokenizer):
     names = feature_names(decoder)
     place = {name: token for token, name in enumerate(names)}
     for row, plain, named in zip(
-        matrix.toarray(), ta.decoded(matrix, decoder), ta.decoded(matrix, decoder, names=names), strict=True
+        matrix.toarray(), ta.vector_tokens(matrix, decoder), ta.vector_tokens(matrix, decoder, names=names), strict=True
     ):
         assert [weight for _, weight in plain] == [weight for _, weight in named]
         assert {place[name]: weight for name, weight in named} == {i: row[i] for i in np.flatnonzero(row)}

@@ -339,7 +339,7 @@ def counted(tiny):
     """Every function that takes a k (or m, or n), each as a function of it."""
     h = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
     decoder = TokenDecoder(tiny.unembedding, tiny.tokenizer)
-    aligned, literal = torch.arange(40).reshape(4, 10), [{1, 2}, {11}, {21}, {3}]
+    alignment = ta.Alignment(torch.arange(40).reshape(4, 10), [{1, 2}, {11}, {21}, {3}])
     index, vectors = SparseIndex(len(tiny.unembedding)), ta.sparsify_documents(decoder, h, 5)
     index.add(list("abcdef"), vectors)
     texts = ["one", "two", "three", "four", "five", "six"]
@@ -348,12 +348,12 @@ def counted(tiny):
     return {
         "top_tokens": lambda k: decoder.top_tokens(h, k)[0].tolist(),
         "sparsify_documents": lambda k: ta.sparsify_documents(decoder, h, k).toarray().tolist(),
-        "decoded": lambda k: ta.decoded(vectors, decoder, k),
+        "vector_tokens": lambda k: ta.vector_tokens(vectors, decoder, k),
         "shared_tokens": lambda k: ta.shared_tokens(decoder, h[0], h[1], k),
-        "hit_at_k": lambda k: ta.hit_at_k(aligned, literal, k),
-        "rates": lambda k: ta.rates(aligned, literal, k)["value"].tolist(),
-        "frequent_answers": lambda k: ta.frequent_answers(literal, k).tolist(),
-        "read": lambda k: ta.read(tiny, h, texts, k)[0].tolist(),
+        "hit_at": lambda k: alignment.hit_at(k),
+        "rates": lambda k: alignment.rates(k)["value"].tolist(),
+        "frequent": lambda k: alignment.frequent(k).aligned.tolist(),
+        "align": lambda k: ta.align(tiny, texts, h, k=k).aligned.tolist(),
         "read_tokens": lambda k: ta.read_tokens(tiny, h, texts, k)["id"].tolist(),
         "sweep": lambda k: ta.sweep(tiny, h, texts, components.direction(1), [0.0], k)["Hit@K"].tolist(),
         "search": lambda k: index.search(vectors, k),
@@ -369,7 +369,7 @@ def counted(tiny):
 
 
 NAMES = [
-    "top_tokens", "sparsify_documents", "decoded", "shared_tokens", "hit_at_k", "rates", "frequent_answers", "read",
+    "top_tokens", "sparsify_documents", "vector_tokens", "shared_tokens", "hit_at", "rates", "frequent", "align",
     "read_tokens", "sweep", "search", "best_places", "sparse_run", "dense_run", "bm25_run", "neighbour_agreement",
     "marked_pieces", "alignment_view", "adjustment_view",
 ]  # fmt: skip

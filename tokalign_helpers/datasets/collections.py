@@ -104,7 +104,7 @@ def checked_grade(value: float) -> int:
     return max(0, int(grade))
 
 
-def load_beir(folder: str | Path, part: str = "test") -> Collection:
+def beir(folder: str | Path, part: str = "test") -> Collection:
     """Read a collection in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<part>.tsv``.
 
     Documents and queries without a text are left out, and so are judgements of documents or queries that are not there,

@@ -8,7 +8,7 @@ from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
 from tokalign_helpers.models.embedders import load_embedder
-from tokalign_helpers.reading.alignment import global_alignment_rate, read
+from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 ENOUGH = 0.2  # GAR: four times that of the raw embeddings
@@ -22,10 +22,7 @@ def _judge_amount(answer: Any) -> str | None:
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
     h = embedder.embed(texts)
     components = PrincipalComponents.fit(h[:500])
-    gar = [
-        global_alignment_rate(*read(embedder, components.adjust(h[500:], shift), texts[500:]))
-        for shift in (amount, amount + 1)
-    ]
+    gar = [align(embedder, texts[500:], components.adjust(h[500:], shift)).gar for shift in (amount, amount + 1)]
     if gar[0] < ENOUGH:
         return f"GAR is {gar[0]:.3f} at λ = {amount:g}; it is to be at least {ENOUGH:g}"
     return f"at λ = {amount + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None

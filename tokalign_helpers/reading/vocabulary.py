@@ -167,7 +167,7 @@ def recall_by_frequency(
     Parameters
     ----------
     matches : Sequence[set[int]], n of them
-        From :func:`~tokalign_helpers.reading.alignment.matched_tokens`.
+        From :func:`~tokalign_helpers.reading.alignment.Alignment.matched`.
     literal : Sequence[set[int]], n of them
     bins : Sequence[float]
         Edges of the shares, ascending; a bin contains its upper edge.

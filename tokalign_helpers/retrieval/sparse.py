@@ -208,7 +208,7 @@ def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> flo
     return float(np.asarray(used[0]).ravel() @ np.asarray(used[1]).ravel())
 
 
-def decoded(
+def vector_tokens(
     matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = None, *, names: Sequence[str] | None = None
 ) -> list[list[tuple[str, float]]]:
     """Return sparse vectors as lists of (token, weight), best first: what people and search engines read.
