@@ -2,8 +2,7 @@
 
 ``tokens TEXT`` prints the tokens inside two embeddings of a text, side by side; a bare TEXT does the same. ``explain
 TEXT TEXT`` says in tokens why two texts are close. ``examine NAME`` measures an embedder. ``list`` names those that
-load by name. ``fetch`` downloads what the course reads. ``claims`` compares the ledger of the paper's claims with the
-notebooks.
+load by name. ``fetch`` downloads what the course reads.
 """
 
 import argparse
@@ -20,14 +19,12 @@ from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damag
 from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
-from tokalign_helpers.course.claims import bring_up_to_date
 from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
 from tokalign_helpers.models.sources import POOLINGS
-from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
-REFERENCE_RANK = 100
 COLUMN = 46
 Run = Callable[[argparse.Namespace], int | None]  # a command; what it returns is the exit status
 
@@ -43,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if the ledger does not agree with the notebooks; 2 after bad input, with one line on stderr.
+        0, or 2 after bad input, with one line on stderr.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser, commands = _parser()
@@ -51,10 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = ["tokens", *arguments]  # a bare text
     given = parser.parse_args(arguments)
     try:
-        return given.run(given) or 0
+        given.run(given)
     except (ValueError, AssetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
 
 
 def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
@@ -83,9 +81,6 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
 
     command = _command(commands, "fetch", fetch, "download what the course reads into the cache")
     command.add_argument("--verify", action="store_true", help="read every file again and repair what is damaged")
-
-    command = _command(commands, "claims", claims, "compare the ledger of the paper's claims with the notebooks")
-    command.add_argument("--write", action="store_true", help="fill the ledger in")
     return parser, tuple(commands.choices)
 
 
@@ -236,22 +231,6 @@ def examination(given: argparse.Namespace) -> None:
     if given.html:
         write_text(given.html, report.html())
         print(f"The report is in {given.html}", file=sys.stderr if given.json else sys.stdout)
-
-
-def claims(given: argparse.Namespace) -> int:
-    """Compare the ledger of the paper's claims with the notebooks' stored outputs, or fill it in.
-
-    Parameters
-    ----------
-    given : Namespace
-        ``write``.
-
-    Returns
-    -------
-    int
-        1 if they do not agree.
-    """
-    return bring_up_to_date(write=given.write)
 
 
 # --- what they print ------------------------------------------------------------------------------------------------

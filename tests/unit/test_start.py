@@ -52,7 +52,9 @@ def test_the_lists_of_names_agree():
     short = {a.asname: f"{node.module.partition('.')[2]}.{a.name}" for node in nodes for a in node.names if a.asname}
     assert short == ta._SHORT
     imported = {
-        node.module.partition(".")[2]: {alias.name for alias in node.names} for node in nodes if not node.names[0].asname
+        node.module.partition(".")[2]: {alias.name for alias in node.names}
+        for node in nodes
+        if not node.names[0].asname
     }
     assert imported == {module: set(names) for module, names in ta._MODULES.items()}
     assert set(ta.__all__) == set().union(*imported.values())

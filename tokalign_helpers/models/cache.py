@@ -26,7 +26,7 @@ class EmbeddingCache:
     """A table text → vector for one embedder, in one SQLite file; several processes may use it at once.
 
     A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on. Every row
-    carries a checksum; one that is not what was written counts as not there, and is written anew.
+    carries a checksum; one that is not what was written counts as not there, and is written again.
 
     Parameters
     ----------
