@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         rank_correlation_difference,
         share_interval,
     )
+    from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import claims, paper_retrieval
