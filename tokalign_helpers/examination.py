@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,7 +159,7 @@ def examine(
     sts: str | Path | None = None,
     documents: int = 300,
     pairs: int = 300,
-    **how: object,
+    **how: Any,
 ) -> Report:
     """Put an embedder through the course's measurements.
 
@@ -213,7 +214,7 @@ def examine(
 
 
 def examine_all(
-    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: object
+    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: Any
 ) -> tuple[dict[str, Report], dict[str, str]]:
     """Examine embedders one after another; one that fails does not cost the others.
 
@@ -332,7 +333,7 @@ def _search(embedder: Embedder, part: Collection) -> list[dict]:
         "BM25": bm25_run(part.queries, part.documents),
     }
     found = {name: evaluate_run(run, part.relevant)["nDCG@10"] for name, run in runs.items()}
-    rows = [("queries", len(part.queries), None, None)]
+    rows: list[tuple[str, float | None, float | None, float | None]] = [("queries", len(part.queries), None, None)]
     rows += [(f"nDCG@10, {name}", *bootstrap_interval(values)) for name, values in found.items()]
     rows.append(("nDCG@10, sparse minus dense", *bootstrap_interval(found["sparse"] - found["dense"])))
     dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
@@ -355,7 +356,7 @@ def _or_none(value: object) -> object:
 
 def _settings(
     spec: EmbedderSpec | Embedder, texts: list[str], raw: object, sts: object, documents: int, pairs: int
-) -> dict[str, "str | int"]:
+) -> dict[str, str | int]:
     """Say all that a report depends on, without loading anything."""
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     made = _named(spec) if isinstance(spec, Embedder) else _row(spec)

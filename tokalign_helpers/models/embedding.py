@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.checks import check_texts, lone_surrogate, shown, whole_number
 from tokalign_helpers.models.cache import EmbeddingCache
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.heads import Head
-from tokalign_helpers.models.hub import decoder_layer, load_body, load_tokenizer, weights_folder
+from tokalign_helpers.models.hub import decoder_layer, load_body, load_tokenizer, moved, weights_folder
 from tokalign_helpers.models.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.models.pooling import Pooling, last_token, pooling_name
 
@@ -35,7 +35,9 @@ ASKED = "{instruction}"
 EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
 SPANS = ("all", "text", "mask")
 ATTENTIONS = ("causal", "full")
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Known = dict[int, tuple[Plain, dict[str, str]]]  # by the id of a model or a tokenizer: its words, and their libraries
 
 
 @dataclass(frozen=True)
@@ -331,7 +333,7 @@ class Embedder:
         """
         return self._key_parts({})
 
-    def _key_parts(self, known: dict[int, tuple[Plain, dict[str, str]]]) -> dict[str, Plain]:
+    def _key_parts(self, known: Known) -> dict[str, Plain]:
         """Do so with what is known of models and tokenizers already: several embedders share them."""
         told, libraries = {}, {library: version_of(library) for library in ("torch", "transformers", "tokenizers")}
         for part, value, words in (
@@ -360,7 +362,7 @@ class Embedder:
             "span": self.span, "attention": self.attention, "brackets": list(self.brackets),
         }  # fmt: skip
 
-    def _tokenize(self, texts: list[str]) -> "object":
+    def _tokenize(self, texts: list[str]) -> BatchEncoding:
         return self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
 
     def prompts(self, texts: Sequence[str], *, max_tokens: int | None = None) -> tuple[list[list[int]], int]:
@@ -472,16 +474,14 @@ class Embedder:
         kept = [i for i in range(len(ids)) if i not in lost]
         return [ids[i] for i in kept], [offsets[i] for i in kept]
 
-    def _in_template(
-        self, texts: list[str], *, offsets: bool
-    ) -> tuple[list[list[int]], list[list[tuple[int, int]]] | None]:
+    def _in_template(self, texts: list[str], *, offsets: bool) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Return the token ids of texts in the template and, if asked, which characters of it each token stands for."""
         prefix, suffix = self.template.split(SLOT)
         written = [prefix + text + suffix for text in texts]
         read = self.tokenizer(written, return_offsets_mapping=offsets, verbose=False)
         front, back = self._doubled
         ids = [row[front : len(row) - back] for row in read.input_ids]
-        return ids, [row[front : len(row) - back] for row in read.offset_mapping] if offsets else None
+        return ids, [row[front : len(row) - back] for row in read.offset_mapping] if offsets else []
 
     @cached_property
     def _doubled(self) -> tuple[int, int]:
@@ -598,7 +598,8 @@ def embed_all(
 
 def _caches(embedders: Mapping[str, Embedder]) -> dict[str, EmbeddingCache]:
     """Return the cache of each embedder that can be named; say of the others that nothing is kept."""
-    caches, known = {}, {}
+    caches: dict[str, EmbeddingCache] = {}
+    known: Known = {}
     for name, embedder in embedders.items():
         try:
             caches[name] = EmbeddingCache(digest(embedder._key_parts(known)), embedder.dimension)
@@ -661,12 +662,13 @@ def load_llm(
     """
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False)
-    llm.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    llm.requires_grad_(False)
+    moved(llm, device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
     layer = llm.get_output_embeddings()
     bias = getattr(layer, "bias", None)
     head = None if bias is None else Head(layer.weight.shape[1], bias.detach().float())
-    return llm.base_model, tokenizer, layer.weight, head
+    body = llm.base_model
+    assert isinstance(body, PreTrainedModel)  # a language model's own body is one, too
+    return body, tokenizer, layer.weight, head
 
 
 def check_backbone(
@@ -797,7 +799,7 @@ def _embed_group(
 def _limit_told(embedder: Embedder) -> str:
     """Say which limit applies to a text: the embedder's own, or what the prompt leaves of the model's."""
     limit, context = embedder._limit(embedder.max_tokens), embedder._context
-    if limit == embedder.max_tokens:
+    if context is None or limit == embedder.max_tokens:
         return f"{limit} tokens"
     return f"{limit} tokens (the {context} that the model reads, less the {context - limit} of the prompt)"
 
@@ -853,7 +855,8 @@ def _embed_chunk(
     """
     device = next(iter(group.values())).model.device
     order = np.argsort([-len(ids) for ids in prompts], kind="stable").tolist()
-    done, parts = 0, {name: [] for name in group}
+    parts: dict[str, list[Tensor]] = {name: [] for name in group}
+    done = 0
     while done < len(order):
         batch = budget.take(order[done:], prompts)
         try:

@@ -499,7 +499,7 @@ def _unreachable(error: BaseException | None) -> bool:
     return False
 
 
-def _status(error: BaseException) -> int | None:
+def _status(error: BaseException | None) -> int | None:
     """Return the HTTP status behind an error, which the library may have wrapped."""
     while error is not None:
         response = getattr(error, "response", None)
