@@ -33,9 +33,10 @@ claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the no
 
 test: lint unit notebooks  ## run all checks
 
-lint: $(VENV)/.installed  ## style of the code
+lint: $(VENV)/.installed  ## style and types of the code
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 unit: $(VENV)/.installed  ## tests of the package and of the notebooks' net
 	@$(RUN) -m tokalign_helpers fetch
@@ -78,4 +79,4 @@ dist: $(VENV)/.installed  ## build the sdist and the wheel in dist, install the 
 	@$(RUN) -m tools.dist dist
 
 clean:  ## remove the virtual environment and what tools leave behind
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

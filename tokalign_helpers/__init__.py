@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         rank_correlation_difference,
         share_interval,
     )
+    from tokalign_helpers.course import drawings as drawings
+    from tokalign_helpers.course import plots as plots
+    from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import claims, paper_retrieval
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
@@ -23,7 +26,6 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
     from tokalign_helpers.datasets.wikipedia import passages, sentences
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.cache import fill_cache
     from tokalign_helpers.models.decoding import TokenDecoder
     from tokalign_helpers.models.embedders import (
         EMBEDDERS,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
+    from tokalign_helpers.models.shipped import fill_cache
+    from tokalign_helpers.reading import postprocessing as postprocessing
     from tokalign_helpers.reading.alignment import (
         Alignment,
         align,
@@ -47,6 +51,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
+    from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
     from tokalign_helpers.retrieval.sparse import (
@@ -188,7 +193,6 @@ _MODULES = {
         "examine_all",
         "suggest",
     ),
-    "models.cache": ("fill_cache",),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
@@ -209,6 +213,7 @@ _MODULES = {
         "mean",
         "weighted_mean",
     ),
+    "models.shipped": ("fill_cache",),
     "reading.alignment": (
         "Alignment",
         "align",

@@ -139,7 +139,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
     for kind in KINDS:
         width = shares[kind].to_numpy()
         ax.barh(shares.index, width, left=left, color=KIND_COLORS[kind], label=kind, height=0.72)
-        for place in np.flatnonzero(width > 0.05):
+        for place in np.flatnonzero(width > 0.05).tolist():
             ax.text(left[place] + width[place] / 2, place, f"{100 * width[place]:.0f}", ha="center", va="center",
                     fontsize=9, color="white" if kind in ("content word", "punctuation") else "black")  # fmt: skip
         left += width
@@ -385,7 +385,7 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     """
     ax = plt.subplots(figsize=(1.2 * len(table.columns) + 2, 0.6 * len(table) + 1.5), layout="constrained")[1]
     sns.heatmap(table, annot=True, fmt=".3f", cmap="cividis", ax=ax, cbar=False, linewidths=1)
-    row, column = np.unravel_index(np.argmax(table.to_numpy()), table.shape)
+    row, column = divmod(int(np.argmax(table.to_numpy())), table.shape[1])
     ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title)

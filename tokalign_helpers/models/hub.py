@@ -18,7 +18,7 @@ import huggingface_hub
 import torch
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -34,6 +34,7 @@ from tokalign_helpers.basics.checks import escaped, first_line, one_line
 from tokalign_helpers.models.heads import Head, Outline
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=nn.Module)
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, and which tensor is in which file
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
@@ -192,6 +193,24 @@ def _loading(folder: Path) -> Iterator[None]:
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError("its weights have other shapes than its config.json says; fetch both again") from error
+
+
+def moved(model: Model, to: str | torch.device | torch.dtype) -> Model:
+    """Move a model to a device, or give its numbers another type, in place.
+
+    transformers wraps its own ``to`` in such a way that type checkers reject every call; PyTorch's signature holds.
+
+    Parameters
+    ----------
+    model : Module
+    to : str, torch.device or torch.dtype
+
+    Returns
+    -------
+    Module
+        The same.
+    """
+    return model.to(to)
 
 
 def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedTokenizerBase:

@@ -1,6 +1,7 @@
 """Judge runs and fuse them; how sure a figure is, :mod:`~tokalign_helpers.basics.statistics` says."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     return fused
 
 
-def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dict[str, float]]:
+def _checked(table: Mapping, number: Callable[[SupportsFloat], float]) -> dict[str, dict[str, float]]:
     """Return {query: {document: number}} with ids as strings; what is refused names the query."""
     if not hasattr(table, "items"):  # a pandas table has them too
         raise TypeError(f"expected a mapping from queries to documents and numbers, not {table!r:.80}")
@@ -137,13 +138,13 @@ def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dic
     return found
 
 
-def _score(value: object) -> float:
+def _score(value: SupportsFloat) -> float:
     if isinstance(value, str | bytes) or value is None or np.isnan(score := float(value)):
         raise ValueError(f"the score {value!r} is not a number")
     return score
 
 
-def _finite(value: object) -> float:
+def _finite(value: SupportsFloat) -> float:
     if np.isinf(score := _score(value)):
         raise ValueError(f"the score {value!r} has no place between the others")
     return score

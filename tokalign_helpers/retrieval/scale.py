@@ -407,7 +407,7 @@ class SparseWorker:
         from tokalign_helpers.retrieval.sparse import WEIGHTS, sparsify_documents
 
         digest = hashlib.sha256(self.embedder.fingerprint.encode())
-        digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy())
+        digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy().data)
         digest.update(json.dumps(described([sparsify_documents, WEIGHTS[self.weights]], "the code")).encode())
         return digest.hexdigest()
 
