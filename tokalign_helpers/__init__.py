@@ -253,8 +253,13 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 # Modules of which learners use more than one or two functions, by their short names.
-_SHORT = {"plots": "course.plots", "postprocessing": "reading.postprocessing", "scale": "retrieval.scale",
-          "widgets": "course.widgets"}  # fmt: skip
+_SHORT = {
+    "drawings": "course.drawings",
+    "plots": "course.plots",
+    "postprocessing": "reading.postprocessing",
+    "scale": "retrieval.scale",
+    "widgets": "course.widgets",
+}
 
 
 def __getattr__(name: str) -> object:

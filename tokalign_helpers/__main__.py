@@ -20,11 +20,10 @@ from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
 from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
 from tokalign_helpers.models.sources import POOLINGS
-from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
-REFERENCE_RANK = 100
 COLUMN = 46
 
 

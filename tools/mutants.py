@@ -336,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.calls.write_text(json.dumps(record(["tests/unit", "tests/scale"]), indent=1), encoding="utf-8")
         seen = json.loads(options.calls.read_text(encoding="utf-8"))
     names = [name for name in helpers() if name.startswith(tuple(options.only) or "")]
-    since = "" if options.tests else f", says {options.calls}; without that file it is found out anew"
+    since = "" if options.tests else f", says {options.calls}; without that file it is found out again"
     survivors = []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()

@@ -223,7 +223,7 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def _same_every_run(data: dict[str, object], cell_id: str) -> None:
-    """Replace what is drawn anew with each run: the names of styled tables, the addresses of objects."""
+    """Replace what is drawn again with each run: the names of styled tables, the addresses of objects."""
     for kind in ("text/html", "text/plain"):
         text = data.get(kind)
         if isinstance(text, str):

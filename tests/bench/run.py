@@ -64,7 +64,7 @@ def finish(device: str) -> None:
 
 
 def bench_texts(n: int) -> list[str]:
-    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, a text a line, or of Wikipedia."""
+    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, one text on each line, or of Wikipedia."""
     if not os.environ.get("TOKALIGN_BENCH_TEXTS"):
         return ta.sentences(n, seed=1)
     lines = Path(os.environ["TOKALIGN_BENCH_TEXTS"]).read_text(encoding="utf-8").splitlines()

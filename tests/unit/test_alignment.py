@@ -101,7 +101,7 @@ def test_aligned_tokens_say_which_stand_in_the_text():
 
 @pytest.mark.parametrize("text", ["Cats sleep, cats hunt.", "🦜 a 🎉🎉", "  two  spaces ", "naïve café"])
 def test_marked_pieces_joined_are_the_text(text):
-    pieces = marked_pieces(ta.load_embedder("smol-eol"), text, k=50)
+    pieces = marked_pieces(ta.load_embedder("smol-eol"), text, range(0, 49_152, 7))
     assert "".join(piece for piece, _ in pieces) == text
 
 

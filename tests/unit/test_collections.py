@@ -106,12 +106,12 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"qrels": [*QRELS, "q1\td2\t1.5"]}, r"test\.tsv, line 5: the grade 1.5 is no whole number"),
-        ({"qrels": [*QRELS, "q1\td2\tnan"]}, r"test\.tsv, line 5: 'nan' is no number"),
+        ({"qrels": [*QRELS, "q1\td2\t1.5"]}, r"test\.tsv, line 5: the grade 1.5 is not a whole number"),
+        ({"qrels": [*QRELS, "q1\td2\tnan"]}, r"test\.tsv, line 5: 'nan' is not a number"),
         ({"qrels": [*QRELS, f"q1\td2\t{2**40}"]}, r"test\.tsv, line 5: the grade .* up to 1000"),
         ({"qrels": [*QRELS, "q1\td2"]}, r"test\.tsv, line 5: .* has not three fields"),
-        ({"qrels": ["q1\td1\tyes", *QRELS[1:]]}, r"test\.tsv, line 1: 'yes' is no number"),
-        ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is no number"),
+        ({"qrels": ["q1\td1\tyes", *QRELS[1:]]}, r"test\.tsv, line 1: 'yes' is not a number"),
+        ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is not a number"),
         ({"qrels": [*QRELS, "q1\td1\t1"]}, r"test\.tsv, line 5: 'q1' and 'd1' are judged on line 2 already"),
         ({"qrels": QRELS[:1]}, r"test\.tsv holds no judgement"),
         (
@@ -150,7 +150,7 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     for line, said in (
         ("1 0 1 2", "judged on line 1 already"),
         ("1 0 1", "has not four fields"),
-        ("1 0 9 x", "'x' is no number"),
+        ("1 0 9 x", "'x' is not a number"),
     ):
         (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
         with pytest.raises(ValueError, match=rf"cranqrel\.trec\.txt, line 2: .*{said}"):
@@ -165,8 +165,8 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     [
         ("[]", "{}", r"data_full\.json holds no JSON object"),
         ("{}", "[]", r"domains\.json holds no JSON object"),
-        ("{", "{}", r"data_full\.json is no JSON"),
-        ("[" * 200_000, "{}", r"data_full\.json is no JSON"),
+        ("{", "{}", r"data_full\.json is not JSON"),
+        ("[" * 200_000, "{}", r"data_full\.json is not JSON"),
         ("{}", "{}", "unknown part 'test'"),
         ('{"test": 3}', "{}", "not as CLINC150 has it"),
         ('{"test": [["x"]]}', "{}", "not as CLINC150 has it"),
@@ -193,7 +193,7 @@ def test_sentence_pairs(tmp_path):
     (tmp_path / "sts-test.csv").write_text(row.format("4.5") + "\n\n" + row.format("0") + "\n", encoding="utf-8")
     table = ta.sts_pairs(tmp_path)
     assert table.values.tolist() == [["A\u2028man\x85sits.", "Somebody sits.", r, "MSRvid"] for r in (4.5, 0)]
-    for broken, said in ((row.format("nan"), "'nan' is no number"), ("a\tb", "2 fields")):
+    for broken, said in ((row.format("nan"), "'nan' is not a number"), ("a\tb", "2 fields")):
         (tmp_path / "sts-test.csv").write_text(f"\n{broken}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=rf"sts-test\.csv, line 2: {said}"):
             ta.sts_pairs(tmp_path)

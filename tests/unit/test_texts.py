@@ -317,7 +317,7 @@ def test_tokens_without_a_row_are_left_out_with_a_warning(cropped):
         assert len(ta.aligned_tokens(cropped, TEXTS, 4)) == 12
         assert ta.alignment_rates({"cropped": cropped}, TEXTS, 4, folded=True)["value"].notna().all()
     assert len(token_counts(cropped, TEXTS)) == rows
-    assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2])) == TEXTS[2]
+    assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2], range(100))) == TEXTS[2]
 
 
 def test_a_token_that_the_model_lacks_is_named(tiny):
@@ -362,7 +362,6 @@ def counted(tiny):
         "dense_run": lambda k: ta.dense_run(list("abcdef"), h, list("uvwxyz"), h, k),
         "bm25_run": lambda k: ta.bm25_run(names, names, k),
         "neighbour_agreement": lambda k: neighbour_agreement(h, list("aabbcc"), k).tolist(),
-        "marked_pieces": lambda k: marked_pieces(tiny, "a parrot", k),
         "alignment_view": lambda k: alignment_view(tiny, "a parrot", k)[0],
         "adjustment_view": lambda k: adjustment_view(tiny, "a parrot", components, 1.0, k=k),
     }
@@ -371,7 +370,7 @@ def counted(tiny):
 NAMES = [
     "top_tokens", "sparsify_documents", "vector_tokens", "shared_tokens", "hit_at", "rates", "frequent", "align",
     "read_tokens", "sweep", "search", "best_places", "sparse_run", "dense_run", "bm25_run", "neighbour_agreement",
-    "marked_pieces", "alignment_view", "adjustment_view",
+    "alignment_view", "adjustment_view",
 ]  # fmt: skip
 
 

@@ -73,7 +73,7 @@ q2 = Question(
 q3 = Question(
     task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the "
     "aligned tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
-    "tokens within each, (b) the decoder is trained anew, (c) the texts are embedded again.",
+    "tokens within each, (b) the decoder is trained again, (c) the texts are embedded again.",
     judge=choice(
         "a",
         {
@@ -83,7 +83,7 @@ q3 = Question(
     ),
     clue="E_g (h + λu) = E_g h + λ E_g u. The second part does not depend on the text.",
     answer='answer = "a"',
-    why="The second part is one number a token: a bonus for some tokens, a malus for 'the' and the comma.",
+    why="The second part is one number for each token: a bonus for some tokens, a malus for 'the' and the comma.",
     wrong=('answer = "b"', 'answer = "c"', "answer = ['a']"),
 )
 QUESTIONS = (q1, q2, q3)

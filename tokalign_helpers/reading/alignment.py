@@ -1,8 +1,8 @@
-"""Aligned tokens and the paper's three rates (section 3): how much of a text its own embedding gives back."""
+"""Aligned tokens and the paper's three rates (section 3): how many of a text's tokens its own embedding aligns with."""
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.embedding import Embedder, embed_all
 
 RATES = ("Hit@K", "LAR", "GAR")
+REFERENCE_RANK = 100  # scores have no zero that means something: bars begin at the token of this rank
 
 
 def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.DataFrame:
@@ -140,7 +141,7 @@ class Alignment:
         Raises
         ------
         ValueError
-            If k is no whole number from 1 on, or there are fewer than k aligned tokens.
+            If k is not a whole number, 1 or more, or there are fewer than k aligned tokens.
         """
         return float(np.mean(self._hits(k)))
 
@@ -230,7 +231,7 @@ class Alignment:
         return replace(self, literal=[self.literal[i] for i in partner])
 
     def frequent(self, k: int | None = None) -> "Alignment":
-        """Return the control that reads nothing: it answers every text with the tokens that stand in most texts.
+        """Return the control that reads nothing: it answers every text with the tokens that occur in most texts.
 
         Parameters
         ----------
@@ -244,7 +245,7 @@ class Alignment:
         Raises
         ------
         ValueError
-            If k is no whole number from 1 on, or the texts have fewer than k distinct tokens.
+            If k is not a whole number, 1 or more, or the texts have fewer than k distinct tokens.
         """
         counts = Counter(token for tokens in self.literal for token in sorted(tokens))
         k = min(self.aligned.shape[1], len(counts)) if k is None else whole_number(k, "k")
@@ -363,36 +364,30 @@ def _members(ids: Tensor, sets: Sequence[set[int]]) -> list[bool]:
     return [token in tokens for row, tokens in zip(ids.tolist(), sets, strict=True) for token in row]
 
 
-def marked_pieces(embedder: Embedder, text: str, k: int = 10) -> list[tuple[str, bool]]:
-    """Cut a text at its tokens and say which of them its own embedding gives back.
+def marked_pieces(embedder: Embedder, text: str, aligned: Iterable[int]) -> list[tuple[str, bool]]:
+    """Cut a text at its tokens and say which of them its own embedding aligns with.
 
     Parameters
     ----------
     embedder : Embedder
     text : str
-    k : int
-        How many aligned tokens count.
+    aligned : Iterable[int]
+        Ids of its aligned tokens, such as the column ``id`` of :func:`aligned_tokens`.
 
     Returns
     -------
     list of (str, bool)
-        The pieces, in order, joined they are the text; is the piece a token among the k aligned ones, case and
-        leading space aside?
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`aligned_tokens`.
+        The pieces, in order, joined they are the text; is the piece among the aligned tokens, case and leading space
+        aside?
     """
     decoder = embedder.decoder
-    ids, _ = decoder.top_tokens(embedder.embed([text]), k)
-    aligned = set(decoder.folded[ids[0]].tolist())
+    classes = {_class(decoder, token) for token in aligned}
     tokens = embedder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     pieces, done = [], 0
     for token, (start, end) in zip(tokens.input_ids, tokens.offset_mapping, strict=True):
         if start > done:
             pieces.append((text[done:start], False))
         if end > done:  # several byte tokens may share one character
-            pieces.append((text[max(start, done) : end], _class(decoder, token) in aligned))
+            pieces.append((text[max(start, done) : end], _class(decoder, token) in classes))
             done = end
     return [*pieces, (text[done:], False)] if done < len(text) else pieces

@@ -74,7 +74,7 @@ class PrincipalComponents:
         Raises
         ------
         ValueError
-            If there is no text, an embedding holds NaN or Inf, or m is no whole number from 1 to the rank.
+            If there is no text, an embedding holds NaN or Inf, or m is not a whole number from 1 to the rank.
         """
         gram, mean, n = _moments(h)
         center = mean if centered else torch.zeros_like(mean)
