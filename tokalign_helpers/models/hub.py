@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +32,7 @@ from transformers import (
 from tokalign_helpers.basics.assets import AssetError, quiet_transformers
 from tokalign_helpers.basics.checks import escaped, first_line, one_line
 from tokalign_helpers.models.heads import Head, Outline
+from tokalign_helpers.models.patience import Silence, limited_wait, patience
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
@@ -49,6 +50,10 @@ ADAPTER_PICKLE = "adapter_model.bin"
 
 class HubError(AssetError):
     """A model's files could not be had; the message says why and what to do."""
+
+
+class SilentHubError(HubError):
+    """The hub took the connection and sent nothing, or next to nothing."""
 
 
 def settings_folder(source: str | Path, revision: str = "main") -> Path:
@@ -458,8 +463,19 @@ def _with_files(source: str | Path, folder: Path, revision: str, names: Sequence
 
 
 def _download(repo: str, revision: str, patterns: Sequence[str]) -> Path:
-    fetch = partial(huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint())
-    return Path(_ask(repo, revision, lambda: fetch(allow_patterns=list(patterns))))
+    """Fetch files, or find them in the cache: after a silence, those that were there before it."""
+    fetch = partial(
+        huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint(), allow_patterns=list(patterns)
+    )
+    cached = None
+    with suppress(Exception):  # nothing of it is there
+        cached = fetch(local_files_only=True)
+    try:
+        return Path(_ask(repo, revision, fetch))
+    except SilentHubError:
+        if cached is None:
+            raise
+        return Path(cached)
 
 
 def _endpoint() -> str | None:
@@ -469,7 +485,13 @@ def _endpoint() -> str | None:
 def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
     """Ask the hub; every way of failing becomes one line."""
     try:
-        return call()
+        with limited_wait(patience()):
+            return call()
+    except Silence as error:
+        raise SilentHubError(
+            f"{repo} is not in the cache and the hub does not answer ({error}); try again later, or wait longer: set "
+            "HF_HUB_DOWNLOAD_TIMEOUT=60"
+        ) from error
     except errors.GatedRepoError as error:
         raise HubError(
             f"{repo} is gated: accept its terms on its page on the hub, then log in with `hf auth login`"
