@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 import tokalign_helpers as ta
-from tokalign_helpers.cache import read_shipped
-from tokalign_helpers.embedding import VERSION
-from tokalign_helpers.files import sha256, write_text
+from tokalign_helpers.basics.files import sha256, write_text
+from tokalign_helpers.models.cache import read_shipped
+from tokalign_helpers.models.embedding import VERSION
 
 HERE = Path(__file__).parent
 MADE = HERE / "made.json"

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 import tokalign_helpers as ta
-from tokalign_helpers.files import write_text
-from tokalign_helpers.statistics import bootstrap
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.basics.statistics import bootstrap
 
 RESULTS = Path(__file__).parent / "results.csv"
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them

@@ -22,7 +22,7 @@ import torch
 from scipy import sparse
 
 import tokalign_helpers as ta
-from tokalign_helpers import embedding
+from tokalign_helpers.models import embedding
 
 ROWS: list[tuple[str, str, str, bool]] = []
 
@@ -131,7 +131,7 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     try:
         from sentence_transformers import SentenceTransformer, models
     except ImportError:
-        print("       sentence-transformers is not installed: pip install '.[interop]' to compare")
+        print("       sentence-transformers is not installed: pip install -e '.[interop]' to compare")
         return
     device, dtype = embedder.model.device.type, embedder.model.dtype
     where = f"{device} {str(dtype).removeprefix('torch.')}"
@@ -176,7 +176,7 @@ def load() -> None:
 MEMORY = """
 import resource, sys, torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from tokalign_helpers.pooling import mean
+from tokalign_helpers.models.pooling import mean
 import tokalign_helpers as ta
 tokenizer = ta.load_embedder("smol-mean").tokenizer
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
@@ -316,7 +316,7 @@ def sparsify() -> None:
 
 def slider() -> None:
     """One movement of the adjustment widget's slider: an addition, a decode, the bars."""
-    from tokalign_helpers import widgets
+    from tokalign_helpers.course import widgets
 
     embedder = ta.load_embedder("smol-eol")
     components = ta.PrincipalComponents.fit(embedder.embed(ta.sentences(100), progress=False), 5)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokalign_helpers as ta
-from tokalign_helpers.alignment import marked_pieces
+from tokalign_helpers.reading.alignment import marked_pieces
 
 V = 30
 TOKEN_SETS = st.lists(st.sets(st.integers(0, V - 1), min_size=1, max_size=8), min_size=2, max_size=6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers.claims import (
+from tokalign_helpers.course.claims import (
     COLUMNS,
     VERDICTS,
     bring_up_to_date,

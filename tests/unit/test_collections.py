@@ -6,9 +6,9 @@ import warnings
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import training_data
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.datasets import checked_grade, checked_id
+from tokalign_helpers.datasets.collections import checked_grade, checked_id
+from tokalign_helpers.training import pairs
 
 CORPUS = [
     {"_id": "d1", "title": "Bees", "text": "Bees pollinate the orchard."},
@@ -228,10 +228,10 @@ def test_files_that_belong_together_line_by_line(tmp_path):
     for part in ("dev", "test"):
         for name, texts in columns.items():
             (tmp_path / f"{name}.{part}").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    assert training_data.inference_triplets(tmp_path) == []
+    assert pairs.inference_triplets(tmp_path) == []
     (tmp_path / "s2.dev").write_text("C.\n\nD.\n")
     with pytest.raises(ValueError, match=r"s2\.dev, line 2: nothing is here"):
-        training_data.inference_triplets(tmp_path)
+        pairs.inference_triplets(tmp_path)
 
 
 def test_the_command_line_reads_a_text_a_line(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import datasets
+from tokalign_helpers.datasets import labelled
 
 
 def test_an_instruction_stands_in_the_prompt(smol):
@@ -45,7 +45,7 @@ def test_topic_and_emotion_are_independent():
 
 def test_pairs_of_six_kinds():
     table = ta.minimal_pairs()
-    assert table["kind"].value_counts().to_dict() == dict.fromkeys(datasets.PAIR_KINDS, 40)
+    assert table["kind"].value_counts().to_dict() == dict.fromkeys(labelled.PAIR_KINDS, 40)
     assert (table["text1"] != table["text2"]).all()
     assert set(table.groupby("group")["text1"].nunique()) == {1}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokalign_helpers.lines import as_number, at, csv_rows, json_lines, lines
+from tokalign_helpers.basics.lines import as_number, at, csv_rows, json_lines, lines
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"  # str.splitlines makes eight lines of it
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokalign_helpers as ta
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.index import best_places
-from tokalign_helpers.sparse import feature_names
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.retrieval.index import best_places
+from tokalign_helpers.retrieval.sparse import feature_names
 
 
 @pytest.mark.parametrize("documents", [{}, {"a": ""}, {"a": "the of", "b": "and"}])

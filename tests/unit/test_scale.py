@@ -13,12 +13,13 @@ import pytest
 import torch
 from scipy import sparse
 
-from tokalign_helpers import embedders, scale
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.pooling import last_token
-from tokalign_helpers.scale import EncodingError, EngineError, MilvusIndex, SparseWorker, encode_with_ray
-from tokalign_helpers.shards import described, stamp_of
-from tokalign_helpers.sparse import sparsify_documents
+from tokalign_helpers.models import embedders
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.pooling import last_token
+from tokalign_helpers.retrieval import scale
+from tokalign_helpers.retrieval.scale import EncodingError, EngineError, MilvusIndex, SparseWorker, encode_with_ray
+from tokalign_helpers.retrieval.shards import described, stamp_of
+from tokalign_helpers.retrieval.sparse import sparsify_documents
 
 V = 30
 

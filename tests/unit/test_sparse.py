@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import tokalign_helpers as ta
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.index import SparseIndex, best_places
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.retrieval.index import SparseIndex, best_places
 
 V = 40
 
@@ -283,10 +283,10 @@ def test_cranfield(tmp_path):
     (tmp_path / "cran.qry.xml").write_text("<top><num>5</num><title>\nwhat is\nlift .</title></top>"
                                            "<top><num>9</num><title>nobody judged this</title></top>")  # fmt: skip
     (tmp_path / "cranqrel.trec.txt").write_text("1 0 1 2\n1 0 2 4\n1 0 3 -1\n")
-    documents, queries, relevant = ta.datasets.cranfield(tmp_path)
+    documents, queries, relevant = ta.cranfield(tmp_path)
     assert documents == {"1": "lift of a wing .", "3": "a flat plate"}
     assert queries == {"1": "what is lift ."}
     assert relevant == {"1": {"1": 2, "3": 0}}
     (tmp_path / "cranqrel.trec.txt").unlink()
     with pytest.raises(FileNotFoundError, match="cranqrel"):
-        ta.datasets.cranfield(tmp_path)
+        ta.cranfield(tmp_path)

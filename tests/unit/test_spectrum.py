@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokalign_helpers as ta
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 
 def embeddings(n=60, d=12, seed=0):

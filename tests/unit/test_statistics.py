@@ -7,9 +7,9 @@ from scipy import stats
 from sklearn.metrics import v_measure_score
 
 import tokalign_helpers as ta
-from tokalign_helpers.alignment import rates
-from tokalign_helpers.clusters import _without_each
-from tokalign_helpers.statistics import Interval, bootstrap, jackknife_interval
+from tokalign_helpers.basics.statistics import Interval, bootstrap, jackknife_interval
+from tokalign_helpers.reading.alignment import rates
+from tokalign_helpers.reading.clusters import _without_each
 
 
 def test_the_interval_of_a_mean():

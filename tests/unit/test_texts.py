@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 import tokalign_helpers as ta
 from tests.unit.families import FAMILIES, save_model
-from tokalign_helpers.alignment import marked_pieces
-from tokalign_helpers.checks import check_texts
-from tokalign_helpers.clusters import neighbour_agreement
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import PORTIONS, Portion
-from tokalign_helpers.index import SparseIndex, best_places
-from tokalign_helpers.pooling import first_token, last_token, mean, pooling_name
-from tokalign_helpers.postprocessing import remove_top, token_counts
-from tokalign_helpers.widgets import adjustment_view, alignment_view
+from tokalign_helpers.basics.checks import check_texts
+from tokalign_helpers.course.widgets import adjustment_view, alignment_view
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.embedding import PORTIONS, Portion
+from tokalign_helpers.models.pooling import first_token, last_token, mean, pooling_name
+from tokalign_helpers.reading.alignment import marked_pieces
+from tokalign_helpers.reading.clusters import neighbour_agreement
+from tokalign_helpers.reading.postprocessing import remove_top, token_counts
+from tokalign_helpers.retrieval.index import SparseIndex, best_places
 
 EOL = 'This sentence: "{text}" means in one word: "'
 TEXTS = ["A parrot in the garden.", "No", "What diseases are parrots prone to?"]

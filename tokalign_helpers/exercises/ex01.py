@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.alignment import hit_at_k, local_alignment_rate, read
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.alignment import hit_at_k, local_alignment_rate, read
 
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answer runs
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
-from tokalign_helpers.postprocessing import spectrum_basis
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.postprocessing import spectrum_basis
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 JUDGED = 200  # sentences
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
