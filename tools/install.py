@@ -124,17 +124,9 @@ def why_anew(venv: Path, wanted: Mapping[str, str]) -> str | None:
         return f"{venv.name} was never finished: building it anew"
     if any(found.get(key) != wanted[key] for key in ("place", "clone")):
         return f"This clone has been moved, and the programs in {venv.name} point to the old place: building it anew"
-    if not runs(python_of(venv)):
+    if not python_of(venv).exists():  # a link to nothing does not
         return f"The Python that {venv.name} was made with is gone: building it anew"
     return None
-
-
-def runs(python: Path) -> bool:
-    """Say whether an interpreter starts and has pip."""
-    try:
-        return not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
-    except OSError:
-        return False
 
 
 def has_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""Resolve the locks for every platform and Python at once: ``python -m tools.lock``, with ``uv`` installed.
+"""Resolve the locks for every platform and Python at once: ``python -m tools.lock``, with uv installed.
 
 A version that is locked stays, unless pyproject.toml rules it out; to renew all, delete the locks first.
 ``requirements.lock`` is what everyone installs; ``requirements-cuda.lock`` the libraries that only torch's build for
@@ -49,7 +49,7 @@ def resolve(kept: str) -> str:
         beside.write_text(BESIDE, encoding="utf-8")
         output.write_text(without_hashes(kept), encoding="utf-8")  # uv would keep those, too
         command = [
-            "uv", "pip", "compile", "--quiet", "--universal", "--python-version", ".".join(map(str, OLDEST)),
+            sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", ".".join(map(str, OLDEST)),
             "--fork-strategy", "fewest", "--generate-hashes", "--no-header", "--no-annotate", "--no-config",
             "--default-index", "https://pypi.org/simple", "--extra", "test", "-o", output, "pyproject.toml", beside,
         ]  # fmt: skip
