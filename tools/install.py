@@ -1,4 +1,4 @@
-"""Install the course into a virtual environment, and repair one: ``python3 tools/install.py [--venv FOLDER | --here]``.
+"""Install the course into a virtual environment, and repair one: ``python3 tools/install.py [--venv FOLDER]``.
 
 Runs under any Python, before anything is installed, so it imports nothing else. A stamp in the environment says what it
 was made from. Without a stamp (the first installation was broken off), in another place than the stamp says (the clone
@@ -166,11 +166,12 @@ class Pip:
 
 
 def install(python: Path) -> None:
-    """Install what the lock names, and the package as it lies here, into an interpreter's environment.
+    """Install what the lock names, and the package as it lies here.
 
     Parameters
     ----------
     python : Path
+        Of an environment.
 
     Raises
     ------
@@ -273,18 +274,13 @@ def main(arguments: list[str] | None = None) -> int:
         0, or 1 after one line on stderr.
     """
     parser = argparse.ArgumentParser("tools/install.py", description="Install the course from the lock.")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--venv", type=Path, default=Path(".venv"), help="a virtual environment (.venv)")
-    where.add_argument("--here", action="store_true", help="into the Python that runs this, as Binder wants it")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="a virtual environment (.venv)")
     given = parser.parse_args(arguments)
     try:
         problem = unsupported(sys.version_info[:2], sys.platform, platform.machine())
         if problem:
             raise Problem(problem)
-        if given.here:
-            install(Path(sys.executable))
-        else:
-            bring_up_to_date(given.venv)
+        bring_up_to_date(given.venv)
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 1
