@@ -206,12 +206,12 @@ def needs_cuda(pip: Pip, torch: str) -> bool:
         True where the build of PyPI has to be taken, which needs NVIDIA's libraries.
     """
     if has_gpu():
-        print("There is an NVIDIA GPU: taking torch with CUDA (5.5 GB on disk)", flush=True)
+        print("There is an NVIDIA GPU: taking torch with CUDA (4.5 GB on disk)", flush=True)
         return True
     print("There is no NVIDIA GPU: taking torch without CUDA (0.8 GB on disk) from PyTorch's own index", flush=True)
     if pip.locked([torch], "--retries", "2", "--index-url", CPU_INDEX):
         return False
-    print("PyTorch's own index cannot be used: taking torch with CUDA (5.5 GB on disk) from PyPI", flush=True)
+    print("PyTorch's own index cannot be used: taking torch with CUDA (4.5 GB on disk) from PyPI", flush=True)
     return True
 
 

@@ -216,7 +216,7 @@ def test_torch_comes_with_cuda_for_a_gpu_or_where_its_index_is_out_of_reach(pip,
     monkeypatch.setattr(pip, "locked", lambda self, parts, *more: (files.append("".join(parts)), index or not more)[1])
     install.install(Path("python"))
     assert "nvidia-cublas==" in files[-1]
-    assert "with CUDA (5.5 GB on disk)" in capsys.readouterr().out
+    assert "with CUDA (4.5 GB on disk)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -326,3 +326,29 @@ def test_jupyter_opens_the_copy_and_runs_for_root():
     assert "--allow-root" in lab.jupyter(0)
     assert "--allow-root" not in lab.jupyter(1000) + lab.jupyter(None)
     assert "work/" in (ROOT / ".gitignore").read_text().split()
+
+
+# --- other places ---------------------------------------------------------------------------------------------------
+
+
+def test_the_dev_container_calls_what_there_is():
+    found = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    commands = [part.split() for part in found["postCreateCommand"].split("&&")]
+    modules = [command[2] for command in commands if command[1:2] == ["-m"]]
+    assert (commands[0], modules) == (["make", ".venv/.installed"], ["tokalign_helpers", "tools.working_copy"])
+    assert re.search(r"^\$\(VENV\)/\.installed:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_binder_installs_the_lock_and_shows_the_widgets_of_its_version():
+    folder = ROOT / ".binder"
+    assert "tools/install.py" in (folder / "postBuild").read_text(encoding="utf-8")
+    assert (folder / "postBuild").stat().st_mode & 0o111
+    widgets = re.search(r"^jupyterlab_widgets==(\S+)$", (folder / "requirements.txt").read_text(), re.MULTILINE)
+    assert LOCKED["jupyterlab-widgets"].startswith(f"jupyterlab-widgets=={widgets[1]} ")
+    assert f"python-{'.'.join(map(str, install.OLDEST))}" <= (folder / "runtime.txt").read_text().strip()
+
+
+def test_what_the_set_up_says_of_the_readme_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "### Where it installs" in readme
+    assert "Python {}.{} to {}.{} ".format(*install.OLDEST, *install.NEWEST) in readme
