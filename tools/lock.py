@@ -49,7 +49,8 @@ def resolve(kept: str) -> str:
         beside.write_text(BESIDE, encoding="utf-8")
         output.write_text(without_hashes(kept), encoding="utf-8")  # uv would keep those, too
         command = [
-            sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", ".".join(map(str, OLDEST)),
+            sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal",
+            "--python-version", ".".join(map(str, OLDEST)),
             "--fork-strategy", "fewest", "--generate-hashes", "--no-header", "--no-annotate", "--no-config",
             "--default-index", "https://pypi.org/simple", "--extra", "test", "-o", output, "pyproject.toml", beside,
         ]  # fmt: skip
