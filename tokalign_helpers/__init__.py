@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __getattr__ finds
-    from tokalign_helpers.basics.assets import AssetError, asset_path, cache_dir, data_dir, default_model_path
+    from tokalign_helpers.basics.assets import data_dir
     from tokalign_helpers.basics.statistics import (
         Interval,
         bootstrap_interval,
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.course.claims import claims, paper_retrieval
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, cloze_collection, cranfield, load_beir
+    from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
     from tokalign_helpers.datasets.labelled import clinc150, goemotions, lexicon, minimal_pairs, two_labels
     from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
     from tokalign_helpers.datasets.wikipedia import passages, sentences
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.cache import fill_cache, ship_embeddings
+    from tokalign_helpers.models.cache import fill_cache
     from tokalign_helpers.models.decoding import TokenDecoder
     from tokalign_helpers.models.embedders import (
         EMBEDDERS,
@@ -36,39 +36,32 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.reading.alignment import (
+        Alignment,
+        align,
         aligned_tokens,
         alignment_rates,
-        fold,
-        frequent_answers,
-        global_alignment_rate,
-        hit_at_k,
-        local_alignment_rate,
-        matched_tokens,
-        rates,
-        read,
         read_tokens,
-        shuffled,
     )
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
-    from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, shift, sweep
+    from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
-        decoded,
         multiply_adds,
         sparsify_documents,
         sparsify_queries,
         to_torch,
         token_importance,
+        vector_tokens,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AssetError",
+    "Alignment",
     "Collection",
     "EMBEDDERS",
     "EOL",
@@ -79,21 +72,19 @@ __all__ = [
     "Report",
     "SparseIndex",
     "TokenDecoder",
+    "align",
     "aligned_run",
     "aligned_tokens",
     "alignment_rates",
-    "asset_path",
     "bm25_run",
     "bootstrap_interval",
-    "cache_dir",
     "clinc150",
     "claims",
     "cloze_collection",
     "cluster_agreement",
     "cranfield",
     "data_dir",
-    "decoded",
-    "default_model_path",
+    "vector_tokens",
     "dense_run",
     "embed_all",
     "embedder_table",
@@ -102,22 +93,16 @@ __all__ = [
     "examine_all",
     "fill_cache",
     "first_token",
-    "fold",
-    "frequent_answers",
     "fuse",
-    "global_alignment_rate",
     "goemotions",
-    "hit_at_k",
     "kind_shares",
     "last_token",
     "lee_documents",
     "lexicon",
     "lexicon_tokens",
-    "load_beir",
+    "beir",
     "load_embedder",
     "load_embedders",
-    "local_alignment_rate",
-    "matched_tokens",
     "mean",
     "minimal_pairs",
     "multiply_adds",
@@ -130,8 +115,6 @@ __all__ = [
     "rank_correlation",
     "rank_correlation_difference",
     "rated_words",
-    "rates",
-    "read",
     "read_tokens",
     "recall_by_frequency",
     "reciprocal_rank_fusion",
@@ -139,9 +122,6 @@ __all__ = [
     "setup",
     "share_interval",
     "shared_tokens",
-    "ship_embeddings",
-    "shift",
-    "shuffled",
     "sparse_run",
     "sparsify_documents",
     "sparsify_queries",
@@ -159,13 +139,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "basics.assets": (
-        "AssetError",
-        "asset_path",
-        "cache_dir",
-        "data_dir",
-        "default_model_path",
-    ),
+    "basics.assets": ("data_dir",),
     "basics.statistics": (
         "Interval",
         "bootstrap_interval",
@@ -180,9 +154,9 @@ _MODULES = {
     "course.notebook": ("setup",),
     "datasets.collections": (
         "Collection",
+        "beir",
         "cloze_collection",
         "cranfield",
-        "load_beir",
     ),
     "datasets.labelled": (
         "clinc150",
@@ -207,10 +181,7 @@ _MODULES = {
         "examine_all",
         "suggest",
     ),
-    "models.cache": (
-        "fill_cache",
-        "ship_embeddings",
-    ),
+    "models.cache": ("fill_cache",),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
@@ -232,18 +203,11 @@ _MODULES = {
         "weighted_mean",
     ),
     "reading.alignment": (
+        "Alignment",
+        "align",
         "aligned_tokens",
         "alignment_rates",
-        "fold",
-        "frequent_answers",
-        "global_alignment_rate",
-        "hit_at_k",
-        "local_alignment_rate",
-        "matched_tokens",
-        "rates",
-        "read",
         "read_tokens",
-        "shuffled",
     ),
     "reading.clusters": (
         "cluster_agreement",
@@ -258,7 +222,6 @@ _MODULES = {
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",
-        "shift",
         "sweep",
     ),
     "reading.vocabulary": (
@@ -280,12 +243,12 @@ _MODULES = {
     ),
     "retrieval.sparse": (
         "aligned_run",
-        "decoded",
         "multiply_adds",
         "sparsify_documents",
         "sparsify_queries",
         "to_torch",
         "token_importance",
+        "vector_tokens",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,14 +2,14 @@
 
 ``tokens TEXT`` prints the tokens inside two embeddings of a text, side by side; a bare TEXT does the same. ``explain
 TEXT TEXT`` says in tokens why two texts are close. ``examine NAME`` measures an embedder. ``list`` names those that
-load by name. ``fetch`` downloads what the course reads. ``claims`` compares the ledger of the paper's claims with the
-notebooks.
+load by name. ``fetch`` downloads what the course reads.
 """
 
 import argparse
 import json
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -18,14 +18,12 @@ from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damag
 from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
-from tokalign_helpers.course.claims import bring_up_to_date
 from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
 from tokalign_helpers.models.sources import POOLINGS
-from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
-REFERENCE_RANK = 100
 COLUMN = 46
 
 
@@ -40,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if the ledger does not agree with the notebooks; 2 after bad input, with one line on stderr.
+        0, or 2 after bad input, with one line on stderr.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser, commands = _parser()
@@ -48,16 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = ["tokens", *arguments]  # a bare text
     given = parser.parse_args(arguments)
     try:
-        return given.run(given) or 0
+        given.run(given)
     except (ValueError, AssetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
 
 
 def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     """Return the parser, and the names of the commands."""
     parser = argparse.ArgumentParser(prog="tokalign-helpers", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('tokalign-helpers')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     command = _command(commands, "tokens", show, "print the tokens inside the embeddings of a text")
@@ -80,9 +79,6 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
 
     command = _command(commands, "fetch", fetch, "download what the course reads into the cache")
     command.add_argument("--verify", action="store_true", help="read every file again and repair what is damaged")
-
-    command = _command(commands, "claims", claims, "compare the ledger of the paper's claims with the notebooks")
-    command.add_argument("--write", action="store_true", help="fill the ledger in")
     return parser, tuple(commands.choices)
 
 
@@ -116,12 +112,6 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="a folder where the result is kept, and looked for first")
     command.add_argument("--html", type=Path, help="write the report to this file")
     _add_json(command)
-
-
-def _version() -> str:
-    from tokalign_helpers import __version__
-
-    return __version__
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------
@@ -239,22 +229,6 @@ def examination(given: argparse.Namespace) -> None:
     if given.html:
         write_text(given.html, report.html())
         print(f"The report is in {given.html}", file=sys.stderr if given.json else sys.stdout)
-
-
-def claims(given: argparse.Namespace) -> int:
-    """Compare the ledger of the paper's claims with the notebooks' stored outputs, or fill it in.
-
-    Parameters
-    ----------
-    given : Namespace
-        ``write``.
-
-    Returns
-    -------
-    int
-        1 if they do not agree.
-    """
-    return bring_up_to_date(write=given.write)
 
 
 # --- what they print ------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from tokalign_helpers.models import keys
 from tokalign_helpers.models.embedders import EmbedderSpec, load_embedder, plan
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.models.sources import describe
-from tokalign_helpers.reading.alignment import aligned_tokens, rates, read
+from tokalign_helpers.reading.alignment import align, aligned_tokens
 from tokalign_helpers.reading.explain import pair_similarities
 from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
 from tokalign_helpers.retrieval.evaluation import evaluate_run
@@ -279,9 +279,8 @@ def _tokens(embedder: Embedder) -> list[dict]:
 
 
 def _rates(embedder: Embedder, texts: list[str]) -> list[dict]:
-    h, tables = embedder.embed(texts), []
-    for reading, folded in (("ids", False), ("folded", True)):
-        tables.append(rates(*read(embedder, h, texts, folded=folded)).assign(reading=reading))
+    alignment = align(embedder, texts)
+    tables = [alignment.rates().assign(reading="ids"), alignment.folded().rates().assign(reading="folded")]
     return [{key: _or_none(value) for key, value in row.items()} for row in pd.concat(tables).to_dict("records")]
 
 

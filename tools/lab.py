@@ -6,6 +6,7 @@ import sys
 
 from tokalign_helpers.__main__ import main as command
 from tools import working_copy
+from tools.notebooks import REPOSITORY
 
 FIRST = "00_start_here.ipynb"
 
@@ -33,7 +34,7 @@ def main() -> int:
     if failed:
         return failed
     found = jupyter(os.getuid() if hasattr(os, "getuid") else None)
-    os.chdir(working_copy.ROOT)
+    os.chdir(REPOSITORY)
     if os.name != "nt":  # there execv would return to the prompt at once
         os.execv(found[0], found)
     return subprocess.call(found)

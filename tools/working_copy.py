@@ -16,9 +16,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from tokalign_helpers.basics.files import write_text
+from tools.notebooks import NOTEBOOKS, REPOSITORY, read
 
-ROOT = Path(__file__).resolve().parents[1]
-COURSE, WORK = ROOT / "notebooks", ROOT / "work"
+WORK = REPOSITORY / "work"
 RECORD = ".course.json"  # in the folder to work in: what was copied there
 
 
@@ -57,7 +57,7 @@ def refresh(course: Path, work: Path) -> list[str]:
     copied = _record(work)
     said = []
     for source in sorted(course.glob("*.ipynb")):
-        text = nbformat.writes(without_outputs(nbformat.read(source, as_version=4))) + "\n"
+        text = nbformat.writes(without_outputs(read(source))) + "\n"
         version, mine = _digest(text.encode("utf-8")), work / source.name
         if copied.get(source.name) == version and mine.exists():
             continue
@@ -91,7 +91,7 @@ def _record(work: Path) -> Mapping[str, str]:
 
 def main() -> int:
     """Refresh ``work``; returns 0."""
-    for line in refresh(COURSE, WORK):
+    for line in refresh(NOTEBOOKS, WORK):
         print(line)
     return 0
 

@@ -110,7 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     given = parser.parse_args()
     folder = given.folder
-    whole = ta.load_beir(folder / "scifact", "train")
+    whole = ta.beir(folder / "scifact", "train")
     bm25 = ta.bootstrap_interval(
         ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
     )

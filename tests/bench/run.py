@@ -22,6 +22,7 @@ import torch
 from scipy import sparse
 
 import tokalign_helpers as ta
+from tokalign_helpers.basics import assets
 from tokalign_helpers.models import embedding
 
 ROWS: list[tuple[str, str, str, bool]] = []
@@ -63,7 +64,7 @@ def finish(device: str) -> None:
 
 
 def bench_texts(n: int) -> list[str]:
-    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, a text a line, or of Wikipedia."""
+    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, one text on each line, or of Wikipedia."""
     if not os.environ.get("TOKALIGN_BENCH_TEXTS"):
         return ta.sentences(n, seed=1)
     lines = Path(os.environ["TOKALIGN_BENCH_TEXTS"]).read_text(encoding="utf-8").splitlines()
@@ -82,7 +83,7 @@ def encode() -> None:
         cases += [("cuda", dtype, 12_000, sizes) for dtype in (torch.float32, torch.bfloat16)]
     for device, dtype, n, sizes in cases:
         embedder = ta.Embedder.from_pretrained(
-            ta.default_model_path(), pooling=ta.mean, name="mean", device=device, dtype=dtype
+            assets.default_model_path(), pooling=ta.mean, name="mean", device=device, dtype=dtype
         )
         texts = bench_texts(n)
         ours = by_batch(embedder, texts, sizes, str(dtype).removeprefix("torch."))
@@ -136,7 +137,7 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     device, dtype = embedder.model.device.type, embedder.model.dtype
     where = f"{device} {str(dtype).removeprefix('torch.')}"
     with tempfile.TemporaryDirectory() as folder:
-        without_chat_template(ta.default_model_path(), Path(folder))
+        without_chat_template(assets.default_model_path(), Path(folder))
         read_by = SentenceTransformer(folder, device=device, model_kwargs={"dtype": dtype})[0]
     # A model without settings of its own is pooled in ways that differ from version to version.
     other = SentenceTransformer(modules=[read_by, models.Pooling(embedder.dimension, "mean")], device=device)
@@ -350,7 +351,7 @@ def scifact() -> None:
     if not os.environ.get("TOKALIGN_DATA"):
         print("       scifact: set TOKALIGN_DATA to a folder with scifact in BEIR's layout; skipped")
         return
-    collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
+    collection = ta.beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
     judge = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))["rows_of"]
     found = {row["method"]: row for row in judge(ta.load_embedder("smol-eol"), "SciFact, whole", collection)}
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}

@@ -267,7 +267,7 @@ def test_fetch_verifies_and_repairs(empty_cache, monkeypatch, capsys):
     assert (folder / "model.safetensors").read_bytes() == b"from " + CONTENT
 
 
-@pytest.mark.parametrize("arguments", [["fetch", "--verfy"], ["fetch", "all"], ["claims", "--wirte"], ["list", "x"]])
+@pytest.mark.parametrize("arguments", [["fetch", "--verfy"], ["fetch", "all"], ["list", "x"]])
 def test_unknown_arguments_of_a_command_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)

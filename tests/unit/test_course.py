@@ -62,7 +62,8 @@ def test_an_unanswered_question_is_no_failure(question, capsys):
 
 
 def test_the_readme_lists_every_notebook_with_its_measured_times():
-    from tests.notebooks.run import TABLE, choose, read, table_of_contents
+    from tools.notebooks import choose, read
+    from tools.run import TABLE, table_of_contents
 
     rows = table_of_contents({path.name: read(path) for path in choose(ROOT / "notebooks", [])})
     written = TABLE.search((ROOT / "README.md").read_text(encoding="utf-8"))[0].splitlines()[1:-1]
@@ -101,7 +102,7 @@ def test_the_right_letters_are_spread():
 def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q3_says():
     texts, smol = ta.sentences(1000, seed=0), ta.load_embedder("smol-wmean")
     h = load_file(ta.data_dir() / "embeddings" / "sentences-smol-wmean.safetensors")["embeddings"]
-    few, all_ = (ta.rates(*ta.read(smol, h[:n], texts[:n])).set_index("rate")["value"] for n in (125, 1000))
+    few, all_ = (ta.align(smol, texts[:n], h[:n]).rates().set_index("rate")["value"] for n in (125, 1000))
     assert abs(few["LAR"] - all_["LAR"]) < 0.01 < few["GAR"] - all_["GAR"]
 
 
@@ -138,7 +139,7 @@ def test_the_command_line_explains_why_two_texts_are_close(capsys):
     assert len(found["tokens"]["smol-cse"]) == 10
 
 
-@pytest.mark.parametrize("command", [[], ["tokens"], ["explain"], ["examine"], ["list"], ["fetch"], ["claims"]])
+@pytest.mark.parametrize("command", [[], ["tokens"], ["explain"], ["examine"], ["list"], ["fetch"]])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])

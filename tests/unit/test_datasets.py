@@ -67,8 +67,8 @@ def test_the_kept_sentences_are_those_of_this_version_of_the_parsing():
     for title, markup in wikipedia._articles(asset_path("wikipedia")):
         if title in left:
             earlier = {s for t, s in everything if order.index(t) < order.index(title)}
-            anew = [s for s in dict.fromkeys(wikipedia._split(markup)) if s not in earlier]
-            assert anew == kept[title], f"{title}: a new PARSING is due"
+            again = [s for s in dict.fromkeys(wikipedia._split(markup)) if s not in earlier]
+            assert again == kept[title], f"{title}: a new PARSING is due"
             left.remove(title)
         if not left:
             break

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
+from tokalign_helpers.models import cache
 from tokalign_helpers.models import embedders as embedders_module
 from tokalign_helpers.models.embedding import see_everything
 from tokalign_helpers.models.hub import HubError
@@ -171,7 +172,7 @@ SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
 
 def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
-    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     expected = tiny.embed(SHIPPED)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
     passes.clear()
@@ -184,7 +185,7 @@ def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypa
 
 
 def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
-    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
     save_file(
         {"embeddings": torch.full((40, tiny.dimension), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path)

@@ -406,7 +406,7 @@ def test_any_changed_bit_is_told(tmp_path, name):
     good = file.read_bytes()
     for place in range(0, len(good), 7):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
-        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index anew"):
+        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index again"):
             SparseIndex.load(tmp_path)
         try:  # without checksums a weight may be another one; a search must live all the same
             SparseIndex.load(tmp_path, verify=False).search(rows([1] * V))
@@ -444,7 +444,7 @@ def test_ids_that_are_no_ids_are_told_without_checksums_too(tmp_path, ids):
     (file,) = tmp_path.glob("version-*/ids.json")
     assert len(ids) == file.stat().st_size
     file.write_text(ids)
-    with pytest.raises(ValueError, match="ids.json was changed: .* build the index anew"):
+    with pytest.raises(ValueError, match="ids.json was changed: .* build the index again"):
         SparseIndex.load(tmp_path, verify=False)
 
 
@@ -474,7 +474,7 @@ def test_what_is_no_index_of_ours_is_not_opened(tmp_path):
         with pytest.raises(ValueError, match=r"was changed|make no index|no whole index|vocabulary_size"):
             SparseIndex.load(tmp_path, verify=False)
     pointer.write_text(json.dumps({"vocabulary_size": V, "ids": ["a"], "sizes": {"data.npy": 140}}))
-    with pytest.raises(ValueError, match="an index of an older format, without checksums; build and save it anew"):
+    with pytest.raises(ValueError, match="an index of an older format, without checksums; build and save it again"):
         SparseIndex.load(tmp_path)
 
 

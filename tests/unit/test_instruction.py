@@ -82,5 +82,5 @@ def test_requests_with_intent_and_domain(tmp_path):
     with pytest.raises(ValueError, match="unknown part 'dev'"):
         ta.clinc150(tmp_path, "dev")
     (tmp_path / "domains.json").write_text("{")
-    with pytest.raises(ValueError, match=r"domains\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"domains\.json is not JSON"):
         ta.clinc150(tmp_path)

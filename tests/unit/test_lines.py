@@ -31,7 +31,7 @@ def test_json_lines(tmp_path):
         ('{"a": 1', r"line 2: not JSON \(Expecting .*column 8"),
         ("1" * 5000, "line 2: not JSON .*digits"),
         ("[" * 200_000, "line 2: not JSON .*recursion"),
-        ("[1]", r"line 2: '\[1\]' is no JSON object"),
+        ("[1]", r"line 2: '\[1\]' is not a JSON object"),
     ):
         file.write_text("{}\n" + broken)
         with pytest.raises(ValueError, match=said):
@@ -65,7 +65,7 @@ def test_a_broken_row_is_named(tmp_path, content, said):
 def test_numbers():
     assert [as_number(text) for text in ("1", " -1.5", "+2.", ".5", "1e3")] == [1, -1.5, 2, 0.5, 1000]
     for text in ("", "nan", "inf", "1_000", "0x1", "1,5", "¹", "one"):
-        with pytest.raises(ValueError, match="is no number"):
+        with pytest.raises(ValueError, match="is not a number"):
             as_number(text)
 
 

@@ -373,7 +373,7 @@ def test_the_workers_fingerprint_names_embedder_decoder_and_weights(tiny_folder,
     texts = ["The parrot spoke.", "A quiet garden."]
     expected = sparsify_documents(made.decoder, made.embed(texts, cache=False, progress=False), 5)
     assert (worker(texts) != expected).nnz == 0
-    seen = [worker.fingerprint, SparseWorker("tiny", 5, "relu").fingerprint]
+    seen = [worker.fingerprint, SparseWorker("tiny", 5, "raw").fingerprint]
     for weights in (next(made.model.parameters()), made.unembedding):
         with torch.no_grad():
             weights[0, 0] += 1

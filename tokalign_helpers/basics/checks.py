@@ -33,7 +33,7 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     Raises
     ------
     ValueError
-        If it is no whole number or out of range.
+        If it is not a whole number or out of range.
     """
     is_truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool"  # which counts as an index
     try:

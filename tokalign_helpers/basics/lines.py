@@ -79,7 +79,7 @@ def json_lines(file: str | Path) -> Iterator[tuple[int, dict]]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`lines`; or if a line is no JSON object.
+        As :func:`lines`; or if a line is not a JSON object.
     """
     for number, line in lines(file):
         try:
@@ -87,7 +87,7 @@ def json_lines(file: str | Path) -> Iterator[tuple[int, dict]]:
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
             raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{file}, line {number}: {line[:60]!r} is no JSON object")
+            raise ValueError(f"{file}, line {number}: {line[:60]!r} is not a JSON object")
         yield number, row
 
 
@@ -143,7 +143,7 @@ def as_number(text: str) -> float:
         If it is none, or something else that ``float`` takes for one: ``nan``, ``inf``, ``1_000``.
     """
     if not _NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return float(text)
 
 

@@ -151,7 +151,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
-    """Draw which share of rare and of common tokens each embedder gives back.
+    """Draw which share of rare and of common tokens each embedder recalls.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     Parameters
     ----------
     parts : DataFrame
-        ``token``, ``first`` and ``rest``: the two contributions to each token's score; a row a token.
+        ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
     title : str
 
     Returns
@@ -481,95 +481,6 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
     return ax
 
 
-def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
-    """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As for :func:`plot_aligned_tokens`.
-    shown : int
-
-    Returns
-    -------
-    str
-    """
-    best = table.head(shown)
-    lift = best["score"] - table["score"].iloc[-1]
-    longest = max(float(lift.iloc[0]), 1e-9)
-    rows = []
-    for row, height in zip(best.itertuples(), lift, strict=True):
-        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
-        rows.append(
-            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
-            f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
-            f'width:{max(1, round(100 * height / longest))}%"></div></td>'
-            f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
-        )
-    legend = "orange: in the text; pale: begins a word of it; grey: neither"
-    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
-
-
-def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
-    """Put the tokens of several embedders side by side, the text's own ones marked.
-
-    Parameters
-    ----------
-    tables : Mapping[str, DataFrame]
-        For each embedder one text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`.
-
-    Returns
-    -------
-    Styler
-        Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
-    """
-    tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
-    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
-    tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
-    marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
-    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
-    return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
-
-
-def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
-    """Return a text as HTML, its marked pieces highlighted.
-
-    Parameters
-    ----------
-    pieces : list of (str, bool)
-        As :func:`~tokalign_helpers.reading.alignment.marked_pieces` returns them.
-
-    Returns
-    -------
-    str
-    """
-    style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
-    shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
-    parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
-    return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
-
-
-def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
-    """Draw a point with its number above it and its interval, if it has one, on a horizontal line."""
-    if np.isfinite(low):
-        ax.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="round")
-    ax.plot(value, place, "o", color=color, markersize=8)
-    ax.annotate(f"{value:.{digits}f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
-
-
-def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
-    handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in entries.values()]
-    ax.legend(handles, list(entries), frameon=False, loc="lower right", fontsize=9)
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
-
-
-def _literal(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib reads $…$ as a formula
-
-
 def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
     """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
 
@@ -691,3 +602,92 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="lower left")
     return ax
+
+
+def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
+    """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for :func:`plot_aligned_tokens`.
+    shown : int
+
+    Returns
+    -------
+    str
+    """
+    best = table.head(shown)
+    lift = best["score"] - table["score"].iloc[-1]
+    longest = max(float(lift.iloc[0]), 1e-9)
+    rows = []
+    for row, height in zip(best.itertuples(), lift, strict=True):
+        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
+        rows.append(
+            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
+            f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
+            f'width:{max(1, round(100 * height / longest))}%"></div></td>'
+            f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
+        )
+    legend = "orange: in the text; pale: begins a word of it; grey: neither"
+    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
+
+
+def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
+    """Put the tokens of several embedders side by side, the text's own ones marked.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        For each embedder one text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`.
+
+    Returns
+    -------
+    Styler
+        Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
+    """
+    tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
+    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
+    tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
+    marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
+    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
+    return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
+
+
+def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
+    """Return a text as HTML, its marked pieces highlighted.
+
+    Parameters
+    ----------
+    pieces : list of (str, bool)
+        As :func:`~tokalign_helpers.reading.alignment.marked_pieces` returns them.
+
+    Returns
+    -------
+    str
+    """
+    style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
+    shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
+    parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
+    return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+
+
+def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
+    """Draw a point with its number above it and its interval, if it has one, on a horizontal line."""
+    if np.isfinite(low):
+        ax.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+    ax.plot(value, place, "o", color=color, markersize=8)
+    ax.annotate(f"{value:.{digits}f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+
+
+def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
+    handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in entries.values()]
+    ax.legend(handles, list(entries), frameon=False, loc="lower right", fontsize=9)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def _literal(text: str) -> str:
+    return text.replace("$", r"\$")  # matplotlib reads $…$ as a formula

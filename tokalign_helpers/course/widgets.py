@@ -15,12 +15,10 @@ from tokalign_helpers.basics.checks import JOINERS, check_texts, escaped, whole_
 from tokalign_helpers.course.plots import highlighted_text, plot_aligned_tokens, token_bars
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.embedding import Embedder
-from tokalign_helpers.reading.alignment import aligned_tokens, marked_pieces, read_tokens
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens, marked_pieces, read_tokens
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 from tokalign_helpers.retrieval.index import SparseIndex
 from tokalign_helpers.retrieval.sparse import sparsify_queries
-
-REFERENCE_RANK = 100
 
 
 def alignment_view(
@@ -45,12 +43,12 @@ def alignment_view(
     Raises
     ------
     ValueError
-        If the text is blank, or k no whole number from 1 on.
+        If the text is blank, or k is not a whole number, 1 or more.
     """
     k = whole_number(k, "k")
     table = aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK))
     ax = plot_aligned_tokens(table, title or f"What {embedder.name} says", shown=k, ax=ax)
-    return highlighted_text(marked_pieces(embedder, text, k)), ax
+    return highlighted_text(marked_pieces(embedder, text, table["id"].head(k))), ax
 
 
 def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
@@ -112,7 +110,7 @@ def adjustment_view(
     Raises
     ------
     ValueError
-        If k is no whole number from 1 on.
+        If k is not a whole number, 1 or more.
     """
     k = whole_number(k, "k")
     moved = components.adjust(embedder.embed([text]), amount, j)

@@ -40,7 +40,7 @@ def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     Raises
     ------
     ValueError
-        If the number of queries is no whole number from 1 to that of the passages.
+        If the number of queries is not a whole number from 1 to that of the passages.
     """
     everything = passages("test")
     n_queries = whole_number(n_queries, "n_queries", 1, len(everything), called="the number of passages")
@@ -94,17 +94,17 @@ def checked_grade(value: float) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number, or out of range on either side.
+        If it is not a whole number, or out of range on either side.
     """
     if isinstance(value, str | bytes) or value is None:
-        raise ValueError(f"the grade {value!r} is no number")
+        raise ValueError(f"the grade {value!r} is not a number")
     grade = float(value)
     if not grade.is_integer() or abs(grade) > HIGHEST_GRADE:
-        raise ValueError(f"the grade {value} is no whole number up to {HIGHEST_GRADE}")
+        raise ValueError(f"the grade {value} is not a whole number up to {HIGHEST_GRADE}")
     return max(0, int(grade))
 
 
-def load_beir(folder: str | Path, part: str = "test") -> Collection:
+def beir(folder: str | Path, part: str = "test") -> Collection:
     """Read a collection in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<part>.tsv``.
 
     Documents and queries without a text are left out, and so are judgements of documents or queries that are not there,
@@ -126,7 +126,7 @@ def load_beir(folder: str | Path, part: str = "test") -> Collection:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a line is broken, an id or a judgement is there twice, a grade is no whole number (see
+        If a line is broken, an id or a judgement is there twice, a grade is not a whole number (see
         :func:`checked_grade`), or no judgement is of a known document and query; the message names file and line.
     """
     folder = Path(folder)

@@ -90,7 +90,7 @@ def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is no JSON, or not as they are; if there is no such part, or an intent has no domain.
+        If a file is not JSON, or not as they are; if there is no such part, or an intent has no domain.
     """
     read = {name: _json_file(Path(folder) / f"{name}.json") for name in ("data_full", "domains")}
     if part not in read["data_full"]:
@@ -163,7 +163,7 @@ def _json_file(file: Path) -> dict:
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is no JSON ({error})") from error
+        raise ValueError(f"{file} is not JSON ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} holds no JSON object")
     return found

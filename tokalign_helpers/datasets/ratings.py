@@ -68,7 +68,7 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If the file is not there.
     ValueError
-        If a line has fewer than seven fields or its rating is no number; the message names it.
+        If a line has fewer than seven fields or its rating is not a number; the message names it.
     """
     file, rows = Path(folder) / f"sts-{part}.csv", []
     for place, line in lines(file):

@@ -36,7 +36,7 @@ def sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
     Raises
     ------
     ValueError
-        If n is no whole number from 1 to as many as there are.
+        If n is not a whole number from 1 to as many as there are.
     AssetError
         If the text cannot be fetched.
     """

@@ -52,7 +52,7 @@ q2 = Question(
     task="Write `variation(before, after, u)`: v = mean of (ĥ − h)ᵀu over the texts, for two (n, d) matrices and one "
     "direction u (d,).",
     judge=_judge_variation,
-    clue="(after - before) @ u has one number a text.",
+    clue="(after - before) @ u has one number for each text.",
     answer="def variation(before, after, u):\n    return ((after - before) @ u).mean()",
     name="variation",
     why="The mean keeps the sign: texts that move in opposite ways cancel out.",

@@ -53,7 +53,7 @@ q2 = Question(
     task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
     "frame (V, d).",
     judge=_judge_sum,
-    clue="frame @ a has one number a token, frame @ b another.",
+    clue="frame @ a has one number for each token, frame @ b another.",
     answer="def contributions(frame, a, b):\n    return (frame @ a) * (frame @ b)",
     name="contributions",
     why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",

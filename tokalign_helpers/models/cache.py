@@ -36,7 +36,7 @@ class EmbeddingCache:
     """A table text → vector for one embedder, in one SQLite file; several processes may use it at once.
 
     A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on. Every row
-    carries a checksum; one that is not what was written counts as not there, and is written anew.
+    carries a checksum; one that is not what was written counts as not there, and is written again.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def fill_cache(
     folder: str | Path | None = None,
     checked: int = 16,
 ) -> None:
-    """Put embeddings that come with the package into the cache, once some, embedded anew, have turned out the same.
+    """Put embeddings that come with the package into the cache, once a sample, embedded again, has turned out the same.
 
     Whoever wants to compute all of them leaves this call out; nothing else changes. Where a file is missing, damaged,
     of other texts or of another embedder, a warning says so and the texts are embedded when they are asked for.
@@ -203,12 +203,12 @@ def fill_cache(
     folder : str or Path, optional
         Default: ``embeddings`` of :func:`~tokalign_helpers.basics.assets.data_dir`.
     checked : int
-        How many texts are embedded anew, evenly spread; n or more: all.
+        How many texts are embedded again, evenly spread; n or more: all.
 
     Raises
     ------
     TypeError, ValueError
-        If `checked` is no whole number from 1 on, or as :func:`~tokalign_helpers.basics.checks.check_texts`.
+        If `checked` is not a whole number, 1 or more, or as :func:`~tokalign_helpers.basics.checks.check_texts`.
     """
     checked = whole_number(checked, "checked")
     texts = check_texts(texts)
@@ -252,10 +252,10 @@ def read_shipped(embedder: Embeds, texts: Sequence[str], file: Path, checked: in
     if about.get("texts") != _texts_digest(texts) or len(h) != len(texts):
         raise ValueError(f"{file} is of other texts")
     places = np.unique(np.linspace(0, len(texts) - 1, min(checked, len(texts))).astype(int)).tolist()
-    anew = embedder.embed([texts[place] for place in places])
-    if anew.shape[1] != h.shape[1]:
-        raise ValueError(f"{file} holds vectors of {h.shape[1]} numbers; {embedder.name} makes {anew.shape[1]}")
-    same = (h[places] - anew).norm(dim=1) <= AGREE * anew.norm(dim=1)  # never true of nan
+    again = embedder.embed([texts[place] for place in places])
+    if again.shape[1] != h.shape[1]:
+        raise ValueError(f"{file} holds vectors of {h.shape[1]} numbers; {embedder.name} makes {again.shape[1]}")
+    same = (h[places] - again).norm(dim=1) <= AGREE * again.norm(dim=1)  # never true of nan
     if not same.all():
         raise ValueError(f"{file} differs from {embedder.name} in {int((~same).sum())} of {len(places)} texts compared")
     return h

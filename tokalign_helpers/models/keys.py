@@ -26,7 +26,7 @@ from torch.nn.modules import module as torch_module
 
 Plain = Any  # None, bool, int, str, and lists and dicts of these
 
-# Libraries whose code is told by their version. All other code, installed or not, is told by what it does.
+# Libraries whose code is identified by their version. All other code, installed or not, is identified by what it does.
 TRUSTED = frozenset(
     ("torch", "transformers", "tokenizers", "peft", "accelerate", "bitsandbytes", "numpy", "scipy", "pandas", "sklearn")
 )
@@ -72,7 +72,7 @@ def describe(value: object) -> Plain:
     Parameters
     ----------
     value : object
-        A function is told by its instructions, names, constants, defaults, closure and the globals that it uses;
+        A function is identified by its instructions, names, constants, defaults, closure and the globals that it uses;
         an object by its class and its state.
 
     Returns
@@ -231,13 +231,13 @@ class Describer:
         return words | {"attention": [self.of(function) for function in _attention(ways["_attn_implementation"])]}
 
     def _used(self, module: str | None) -> bool:
-        """Say whether code is told by a version; refuse it if it is not the same at every call."""
+        """Say whether code is identified by a version; refuse it if it is not the same at every call."""
         if module in OUTSIDE_MODULES:
             raise NotKeyableError(f"it uses {module}")
         return self._library(module)
 
     def _library(self, module: str | None) -> bool:
-        """Say whether a module's code is told by a version, and note that version."""
+        """Say whether a module's code is identified by a version, and note that version."""
         root = (module or "").partition(".")[0]
         if root in sys.stdlib_module_names:
             self.libraries["python"] = "{}.{}".format(*sys.version_info)

@@ -33,7 +33,7 @@ class Splade:
         In evaluation mode.
     tokenizer : PreTrainedTokenizerBase
     max_tokens : int
-        A longer text is cut to so many tokens, special tokens included.
+        A longer text is cut to this many tokens, special tokens included.
     """
 
     model: BertForMaskedLM

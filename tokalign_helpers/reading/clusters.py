@@ -9,7 +9,7 @@ from torch import Tensor
 from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.basics.statistics import Interval, jackknife_interval
 
-STARTS = 10  # k-means is run from so many random beginnings; the tightest result counts
+STARTS = 10  # k-means is run from this many random starts; the tightest result counts
 
 
 def cluster_agreement(h: Tensor, labels: Sequence[str], *, measure: str = "v", seed: int = 0) -> Interval:

@@ -108,7 +108,7 @@ def shift_first(h: Tensor) -> Change:
 
 
 def remove_top(h: Tensor, n: int, *, centered: bool = True) -> Change:
-    """Subtract the mean, if asked, and take out each embedding's own part along u_1, …, u_n.
+    """Subtract the mean, if asked, and remove each embedding's own part along u_1, …, u_n.
 
     With a mean and n > 0 this is "all-but-the-top" (Mu and Viswanath 2018); with a mean and n = 0 it is centring;
     without a mean and n = 1 every text gets a λ of its own, −hᵀu_1.

@@ -19,7 +19,7 @@ from torch import Tensor
 from tokalign_helpers.basics.checks import check_texts, whole_number
 from tokalign_helpers.basics.files import replacing
 from tokalign_helpers.models.embedding import Embedder
-from tokalign_helpers.reading.alignment import global_alignment_rate, hit_at_k, local_alignment_rate, read
+from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.vocabulary import token_kinds
 
 ROWS = 8192  # embeddings in one step of the fit: memory does not grow with n
@@ -74,7 +74,7 @@ class PrincipalComponents:
         Raises
         ------
         ValueError
-            If there is no text, an embedding holds NaN or Inf, or m is no whole number from 1 to the rank.
+            If there is no text, an embedding holds NaN or Inf, or m is not a whole number from 1 to the rank.
         """
         gram, mean, n = _moments(h)
         center = mean if centered else torch.zeros_like(mean)
@@ -288,23 +288,22 @@ def sweep(
 
     Returns
     -------
-    DataFrame, a row an amount
+    DataFrame, one row for each amount
         ``amount``, ``Hit@K``, ``LAR``, ``GAR`` (by ids, as the paper defines them) and ``content words``, the share of
         content words among the k best tokens.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`~tokalign_helpers.reading.alignment.read`.
+        As :func:`~tokalign_helpers.reading.alignment.align`.
     """
     texts, k = check_texts(texts), whole_number(k, "k")
     content = token_kinds(embedder.decoder) == "content word"
     rows = []
     for amount in amounts:
-        aligned, literal = read(embedder, shift(h, direction, amount), texts, k)
-        shares = [rate(aligned, literal) for rate in (local_alignment_rate, global_alignment_rate)]
-        meaningful = float(content[aligned[:, :k].numpy()].mean())
-        rows.append((float(amount), hit_at_k(aligned, literal, k), *shares, meaningful))
+        alignment = align(embedder, texts, shift(h, direction, amount), k=k)
+        meaningful = float(content[alignment.aligned[:, :k].numpy()].mean())
+        rows.append((float(amount), alignment.hit_at(k), alignment.lar, alignment.gar, meaningful))
     return pd.DataFrame(rows, columns=["amount", "Hit@K", "LAR", "GAR", "content words"])
 
 

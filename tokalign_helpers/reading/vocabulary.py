@@ -84,7 +84,7 @@ def token_kind(token: str) -> str:
 
 @lru_cache(maxsize=1)
 def word_counts() -> Counter[str]:
-    """Return how often each lower-case word stands in the packaged Wikipedia sentences.
+    """Return how often each lower-case word occurs in the packaged Wikipedia sentences.
 
     Returns
     -------
@@ -103,8 +103,8 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
     labelling : str
         ``topic`` or ``emotion``.
     nearest : int
-        For each word also so many tokens whose rows of the decoder layer's matrix have the largest cosine with it, as
-        long as they are no token of another label.
+        For each word, also this many tokens whose rows of the decoder layer's matrix have the largest cosine with it,
+        as long as they are not tokens of another label.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
     Raises
     ------
     ValueError
-        If the labelling is unknown, or `nearest` is no whole number from 0 on.
+        If the labelling is unknown, or `nearest` is not a whole number, 0 or more.
     """
     nearest = whole_number(nearest, "nearest", 0, decoder.vocabulary_size - 1, called="V − 1")
     table = lexicon()
@@ -167,7 +167,7 @@ def recall_by_frequency(
     Parameters
     ----------
     matches : Sequence[set[int]], n of them
-        From :func:`~tokalign_helpers.reading.alignment.matched_tokens`.
+        From :func:`~tokalign_helpers.reading.alignment.Alignment.matched`.
     literal : Sequence[set[int]], n of them
     bins : Sequence[float]
         Edges of the shares, ascending; a bin contains its upper edge.

@@ -23,7 +23,7 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
 
     Returns
     -------
-    DataFrame, a row a judged query
+    DataFrame, one row for each judged query
         ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results counts 0. Equal scores
         stand in trec_eval's order: the ids' alphabet, backwards.
 
@@ -32,8 +32,8 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     TypeError
         If the run or the judgements are no mapping.
     ValueError
-        If no query is judged, a score is NaN or no number, a grade is no whole number or out of range, or an id is
-        neither a string nor a whole number, or there twice; the message names the query.
+        If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
+        id is neither a string nor a whole number, or there twice; the message names the query.
     """
     judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
@@ -118,7 +118,7 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     TypeError
         If a run is no mapping.
     ValueError
-        If k is no whole number from 0 on, or a score is NaN or no number; the message names the query.
+        If k is not a whole number, 0 or more, or a score is NaN or not a number; the message names the query.
     """
     from scipy.stats import rankdata
 
@@ -153,7 +153,7 @@ def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dic
 
 def _score(value: object) -> float:
     if isinstance(value, str | bytes) or value is None or np.isnan(score := float(value)):
-        raise ValueError(f"the score {value!r} is no number")
+        raise ValueError(f"the score {value!r} is not a number")
     return score
 
 

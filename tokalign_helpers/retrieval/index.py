@@ -41,7 +41,7 @@ class SparseIndex:
     Raises
     ------
     ValueError
-        If V is no whole number from 1.
+        If V is not a whole number, 1 or more.
     """
 
     def __init__(self, vocabulary_size: int) -> None:
@@ -128,8 +128,8 @@ class SparseIndex:
         TypeError
             If the queries are not sparse.
         ValueError
-            If the width is not V, k or the number of threads is no whole number from 1, or a weight is negative, NaN,
-            infinite or too large for float32.
+            If the width is not V, k or the number of threads is not a whole number, 1 or more, or a weight is
+            negative, NaN, infinite or too large for float32.
         """
         queries = check_queries(queries, self.vocabulary_size, k)
         workers = (os.cpu_count() or 1) if workers is None else whole_number(workers, "workers")
@@ -383,7 +383,7 @@ def check_queries(queries: sparse.sparray, width: int, k: int = 1) -> sparse.csr
     TypeError
         If the queries are not sparse.
     ValueError
-        If the width is another, k is no whole number from 1, or a weight is none.
+        If the width is another, k is not a whole number, 1 or more, or a weight is none.
     """
     whole_number(k, "k")
     if sparse.issparse(queries) and queries.shape[-1] != width:
@@ -406,7 +406,7 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If k is no whole number from 1 on.
+        If k is not a whole number, 1 or more.
     """
     k = whole_number(k, "k")
     if k < len(scores):
@@ -503,7 +503,7 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 
     TypeError
         If a document or a query is no string.
     ValueError
-        If k is no whole number from 1 on.
+        If k is not a whole number, 1 or more.
     """
     import bm25s
 
@@ -552,7 +552,7 @@ def _read_ids(file: Path, n: int) -> list[str]:
         if not isinstance(ids, list) or len(check_ids(ids)) != n:
             raise ValueError(f"it does not hold {n} ids")
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} was changed: {error}; build the index anew") from error
+        raise ValueError(f"{file} was changed: {error}; build the index again") from error
     return ids
 
 
@@ -563,7 +563,7 @@ def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
     except FileNotFoundError:
         raise
     except Exception as error:  # a broken header comes out of numpy as any of ten kinds of error
-        raise ValueError(f"{version} holds a broken array ({error}); build the index anew") from error
+        raise ValueError(f"{version} holds a broken array ({error}); build the index again") from error
     sound = (
         data.dtype == np.float32
         and indices.dtype == indptr.dtype
@@ -576,7 +576,7 @@ def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
         and (data.size == 0 or (indices.min() >= 0 and indices.max() < shape[0]))
     )
     if not sound:
-        raise ValueError(f"{version} holds arrays that make no index of {shape[0]} documents; build it anew")
+        raise ValueError(f"{version} holds arrays that make no index of {shape[0]} documents; build it again")
     return sparse.csc_array((data, indices, indptr), shape=shape, copy=False)
 
 
@@ -596,7 +596,7 @@ def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse
     rows = vectors if vectors.format == "csr" else vectors.astype(np.float64).tocsr()  # which may add up integers
     small = max(*rows.shape, rows.nnz) <= np.iinfo(np.int32).max
     places = [part.astype(np.int32 if small else np.int64) for part in (rows.indices, rows.indptr)]
-    rows = sparse.csr_array((rows.data, *places), shape=rows.shape)  # anew: flags that the caller's carries may be old
+    rows = sparse.csr_array((rows.data, *places), shape=rows.shape)  # again: flags that the caller's carries may be old
     if not rows.has_canonical_format:
         rows = rows.astype(np.float64)  # small integers would overflow in the sum
         rows.sum_duplicates()

@@ -44,7 +44,7 @@ class _Aligned(Module):
         return self.embedder.tokenizer
 
     def save(self, *_: object, **__: object) -> None:
-        raise NotImplementedError("save the embedder's model; this encoder is made anew with sparse_encoder")
+        raise NotImplementedError("save the embedder's model; this encoder is made again with sparse_encoder")
 
 
 class _AlignedQuery(_Aligned):

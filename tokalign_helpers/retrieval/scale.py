@@ -78,17 +78,18 @@ class MilvusIndex:
     name : str
         Of the collection; made if it is not there.
     timeout : float
-        Seconds for one request. A request that fails for want of an answer is tried four times; one that is refused
+        Seconds for one request. A request that gets no answer is tried four times; one that is refused
         is not.
 
     Raises
     ------
     EngineError
-        If the engine does not answer, or another process has the file open: that is told after two seconds.
+        If the engine does not answer, or another process has the file open: it is reported after two seconds.
     ImportError
         If pymilvus is not installed.
     ValueError
-        If V is no whole number from 1, or a collection of that name is over another vocabulary or of another kind.
+        If V is not a whole number, 1 or more, or a collection of that name is over another vocabulary or of
+        another kind.
     """
 
     def __init__(self, uri: str | Path, vocabulary_size: int, *, name: str = "tokalign", timeout: float = 30.0) -> None:
@@ -343,8 +344,8 @@ def encode_with_ray(
     TypeError
         If a name or a text is no string, `encode` no class, or a later run could not recognise a setting.
     ValueError
-        If there are no texts, `workers` or `shard` is no whole number from 1, or the folder holds shards of other
-        texts, settings, code or another model.
+        If there are no texts, `workers` or `shard` is not a whole number, 1 or more, or the folder holds shards of
+        other texts, settings, code or another model.
     """
     import ray
 

@@ -1,7 +1,7 @@
 """Embeddings → sparse vectors over the vocabulary; queries → token sets (paper, section 5). No training.
 
-Sparse vectors are scipy's ``csr_array``: a row a text, a column a token. Documents keep their K best aligned tokens;
-queries are their literal tokens plus M aligned ones; the score of a pair is one sparse dot product.
+Sparse vectors are scipy's ``csr_array``: one row for each text, one column for each token. Documents keep their K best
+aligned tokens; queries are their literal tokens plus M aligned ones; the score of a pair is one sparse dot product.
 
 No weight is negative. A token whose score is not above 0 does not align with the text, so it is left out even where K
 would have room for it: inverted indexes say "not in this document" with 0, a hit is a document whose score is above 0,
@@ -21,7 +21,6 @@ from tokalign_helpers.retrieval.index import Run, SparseIndex, sparse_run
 
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what becomes of negative scores
-    "relu": lambda scores: np.maximum(scores, 0),
     "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
 }
 
@@ -36,7 +35,7 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
         Adjusted before, if at all: see :mod:`~tokalign_helpers.reading.spectrum`.
     k : int, from 1 to V
     weights : str
-        ``raw``: the scores, as in the paper, where they are above 0; the same as ``relu``. ``log``: log(1 + relu).
+        ``raw``: the scores, as in the paper, where they are above 0. ``log``: log(1 + score) of those.
 
     Returns
     -------
@@ -182,7 +181,7 @@ def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.nd
     Raises
     ------
     ValueError
-        If V is no whole number from 1 on, or a token is not of the vocabulary.
+        If V is not a whole number, 1 or more, or a token is not of the vocabulary.
     """
     holding = np.zeros(whole_number(vocabulary_size, "vocabulary_size"))
     for tokens in literal:
@@ -208,7 +207,7 @@ def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> flo
     return float(np.asarray(used[0]).ravel() @ np.asarray(used[1]).ravel())
 
 
-def decoded(
+def vector_tokens(
     matrix: sparse.csr_array, decoder: TokenDecoder, k: int | None = None, *, names: Sequence[str] | None = None
 ) -> list[list[tuple[str, float]]]:
     """Return sparse vectors as lists of (token, weight), best first: what people and search engines read.
@@ -234,7 +233,7 @@ def decoded(
     Raises
     ------
     ValueError
-        If k is no whole number from 1 on, or there are not V names.
+        If k is not a whole number, 1 or more, or there are not V names.
     """
     k = None if k is None else whole_number(k, "k")
     if names is not None and len(names) != matrix.shape[1]:

@@ -128,7 +128,7 @@ def _about(folder: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} holds no index that can be read: {POINTER}: {error}") from error
     if isinstance(about, dict) and "sizes" in about:
-        raise ValueError(f"{folder} holds an index of an older format, without checksums; build and save it anew")
+        raise ValueError(f"{folder} holds an index of an older format, without checksums; build and save it again")
     sound = (
         isinstance(about, dict)
         and about.get("kind") == KIND
@@ -149,7 +149,7 @@ def _check_files(version: Path, names: Collection[str], seals: Mapping[str, dict
         size = file.stat().st_size
         if size != seal["bytes"]:
             raise ValueError(
-                f"{file} has {size} bytes, not {seal['bytes']}: cut short or changed; build the index anew"
+                f"{file} has {size} bytes, not {seal['bytes']}: cut short or changed; build the index again"
             )
         if verify and sha256(file) != seal["sha256"]:
-            raise ValueError(f"{file} was changed: its SHA-256 is another; build the index anew")
+            raise ValueError(f"{file} was changed: its SHA-256 is another; build the index again")

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after bad input, which is told in one line on stderr.
+        0, or 2 after bad input, with one line on stderr.
     """
     parser = argparse.ArgumentParser(prog="python -m tokalign_helpers.training", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES), nargs="?", help="what to train")

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokalign_helpers.datasets.collections import cranfield, load_beir
+from tokalign_helpers.datasets.collections import beir, cranfield
 from tokalign_helpers.datasets.labelled import minimal_pairs, two_labels
 from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs
 from tokalign_helpers.datasets.wikipedia import passages, sentences
@@ -89,7 +89,7 @@ def measured_texts(folder: Path | None = None) -> Iterator[str]:
         for part in ("dev", "test"):
             pairs = sts_pairs(folder / "stsb", part)
             yield from [*pairs["text1"], *pairs["text2"]]
-    for name, load in (("scifact", lambda path: load_beir(path, "train")), ("cranfield", cranfield)):
+    for name, load in (("scifact", lambda path: beir(path, "train")), ("cranfield", cranfield)):
         if folder and (folder / name).is_dir():
             collection = load(folder / name)
             yield from [*collection.documents.values(), *collection.queries.values()]

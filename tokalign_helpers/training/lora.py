@@ -203,7 +203,7 @@ def _same(batch: list[Triplet]) -> Tensor:
 
 
 def _passes(prompts: list[list[int]], room: int) -> list[list[int]]:
-    """Group prompts of like length, shortest first, so that a group has at most so many padded tokens."""
+    """Group prompts of like length, shortest first, so that a group has at most that many padded tokens."""
     groups: list[list[int]] = [[]]
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
         if groups[-1] and (len(groups[-1]) + 1) * len(prompts[i]) > room:

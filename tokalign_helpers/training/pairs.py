@@ -54,7 +54,7 @@ def inference_triplets(folder: Path) -> list[Triplet]:
     Parameters
     ----------
     folder : Path
-        With ``s1.dev``, ``s2.dev``, ``labels.dev`` and the same for ``test``, a text a line.
+        With ``s1.dev``, ``s2.dev``, ``labels.dev`` and the same for ``test``, one text on each line.
 
     Returns
     -------
@@ -322,7 +322,7 @@ def negated(sentence: str) -> str | None:
     Returns
     -------
     str or None
-        None where no auxiliary verb stands in it.
+        None where there is no auxiliary verb in it.
     """
     if re.search(r"\bnot\b|n't\b", sentence):
         return None
@@ -446,7 +446,8 @@ def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, 
             made = kept.get(name, [])
         else:
             made = makers[name]()
-            held_out = held_out or HeldOut(measured_texts(folder))  # after the maker: a missing file is told at once
+            # After the maker, so that a missing file is reported at once.
+            held_out = held_out or HeldOut(measured_texts(folder))
             made = apart(made, held_out)
         if not made:
             raise ValueError(f"the source {name!r} in {folder} holds no training pairs")
@@ -537,5 +538,5 @@ def load_sources(path: Path) -> dict[str, list[Triplet]]:
             for name, *fields in map(json.loads, stream):
                 found.setdefault(name, []).append(Triplet(*fields))
     except (EOFError, ValueError, TypeError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is no file of training pairs ({error}); prepare it again") from error
+        raise ValueError(f"{path} is not a file of training pairs ({error}); prepare it again") from error
     return found

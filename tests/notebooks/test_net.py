@@ -11,9 +11,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.notebooks.guard import MARKER, problems
-from tests.notebooks.mutate import change_number, change_token, first_word, strip_outputs
-from tests.notebooks.nbval_tolerance import REPOSITORY, THREADS, kernel_environment
-from tests.notebooks.run import execute, read
+from tests.notebooks.wrong_copies import change_number, change_token, first_word, strip_outputs
+from tools.notebooks import REPOSITORY, THREADS, kernel_environment, read
+from tools.run import execute
 
 OPTIONS = [
     *(
@@ -140,7 +140,7 @@ def test_change_number_skips_integers_and_durations_and_leaves_the_original():
     assert notebook.cells[2].outputs[0].text == "rank 3, 1.2 s, cosine 0.531 apple\n"
 
 
-def test_a_mutation_that_changes_nothing_is_an_error():
+def test_a_wrong_copy_that_changes_nothing_is_an_error():
     with pytest.raises(ValueError, match="no CHECK cell"):
         change_token(stored(), "no such token", "x")
 

@@ -5,13 +5,13 @@ import re
 import pytest
 
 from tests.notebooks.guard import is_check, texts
-from tests.notebooks.mutate import cell_mutants
-from tests.notebooks.nbval_tolerance import DEFAULT, REPOSITORY, differences, stated_tolerance
-from tests.notebooks.run import choose, read
+from tests.notebooks.nbval_tolerance import DEFAULT, differences, stated_tolerance
+from tests.notebooks.wrong_copies import wrong_texts
+from tools.notebooks import NOTEBOOKS, REPOSITORY, choose, read
 
 CELLS = [
     pytest.param(cell, id=f"{path.stem[:2]}-{number}")
-    for path in choose(REPOSITORY / "notebooks", [])
+    for path in choose(NOTEBOOKS, [])
     for number, cell in enumerate(c for c in read(path).cells if c.cell_type == "code")
     if is_check(cell)
 ]
@@ -39,7 +39,7 @@ def test_no_change_of_a_stored_value_survives(cell):
     tried, survivors = 0, []
     for stored in texts(cell.outputs).values():
         assert differences(CLEAN(stored), CLEAN(stored), tolerance) == []
-        for name, wrong in cell_mutants(stored, tolerance).items():
+        for name, wrong in wrong_texts(stored, tolerance).items():
             if CLEAN(wrong) == CLEAN(stored):
                 continue  # a time or an address: not compared on purpose
             tried += 1
@@ -50,6 +50,6 @@ def test_no_change_of_a_stored_value_survives(cell):
 
 
 def test_a_loose_comparison_would_be_seen():
-    wrong = cell_mutants("cosine 0.531 of 12 apple", DEFAULT)
+    wrong = wrong_texts("cosine 0.531 of 12 apple", DEFAULT)
     assert len(wrong) == 3
     assert all(differences("cosine 0.531 of 12 apple", text) for text in wrong.values())

@@ -1,4 +1,4 @@
-"""Write the repository's address and the version into badges and set-up cells: ``python -m tests.notebooks.badges``.
+"""Write the repository's address and the version into badges and set-up cells: ``python -m tools.badges``.
 
 The address stands in ``[project.urls]`` of pyproject.toml, the version in ``[project]``, and nowhere else by hand.
 """
@@ -11,8 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose, read
+from tools.notebooks import REPOSITORY, choose, read
 
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/[^)\s]+?\.ipynb")
 SOURCE = re.compile(r'git\+https?://[^"\'\s]+')

@@ -1,6 +1,6 @@
 """Make two versions of each notebook: for students, without answers and outputs, and with the solutions filled in.
 
-``python -m tests.notebooks.versions FOLDER`` writes them to ``FOLDER/students`` and ``FOLDER/solutions``.
+``python -m tools.versions FOLDER`` writes them to ``FOLDER/students`` and ``FOLDER/solutions``.
 """
 
 import argparse
@@ -13,9 +13,8 @@ from pathlib import Path
 
 from nbformat import NotebookNode, write
 
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose, read
 from tokalign_helpers.exercises import Question
+from tools.notebooks import NOTEBOOKS, choose, read
 
 IMPORT = re.compile(r"^from tokalign_helpers\.exercises import ex(\d\d) as (\w+)$", re.MULTILINE)
 CHECK = re.compile(r"^(\w+)\.q(\d+)\.check\((\w+)\)[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -99,12 +98,12 @@ VERSIONS = {"students": student_version, "solutions": solution_version}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0."""
-    parser = argparse.ArgumentParser("python -m tests.notebooks.versions", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m tools.versions", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the folders students and solutions are made")
     folder = parser.parse_args(arguments).folder
     for version, make in VERSIONS.items():
         (folder / version).mkdir(parents=True, exist_ok=True)
-        for path in choose(REPOSITORY / "notebooks", []):
+        for path in choose(NOTEBOOKS, []):
             write(make(read(path)), folder / version / path.name)
         print(f"{len(list((folder / version).glob('*.ipynb')))} notebooks in {folder / version}")
     return 0

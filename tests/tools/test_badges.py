@@ -2,9 +2,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from tests.notebooks import badges
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose, read
+from tools import badges
+from tools.notebooks import REPOSITORY, choose, read
 
 FIRST = choose(REPOSITORY / "notebooks", [])[0]
 

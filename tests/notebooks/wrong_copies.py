@@ -110,7 +110,7 @@ def _change_first(notebook: NotebookNode, change: Callable[[str], str]) -> Noteb
     raise ValueError("no CHECK cell has stored what was to be changed")
 
 
-def cell_mutants(text: str, tolerance: Tolerance) -> dict[str, str]:
+def wrong_texts(text: str, tolerance: Tolerance) -> dict[str, str]:
     """Make one wrong copy of a printed text for each of its lines: a float beyond its tolerance, an integer, a word.
 
     Parameters
@@ -124,15 +124,15 @@ def cell_mutants(text: str, tolerance: Tolerance) -> dict[str, str]:
     dict[str, str]
         The wrong text by what was changed.
     """
-    mutants = {}
+    copies = {}
     lines = text.split("\n")
     for number, line in enumerate(lines):
         for kind, change in (("float", _beyond(tolerance)), ("integer", _next_integer), ("word", _other_word)):
             wrong = change(line)
             if wrong != line:
                 copy = "\n".join([*lines[:number], wrong, *lines[number + 1 :]])
-                mutants[f"{kind} of line {number + 1}: {line.strip()[:60]!r}"] = copy
-    return mutants
+                copies[f"{kind} of line {number + 1}: {line.strip()[:60]!r}"] = copy
+    return copies
 
 
 def _beyond(tolerance: Tolerance) -> Callable[[str], str]:

@@ -1,6 +1,6 @@
 """Build the sdist and, from it, the wheel; install the wheel in an empty environment and try it there.
 
-``python -m tests.dist FOLDER``. To be quick, the empty environment borrows the dependencies of the interpreter that
+``python -m tools.dist FOLDER``. To be quick, the empty environment borrows the dependencies of the interpreter that
 runs this (a .pth file); the package itself, its data and its notebooks come from the wheel alone.
 """
 
@@ -10,9 +10,10 @@ import sysconfig
 import tarfile
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
-from tests.notebooks.nbval_tolerance import REPOSITORY
+from tools.notebooks import REPOSITORY
 
 BUILD = "import sys, setuptools.build_meta as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 SMOKE = """import importlib.metadata, pathlib, sys
@@ -61,12 +62,30 @@ def main() -> int:
         with tarfile.open(sdist) as packed:
             packed.extractall(folder / "source", filter="data")
         wheel = _build(builder, "build_wheel", output, next((folder / "source").iterdir()))
+        strangers = beside_the_package(wheel)
+        if strangers:
+            raise ValueError(f"{wheel.name} carries {', '.join(strangers)}; it must carry the package alone")
         empty = python(folder / "empty", borrow=True)
         subprocess.check_call([empty, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel])
         subprocess.check_call([empty, "-I", "-c", SMOKE], cwd=folder)
     for file in (sdist, wheel):
         print(f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, installed and tried")
     return 0
+
+
+def beside_the_package(wheel: Path) -> list[str]:
+    """Name what a wheel would install at the top level besides the package and its metadata.
+
+    Parameters
+    ----------
+    wheel : Path
+
+    Returns
+    -------
+    list[str]
+    """
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    return sorted(top for top in tops if top != "tokalign_helpers" and not top.endswith(".dist-info"))
 
 
 def _build(builder: Path, what: str, output: Path, source: Path) -> Path:

@@ -1,6 +1,6 @@
-"""Run every notebook as Colab would: ``.venv-colab/bin/python -m tests.notebooks.colab [--only 00]``.
+"""Run every notebook as Colab would: ``.venv-colab/bin/python -m tools.colab [--only 00]``.
 
-The interpreter that runs this file has Colab's versions (tests/notebooks/colab.txt) and not the package: the set-up
+The interpreter that runs this file has Colab's versions (tools/colab.txt) and not the package: the set-up
 cell installs it. ``colab_stand_in`` replaces Colab's module, and the address that pip would clone by this checkout.
 Only the torch that pip can install differs from Colab's own.
 """
@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 
-from tests.notebooks.nbval_tolerance import REPOSITORY, THREADS
-from tests.notebooks.run import choose, execute, read
+from tools.notebooks import NOTEBOOKS, REPOSITORY, THREADS, choose, read
+from tools.run import execute
 
-STAND_IN = REPOSITORY / "tests" / "notebooks" / "colab_stand_in"
+STAND_IN = REPOSITORY / "tools" / "colab_stand_in"
 PACKAGE = "tokalign-helpers"
 
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 when every notebook ran and no installed version was changed."""
-    parser = argparse.ArgumentParser("python -m tests.notebooks.colab", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m tools.colab", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="00", help="how the notebooks' names begin")
     only = parser.parse_args(arguments).only
     subprocess.check_call([sys.executable, "-m", "pip", "uninstall", "-q", "-y", PACKAGE])
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         "PYTHONPATH": str(STAND_IN),
         "TOKALIGN_CHECKOUT": str(REPOSITORY),
     }
-    for path in choose(REPOSITORY / "notebooks", only):
+    for path in choose(NOTEBOOKS, only):
         outcome = execute(read(path), path.parent, environment, path.stem)
         failures += bool(outcome.error)
         print(f"{path.stem:<40} {'FAILED' if outcome.error else 'ok':<8} {outcome.seconds:>8.1f} s", flush=True)

@@ -1,4 +1,4 @@
-"""Run the notebooks without a browser: ``python -m tests.notebooks.run [--write] [--only 01] [--cold]``.
+"""Run the notebooks without a browser: ``python -m tools.run [--write] [--only 01] [--cold]``.
 
 Each notebook runs in a fresh kernel of the interpreter that runs this file. With ``--write`` it runs twice, with
 an empty and then with a filled cache of embeddings; both times are written into the title cell, and the last run's
@@ -23,9 +23,8 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tests.notebooks.budget import keep_loop, loop_seconds
-from tests.notebooks.guard import WIDGET_VIEW
-from tests.notebooks.nbval_tolerance import OUTPUT_WAIT, REPOSITORY, kernel_environment
+from tools.budget import keep_loop, loop_seconds
+from tools.notebooks import NOTEBOOKS, OUTPUT_WAIT, REPOSITORY, WIDGET_VIEW, choose, kernel_environment, read
 
 try:
     import psutil
@@ -224,7 +223,7 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def _same_every_run(data: dict[str, object], cell_id: str) -> None:
-    """Replace what is drawn anew with each run: the names of styled tables, the addresses of objects."""
+    """Replace what is drawn again with each run: the names of styled tables, the addresses of objects."""
     for kind in ("text/html", "text/plain"):
         text = data.get(kind)
         if isinstance(text, str):
@@ -335,7 +334,7 @@ def run_and_write(path: Path) -> Outcome:
     clean(notebook)
     nbformat.validate(notebook)
     _replace(path, notebook)
-    if path.parent == REPOSITORY / "notebooks":
+    if path.parent == NOTEBOOKS:
         keep_loop(path, (loop + loop_seconds()) / 2)
     return first
 
@@ -355,11 +354,6 @@ def run_once(path: Path, cold: bool) -> Outcome:
     """
     with tempfile.TemporaryDirectory() if cold else nullcontext() as cache:
         return execute(read(path), path.parent, _environment(cache), path.stem)
-
-
-def read(path: Path) -> NotebookNode:
-    """Read a notebook, in the current format."""
-    return nbformat.read(path, as_version=4)
 
 
 def _environment(cache: str | None) -> dict[str, str]:
@@ -386,22 +380,6 @@ def _progress(text: str) -> None:
         print(f"\r{text:<78}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 
-def choose(folder: Path, only: list[str]) -> list[Path]:
-    """List the notebooks of a folder in order.
-
-    Parameters
-    ----------
-    folder : Path
-    only : list[str]
-        How their names begin; empty for all.
-
-    Returns
-    -------
-    list[Path]
-    """
-    return [path for path in sorted(folder.glob("*.ipynb")) if not only or path.name.startswith(tuple(only))]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -415,11 +393,11 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0 when there were notebooks and every cell ran.
     """
-    parser = argparse.ArgumentParser("python -m tests.notebooks.run", description="Run the notebooks in order.")
+    parser = argparse.ArgumentParser("python -m tools.run", description="Run the notebooks in order.")
     parser.add_argument("--write", action="store_true", help="run twice, store the outputs and the run times")
     parser.add_argument("--only", nargs="+", default=[], metavar="01", help="how the notebooks' names begin")
     parser.add_argument("--cold", action="store_true", help="begin with an empty cache of embeddings")
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / "notebooks", help="where they are")
+    parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where they are")
     options = parser.parse_args(arguments)
     paths = choose(options.folder.resolve(), options.only)
     if not paths:
@@ -434,8 +412,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{path.stem:<40} {result:<8} {outcome.seconds:>8.1f} {outcome.megabytes:>8.0f}", flush=True)
         if outcome.error:
             print(outcome.error, flush=True)
-    if options.write and not failures and options.folder.resolve() == REPOSITORY / "notebooks":
-        write_table(REPOSITORY / "README.md", REPOSITORY / "notebooks")
+    if options.write and not failures and options.folder.resolve() == NOTEBOOKS:
+        write_table(REPOSITORY / "README.md", NOTEBOOKS)
     return 1 if failures else 0
 
 

@@ -7,13 +7,12 @@ import sys
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tests.notebooks import versions
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose, read
 from tokalign_helpers.exercises.grader import kernel
 from tokalign_helpers.exercises.grader.submission import find_answers
+from tools import versions
+from tools.notebooks import NOTEBOOKS, REPOSITORY, choose, read
 
-PATHS = choose(REPOSITORY / "notebooks", [])
+PATHS = choose(NOTEBOOKS, [])
 CELL = "answer = 1  # a hint\nex.q1.check(answer)"
 
 

@@ -7,14 +7,13 @@ import sys
 import nbformat
 import pytest
 
-from tests.notebooks import budget
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose
+from tools import budget
+from tools.notebooks import NOTEBOOKS, REPOSITORY, choose
 
 
 def test_every_notebook_states_a_time_and_every_loop_belongs_to_one():
     kept = json.loads(budget.LOOPS.read_text(encoding="utf-8"))
-    paths = choose(REPOSITORY / "notebooks", [])
+    paths = choose(NOTEBOOKS, [])
     assert [path.name for path in paths if not budget.stated_seconds(path)] == []
     assert kept
     assert kept.keys() <= {path.name for path in paths}
@@ -37,12 +36,13 @@ def test_a_notebook_fails_by_its_title_alone(tmp_path, stated, code):
     starter = tmp_path / "starter.py"
     starter.write_text(
         "import json, pathlib, sys\n"
-        "from tests.notebooks import budget\n"
+        "from tests.notebooks import nbval_budget\n"
+        "from tools import budget\n"
         "budget.LOOPS = pathlib.Path('loops.json')\n"
         "budget.LOOPS.write_text(json.dumps({'slow.ipynb': 1.0}))\n"
-        "budget.REPOSITORY, budget.SLACK, budget.loop_seconds = pathlib.Path(), 0.0, lambda: 1.0\n"
+        "nbval_budget.REPOSITORY, budget.SLACK, budget.loop_seconds = pathlib.Path(), 0.0, lambda: 1.0\n"
         "import pytest\n"
-        "options = ['-q', '-p', 'tests.notebooks.budget', '--nbval-lax', '--nbval-current-env']\n"
+        "options = ['-q', '-p', 'tests.notebooks.nbval_budget', '--nbval-lax', '--nbval-current-env']\n"
         "sys.exit(pytest.main([*options, sys.argv[1]]))\n"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Break every public helper once and see whether a test notices: ``python -m tests.mutants [--only sparse]``.
+"""Break every public helper once and see whether a test notices: ``python -m tools.mutants [--only sparse]``.
 
 A first run of the unit tests writes down which test calls which helper. Then, helper by helper, a forked process
 makes the helper's result wrong and runs the tests that call it, quickest first, until one fails. What survives is
@@ -321,7 +321,7 @@ def _forked(work: Callable[[], str], patience: float | None = None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 when no mutant survived."""
-    parser = argparse.ArgumentParser("python -m tests.mutants", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m tools.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], help="how the helpers' names begin")
     kept = REPOSITORY / "build" / "calls.json"
     parser.add_argument("--calls", type=Path, default=kept, help="what an older run wrote down")
@@ -336,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.calls.write_text(json.dumps(record(["tests/unit", "tests/scale"]), indent=1), encoding="utf-8")
         seen = json.loads(options.calls.read_text(encoding="utf-8"))
     names = [name for name in helpers() if name.startswith(tuple(options.only) or "")]
-    since = "" if options.tests else f", says {options.calls}; without that file it is found out anew"
+    since = "" if options.tests else f", says {options.calls}; without that file it is found out again"
     survivors = []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()

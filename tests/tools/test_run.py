@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests.notebooks import run
-from tests.notebooks.guard import WIDGET_VIEW
+from tools import run
+from tools.notebooks import NOTEBOOKS, REPOSITORY, WIDGET_VIEW, choose, read
 
 TITLE = "# 01 · A made notebook\n\n*Run time on 2 CPU cores: not measured.*\n\nWords."
 CACHED = """import os, sys
@@ -27,7 +27,7 @@ def save(path, *sources, title=TITLE):
 def test_write_stores_the_second_run(tmp_path, capsys):
     before = save(tmp_path / "01_made.ipynb", CACHED, "import sys\nprint(sys.executable)", "")
     assert run.main(["--write", "--folder", str(tmp_path)]) == 0
-    after = run.read(tmp_path / "01_made.ipynb")
+    after = read(tmp_path / "01_made.ipynb")
     assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
     assert [cell.execution_count for cell in after.cells[1:]] == [1, 2, None]
     assert after.cells[1].outputs == [new_output("stream", name="stdout", text="cached True\n")]
@@ -45,7 +45,7 @@ def test_more_data_makes_outputs_and_takes_no_time(tmp_path, monkeypatch):
     save(tmp_path / "01_made.ipynb", look)
     assert run.main(["--write", "--folder", str(tmp_path)]) == 0
     assert seen.read_text().split("\n") == ["None", "None", "a folder", ""]
-    assert "a folder" in run.read(tmp_path / "01_made.ipynb").cells[1].outputs[0].data["text/plain"]
+    assert "a folder" in read(tmp_path / "01_made.ipynb").cells[1].outputs[0].data["text/plain"]
 
 
 def test_a_failing_cell_fails_the_run_and_changes_no_file(tmp_path, capsys):
@@ -135,9 +135,9 @@ def test_memory_is_read_without_psutil(monkeypatch):
 
 
 def test_the_first_notebook_and_the_readme_list_the_whole_course():
-    first, *others = run.choose(run.REPOSITORY / "notebooks", [])
-    listed = {"readme": (run.REPOSITORY / "README.md").read_text(encoding="utf-8")}
-    listed["first"] = "\n".join(cell.source for cell in run.read(first).cells if cell.cell_type == "markdown")
+    first, *others = choose(NOTEBOOKS, [])
+    listed = {"readme": (REPOSITORY / "README.md").read_text(encoding="utf-8")}
+    listed["first"] = "\n".join(cell.source for cell in read(first).cells if cell.cell_type == "markdown")
     for name, text in listed.items():
         lacking = [path.name for path in others if f"{path.name}) |" not in text]
         assert lacking == [], name
