@@ -1,6 +1,6 @@
 """Past one machine: a Milvus index with the interface of :class:`SparseIndex`, and encoding with Ray workers.
 
-Needs the extra ``scale``: ``pip install -e '.[scale]'`` in the course's folder. Nothing else here needs it.
+Needs the extra ``scale``: in a checkout, ``pip install -e '.[scale]'``. Nothing else in the package needs it.
 """
 
 import contextlib
