@@ -47,11 +47,12 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.decoding import TokenDecoder
     from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, embedder_table, load_embedder, load_embedders, plan
-    from tokalign_helpers.embedding import EOL, Embedder, embed_all
+    from tokalign_helpers.embedding import Embedder, embed_all
     from tokalign_helpers.evaluation import evaluate_run, fuse, pair_similarities, reciprocal_rank_fusion
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
     from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
     from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
+    from tokalign_helpers.input_format import EOL, InputFormat
     from tokalign_helpers.notebook import setup
     from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.sparse import (
@@ -82,6 +83,7 @@ __all__ = [
     "EOL",
     "Embedder",
     "EmbedderSpec",
+    "InputFormat",
     "Interval",
     "PrincipalComponents",
     "Report",
@@ -203,11 +205,12 @@ _MODULES = {
     ),
     "decoding": ("TokenDecoder",),
     "embedders": ("EMBEDDERS", "EmbedderSpec", "embedder_table", "load_embedder", "load_embedders", "plan"),
-    "embedding": ("EOL", "Embedder", "embed_all"),
+    "embedding": ("Embedder", "embed_all"),
     "evaluation": ("evaluate_run", "fuse", "pair_similarities", "reciprocal_rank_fusion"),
     "examination": ("Report", "examine", "examine_all", "suggest"),
     "explain": ("shared_tokens", "tight_decoder", "token_contributions"),
     "index": ("SparseIndex", "bm25_run", "dense_run", "sparse_run"),
+    "input_format": ("EOL", "InputFormat"),
     "notebook": ("setup",),
     "pooling": ("first_token", "last_token", "mean", "weighted_mean"),
     "sparse": (

@@ -3,7 +3,7 @@
 import difflib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokalign_helpers.adapters import merge_adapter, merge_into
 from tokalign_helpers.assets import data_dir, default_model_path, quiet_transformers
 from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import EOL, EOL_ABOUT, SLOT, Embedder, check_backbone, load_llm
+from tokalign_helpers.embedding import Embedder, check_backbone, load_llm
 from tokalign_helpers.heads import Head
 from tokalign_helpers.hub import adapter_folder, decoder_layer, load_body, load_tokenizer, weights_folder
+from tokalign_helpers.input_format import EOL, EOL_ABOUT, InputFormat
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -65,19 +66,21 @@ MPNET = {
     "backbone": "microsoft/mpnet-base", "parameters": 109_486_464, "vocabulary": 30_527, "width": 768,
     "license": "MIT",
 }  # fmt: skip
-GRITLM = {
-    "weights": "GritLM/GritLM-7B", "template": "<|embed|>\n{text}", "instruction_format": ASK_GRIT,
-    "query_template": ASK_GRIT.replace("{instruction}", WEB_SEARCH), "span": "text", "attention": "full",
-}  # fmt: skip
+GRITLM = InputFormat(
+    template="<|embed|>\n{text}", instruction_format=ASK_GRIT,
+    query_template=ASK_GRIT.replace("{instruction}", WEB_SEARCH), span="text", attention="full",
+)  # fmt: skip
 MNTP = "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp"
-LLM2VEC = {
-    "template": "[INST] {text} [/INST]", "instruction_format": ASK_INST, "span": "text", "attention": "full",
-    "query_template": ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"),
-    "license": "MIT (adapters), Apache-2.0 (model)",
-}  # fmt: skip
-SPECB = {"brackets": ("{", "}"), "query_brackets": ("[", "]")}
-ASKED_QUERIES = {"instruction_format": ASK, "query_template": ASK.replace("{instruction}", WEB_SEARCH)}
-E5_PREFIXES = {"template": "passage: {text}", "query_template": "query: {text}"}
+LLM2VEC = InputFormat(
+    template="[INST] {text} [/INST]", instruction_format=ASK_INST, span="text", attention="full",
+    query_template=ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"),
+)  # fmt: skip
+LLM2VEC_LICENSE = "MIT (adapters), Apache-2.0 (model)"
+PROMPT_EOL = InputFormat(template=EOL, instruction_format=EOL_ABOUT)
+SPECB = InputFormat(brackets=("{", "}"), query_brackets=("[", "]"))
+ASKED_QUERIES = InputFormat(instruction_format=ASK, query_template=ASK.replace("{instruction}", WEB_SEARCH))
+E5_PREFIXES = InputFormat(template="passage: {text}", query_template="query: {text}")
+PROMPT_BERT = InputFormat(template=MASKED, span="mask")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class EmbedderSpec:
     backbone : str
         The LLM whose decoder layer reads the embeddings: a name on the hub, or a local folder.
     pooling : Pooling
-    template : str
+    input_format : InputFormat
+        How a text is read.
     adapters : tuple[str, ...]
         PEFT adapters, merged one after another: those of ``data/adapters`` by their bare names, local folders, or names
         on the hub.
@@ -108,14 +112,14 @@ class EmbedderSpec:
         Whether terms must be accepted before the download.
     parameters, vocabulary, width : int
         Parameters below the decoder layer; V and d of that layer.
-    instruction_format, span, attention, brackets, query_template, query_brackets, max_tokens
-        As :class:`Embedder`.
+    unit_length : bool
+        Whether its makers scale each vector to length 1.
     """
 
     name: str
     backbone: str
     pooling: Pooling
-    template: str = SLOT
+    input_format: InputFormat = InputFormat()
     adapters: tuple[str, ...] = ()
     made_by: str = "as it is"
     license: str = "Apache-2.0"
@@ -127,13 +131,17 @@ class EmbedderSpec:
     parameters: int = 0
     vocabulary: int = 0
     width: int = 0
-    instruction_format: str = ""
-    span: str = "all"
-    attention: str = "causal"
-    brackets: tuple[str, str] = ("", "")
-    query_template: str = ""
-    query_brackets: tuple[str, str] = ("", "")
-    max_tokens: int = 512
+    unit_length: bool = False
+
+    @property
+    def template(self) -> str:
+        """The prompt; ``{text}`` stands for the text."""
+        return self.input_format.template
+
+    @property
+    def attention(self) -> str:
+        """In which direction the model looks; see :class:`InputFormat`."""
+        return self.input_format.attention
 
     @property
     def packaged(self) -> bool:
@@ -169,21 +177,27 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec("smol-mean", pooling=mean, **SMOL_135M),
         EmbedderSpec("smol-wmean", pooling=weighted_mean, **SMOL_135M),
         EmbedderSpec(
-            "smol-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **SMOL_135M
+            "smol-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **SMOL_135M
         ),
-        EmbedderSpec("smol-eol-official", pooling=last_token, template=OFFICIAL_EOL, made_by="prompt", **SMOL_135M),
-        EmbedderSpec("smol-eol-open", pooling=last_token, template=OPEN_EOL, made_by="prompt", **SMOL_135M),
+        EmbedderSpec(
+            "smol-eol-official", pooling=last_token, input_format=InputFormat(template=OFFICIAL_EOL), made_by="prompt",
+            **SMOL_135M,
+        ),
+        EmbedderSpec(
+            "smol-eol-open", pooling=last_token, input_format=InputFormat(template=OPEN_EOL), made_by="prompt",
+            **SMOL_135M,
+        ),
         EmbedderSpec(
             "smol-cse", pooling=weighted_mean, adapters=("smol-cse",), made_by="contrastive", license=SHARE_ALIKE,
             raw="smol-wmean", **SMOL_135M,
         ),
         EmbedderSpec(
-            "smol-sim", pooling=last_token, template=EOL, adapters=("smol-sim",), made_by="prompt + contrastive",
-            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+            "smol-sim", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-sim",),
+            made_by="prompt + contrastive", license=SHARE_ALIKE, raw="smol-eol", **SMOL_135M,
         ),
         EmbedderSpec(
-            "smol-rel", pooling=last_token, template=EOL, adapters=("smol-rel",), made_by="prompt + contrastive",
-            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+            "smol-rel", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-rel",),
+            made_by="prompt + contrastive", license=SHARE_ALIKE, raw="smol-eol", **SMOL_135M,
         ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
@@ -193,39 +207,41 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         ),
         EmbedderSpec(
             "sgpt-msmarco", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-msmarco-specb-bitfit",
-            made_by="contrastive", raw="gpt-neo-1.3b", **SPECB, **NEO_1B3,
+            made_by="contrastive", raw="gpt-neo-1.3b", input_format=SPECB, **NEO_1B3,
         ),
         EmbedderSpec("opt-1.3b", pooling=last_token, **OPT_1B3),
         EmbedderSpec(
-            "opt-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **OPT_1B3
+            "opt-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **OPT_1B3
         ),
         EmbedderSpec(
-            "opt-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-opt-1.3b",),
-            made_by="prompt + contrastive", raw="opt-eol", instruction_format=EOL_ABOUT, **OPT_1B3,
+            "opt-eol-cse", pooling=last_token, input_format=PROMPT_EOL, adapters=("royokong/prompteol-opt-1.3b",),
+            made_by="prompt + contrastive", raw="opt-eol", **OPT_1B3,
         ),
         EmbedderSpec("llama-7b", pooling=last_token, **LLAMA_7B),
         EmbedderSpec(
-            "llama-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **LLAMA_7B
+            "llama-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **LLAMA_7B
         ),
         EmbedderSpec(
-            "llama-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-llama-7b",),
-            made_by="prompt + contrastive", raw="llama-eol", instruction_format=EOL_ABOUT, **LLAMA_7B,
+            "llama-eol-cse", pooling=last_token, input_format=PROMPT_EOL, adapters=("royokong/prompteol-llama-7b",),
+            made_by="prompt + contrastive", raw="llama-eol", **LLAMA_7B,
         ),
         EmbedderSpec("mistral-7b", pooling=mean, **MISTRAL_7B),
         EmbedderSpec(
-            "gritlm", pooling=mean, made_by="contrastive + next token", raw="mistral-7b", **GRITLM, **MISTRAL_7B
+            "gritlm", pooling=mean, made_by="contrastive + next token", raw="mistral-7b", weights="GritLM/GritLM-7B",
+            input_format=GRITLM, **MISTRAL_7B
         ),
         EmbedderSpec(
             "llm2vec", pooling=mean, adapters=(MNTP, f"{MNTP}-supervised"), made_by="masked tokens + contrastive",
-            raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+            raw="mistral-7b", input_format=LLM2VEC, **MISTRAL_7B | {"license": LLM2VEC_LICENSE},
         ),
         EmbedderSpec(
             "llm2vec-unsup", pooling=mean, adapters=(MNTP, f"{MNTP}-unsup-simcse"),
-            made_by="masked tokens + contrastive", raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+            made_by="masked tokens + contrastive", raw="mistral-7b", input_format=LLM2VEC,
+            **MISTRAL_7B | {"license": LLM2VEC_LICENSE},
         ),
         EmbedderSpec(
             "e5-mistral", pooling=last_token, weights="intfloat/e5-mistral-7b-instruct", made_by="contrastive",
-            brackets=("", "</s>"), **ASKED_QUERIES,
+            input_format=replace(ASKED_QUERIES, brackets=("", "</s>")),
             **MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1", "license": "MIT"},
         ),
         # Smaller kin, for a free GPU or a CPU.
@@ -237,27 +253,27 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec(
             "sgpt-125m-msmarco", pooling=weighted_mean,
             weights="Muennighoff/SGPT-125M-weightedmean-msmarco-specb-bitfit", made_by="contrastive",
-            raw="gpt-neo-125m", **SPECB, **NEO_125M,
+            raw="gpt-neo-125m", input_format=SPECB, **NEO_125M,
         ),
         EmbedderSpec(
-            "opt-125m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
+            "opt-125m-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt",
             **OPT_125M,
         ),
         EmbedderSpec(
-            "opt-350m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
+            "opt-350m-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt",
             **OPT_350M,
         ),
         EmbedderSpec("qwen3-0.6b", pooling=last_token, **QWEN3_600M),
         EmbedderSpec(
             "qwen3-embedding", pooling=last_token, weights="Qwen/Qwen3-Embedding-0.6B", made_by="contrastive",
-            raw="qwen3-0.6b", brackets=("", "<|endoftext|>"), **ASKED_QUERIES, **QWEN3_600M,
+            raw="qwen3-0.6b", input_format=replace(ASKED_QUERIES, brackets=("", "<|endoftext|>")), **QWEN3_600M,
         ),
         # Encoders, which decode through their own masked-LM head.
         EmbedderSpec("bert-cls", pooling=first_token, **BERT),
         EmbedderSpec("bert-mean", pooling=mean, **BERT),
-        EmbedderSpec("prompt-bert", pooling=mean, template=MASKED, span="mask", made_by="prompt", **BERT),
+        EmbedderSpec("prompt-bert", pooling=mean, input_format=PROMPT_BERT, made_by="prompt", **BERT),
         EmbedderSpec(
-            "prompt-bert-cse", pooling=mean, template=MASKED, span="mask", weights="royokong/sup-PromptBERT",
+            "prompt-bert-cse", pooling=mean, input_format=PROMPT_BERT, weights="royokong/sup-PromptBERT",
             made_by="prompt + contrastive", raw="prompt-bert", **BERT | {"license": "unstated"},
         ),
         EmbedderSpec(
@@ -266,12 +282,12 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         ),
         EmbedderSpec(
             "e5", pooling=mean, weights="intfloat/e5-base-v2", made_by="contrastive", raw="bert-mean",
-            **E5_PREFIXES, **BERT | {"license": "MIT"},
+            input_format=E5_PREFIXES, **BERT | {"license": "MIT"},
         ),
         EmbedderSpec("mpnet-mean", pooling=mean, **MPNET),
         EmbedderSpec(
             "all-mpnet", pooling=mean, weights="sentence-transformers/all-mpnet-base-v2", made_by="contrastive",
-            raw="mpnet-mean", max_tokens=384, **MPNET | {"license": "Apache-2.0"},
+            raw="mpnet-mean", input_format=InputFormat(max_length=384), **MPNET | {"license": "Apache-2.0"},
         ),
     )
 }  # fmt: skip
@@ -455,14 +471,7 @@ def load_embedder(
             model = _adapted([_adapter(name, spec.revision, pickles) for name in spec.adapters])
     else:
         model, tokenizer, unembedding, head = _fetched(spec, plan(spec, dtype, device), pickles)
-    as_the_row_says = {
-        name: getattr(spec, name)
-        for name in (
-            "pooling", "template", "max_tokens", "instruction_format", "span", "attention", "brackets",
-            "query_template", "query_brackets",
-        )
-    }  # fmt: skip
-    return Embedder(spec.name, model, tokenizer, unembedding, head=head, **as_the_row_says)
+    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.input_format, spec.unit_length, head)
 
 
 def _fetched(

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from tokalign_helpers.embedders import EMBEDDERS, SMOL, EmbedderSpec
-from tokalign_helpers.embedding import SLOT
 from tokalign_helpers.hub import ON_THE_HUB, settings_folder
+from tokalign_helpers.input_format import SLOT, InputFormat
 from tokalign_helpers.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
 POOLINGS: dict[str, Pooling] = {"last": last_token, "mean": mean, "wmean": weighted_mean, "cls": first_token}
@@ -70,15 +70,17 @@ def describe(
         name=Path(source).name,
         backbone=backbone or (_base(adapter, source) if adapter else str(source)),
         pooling=POOLINGS[chosen],
-        template=template or document + SLOT,
         adapters=(str(source),) if adapter else (),
         made_by="your own",
         license="see its card",
         weights="" if adapter else str(source),
         revision=revision,
-        span="text" if excluded else "all",
-        query_template=prompts["query"] + SLOT if prompts.get("query") and not template else "",
-        max_tokens=int(limit),
+        input_format=InputFormat(
+            template=template or document + SLOT,
+            max_tokens=int(limit),
+            span="text" if excluded else "all",
+            query_template=prompts["query"] + SLOT if prompts.get("query") and not template else "",
+        ),
     )
 
 

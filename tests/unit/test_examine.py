@@ -77,7 +77,7 @@ def test_too_small_a_sample_has_no_interval_and_the_file_is_json(tiny, tmp_path)
 
 def test_the_variation_is_against_what_it_was_before(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
-    raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.template)
+    raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.input_format)
     found = ta.examine(spec, TEXTS, raw=raw, **SMALL)
     half = len(TEXTS) // 2
     h, after = (ta.load_embedder(s).embed(TEXTS)[:half] for s in (raw, spec))
@@ -89,7 +89,7 @@ def test_the_variation_is_against_what_it_was_before(opt, theirs):
 def test_a_sentence_transformers_folder_says_how_it_is_read(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
     assert spec.name == theirs.name
-    assert (spec.pooling, spec.template, spec.max_tokens) == (ta.mean, "say: {text}", 40)
+    assert (spec.pooling, spec.template, spec.input_format.max_tokens) == (ta.mean, "say: {text}", 40)
     loaded = ta.load_embedder(spec)
     assert loaded.for_queries().template == "ask: {text}"
 

@@ -28,6 +28,7 @@ from transformers import (
 from tests.unit.families import family_of, save_adapter, save_model
 from tokalign_helpers import hub
 from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
+from tokalign_helpers.input_format import InputFormat
 from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden {without} birds ]is a quiet garden.", "the beak"]
@@ -139,16 +140,16 @@ def plain_prompt(spec, tokenizer, text):
     ids = tokenizer(spec.template.replace("{text}", text)).input_ids
     before, after = spec.template.split("{text}")
     pooled = list(range(len(ids)))
-    if spec.span == "mask":
+    if spec.input_format.span == "mask":
         pooled = [i for i in pooled if ids[i] == tokenizer.mask_token_id]
     elif spec.name.startswith("llm2vec"):  # as its authors count: so many tokens from the end as the text has alone
         pooled = pooled[-len(tokenizer(text + after, add_special_tokens=False).input_ids) :]
-    elif spec.span == "text":  # as GritLM's authors count: what the instruction has alone is left out
+    elif spec.input_format.span == "text":  # as GritLM's authors count: what the instruction has alone is left out
         pooled = pooled[len(tokenizer(before).input_ids) :]
-    if spec.brackets[0]:
-        ids, pooled = [tokenizer.convert_tokens_to_ids(spec.brackets[0]), *ids], [*pooled, len(ids)]
-    if spec.brackets[1] and tokenizer.convert_tokens_to_ids(spec.brackets[1]) != ids[-1]:
-        ids = [*ids, tokenizer.convert_tokens_to_ids(spec.brackets[1])]
+    if spec.input_format.brackets[0]:
+        ids, pooled = [tokenizer.convert_tokens_to_ids(spec.input_format.brackets[0]), *ids], [*pooled, len(ids)]
+    if spec.input_format.brackets[1] and tokenizer.convert_tokens_to_ids(spec.input_format.brackets[1]) != ids[-1]:
+        ids = [*ids, tokenizer.convert_tokens_to_ids(spec.input_format.brackets[1])]
         pooled = [*pooled, len(ids) - 1]
     return ids, pooled
 
@@ -200,7 +201,8 @@ ATTENTIONS = {
 @pytest.mark.parametrize(("family", "attention"), [(f, a) for f, known in ATTENTIONS.items() for a in known])
 @pytest.mark.parametrize("pooling", [first_token, last_token, mean, weighted_mean])
 def test_every_architecture_pooling_and_attention(family, pooling, attention, folders):
-    spec = EmbedderSpec("made", str(folders("backbone", family, 0)), pooling, 'word: "{text}"!', attention=attention)
+    read = InputFormat(template='word: "{text}"!', attention=attention)
+    spec = EmbedderSpec("made", str(folders("backbone", family, 0)), pooling, read)
     embedder = load_embedder(spec, device="cpu", dtype="float32")
     model, tokenizer = plain_weights(spec), embedder.tokenizer
     expected = torch.stack([plain_embedding(spec, model, tokenizer, text) for text in TEXTS])
