@@ -20,7 +20,7 @@ from tokalign_helpers.claims import bring_up_to_date
 from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
 from tokalign_helpers.files import write_text
 from tokalign_helpers.lines import lines
-from tokalign_helpers.sources import POOLINGS
+from tokalign_helpers.published import POOLINGS
 
 REFERENCE_RANK = 100
 COLUMN = 46

@@ -20,16 +20,28 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from tokalign_helpers.adapters import merge_into
+from tokalign_helpers.assets import default_model_path
 from tokalign_helpers.cache import EmbeddingCache
 from tokalign_helpers.checks import check_texts, shown, whole_number
 from tokalign_helpers.decoding import TokenDecoder
 from tokalign_helpers.heads import Head
-from tokalign_helpers.hub import decoder_layer, load_body, load_tokenizer, weights_folder
+from tokalign_helpers.hub import (
+    adapter_folder,
+    check_pickles,
+    decoder_layer,
+    load_body,
+    load_tokenizer,
+    saved_without_head,
+    weights_folder,
+)
 from tokalign_helpers.input_format import SLOT, InputFormat
 from tokalign_helpers.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
-from tokalign_helpers.pooling import Pooling, last_token, pooling_name
+from tokalign_helpers.pooling import OwnPooler, Pooling, last_token, pooler_output, pooling_name
+from tokalign_helpers.published import SMOL, published
 
 VERSION = 1  # of the computation in this module: another one, as soon as any text may get another vector
+SPARE = 8  # tokens more than fit beside a prompt by a first count, in which the two do not merge
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
@@ -90,6 +102,8 @@ class Embedder:
     def __post_init__(self) -> None:
         if not callable(self.pooling):
             raise ValueError(f"pooling is {self.pooling!r}; give a function, such as tokalign_helpers.mean")
+        if self.pooling is pooler_output:
+            object.__setattr__(self, "pooling", OwnPooler(self.model))
         if not isinstance(self.input_format, InputFormat):
             raise TypeError(f"input_format is {self.input_format!r}; give InputFormat(template=...)")
         if not self.tokenizer.is_fast:
@@ -108,9 +122,13 @@ class Embedder:
         cls,
         path: str | Path,
         *,
-        pooling: Pooling,
-        template: str = SLOT,
+        pooling: Pooling | str | None = None,
+        template: str | None = None,
         backbone: str | Path | None = None,
+        attention: str | None = None,
+        query_prompt: str | None = None,
+        pickles: Sequence[str] = (),
+        revision: str = "main",
         name: str | None = None,
         device: str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -120,12 +138,18 @@ class Embedder:
         Parameters
         ----------
         path : str or Path
-            The embedder's weights.
-        pooling, template
-            As the embedder was trained; see its model card.
+            A language model, a sentence-transformers model, or a PEFT adapter.
+        pooling, template, attention, query_prompt, optional
+            As the embedder was trained; see its model card. Default: what its files say, as
+            :func:`~tokalign_helpers.published.published` reads them.
         backbone : str or Path, optional
-            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: `path` itself,
-            for an LLM used as it is (raw or with a prompt).
+            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: what an adapter
+            names, else `path` itself, for an LLM used as it is (raw or with a prompt).
+        pickles : Sequence[str]
+            Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``. A
+            pickle can hold code: name it only if you trust whoever made it.
+        revision : str
+            Branch, tag or commit of `path` on the hub.
         name : str, optional
             Default: the last part of `path`.
         device : str, optional
@@ -140,19 +164,30 @@ class Embedder:
         Raises
         ------
         ValueError
-            If the backbone's decoder layer does not fit the embedder's dimension.
+            If the files do not say how it pools, or as :func:`~tokalign_helpers.published.published`; if the backbone's
+            decoder layer does not fit the embedder's dimension.
         HubError
             If there is no model of that name; the message says what to do.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        folder, origin = weights_folder(path), backbone or path
-        model = load_body(folder, dtype, device)
-        tokenizer = load_tokenizer(folder)
-        unembedding, head = decoder_layer(origin, dtype=dtype, device=device)
-        check_backbone(path, model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head))
-        return cls(
-            name or Path(path).name, model, tokenizer, unembedding, pooling, InputFormat(template=template), head=head
+        found = published(
+            path, revision, backbone=backbone, pooling=pooling, template=template, attention=attention,
+            query_prompt=query_prompt,
+        )  # fmt: skip
+        if found.pooling is None:
+            raise ValueError(f"{path} does not say how it pools; say pooling, such as tokalign_helpers.mean")
+        own = (path, revision)
+        base = (default_model_path() if found.base == SMOL else found.base, "main")
+        weights = base if found.is_adapter else own
+        model, tokenizer, unembedding, head = load_parts(
+            weights,
+            (backbone, "main") if backbone else weights,
+            [own] if found.is_adapter else [],
+            pickles=pickles,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=dtype,
         )
+        name = name or Path(path).name
+        return cls(name, model, tokenizer, unembedding, found.pooling, found.input_format, found.unit_length, head)
 
     def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
         """Embed texts.
@@ -409,17 +444,18 @@ class Embedder:
         `positions`: where the caller's caller has these texts, for the messages.
         """
         places = range(len(texts)) if positions is None else positions
-        limit = self._limit(self.max_tokens if max_tokens is None else whole_number(max_tokens, "max_tokens"))
+        most = self.max_tokens if max_tokens is None else whole_number(max_tokens, "max_tokens")
+        limit = self._limit(most)
         plain = self._tokenize(texts)
         kept, cut = list(texts), set()
         for i, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
             if not ids:
                 raise ValueError(f"texts[{places[i]}] is {shown(text)}, which has no tokens; leave it out")
             if len(ids) > limit:
-                kept[i] = text[: offsets[limit - 1][1]]
+                kept[i] = text[: offsets[limit - 1][1]] if limit == most else self._fitting(text, offsets, limit)
                 cut.add(i)
         prompts, offsets = self._in_template(kept, offsets=self.input_format.span != "all")
-        for i in sorted(self._too_long(kept, cut, limit) | self._beyond_context(prompts)):
+        for i in sorted(self._too_long(kept, cut, most) | self._beyond_context(prompts)):
             shorter = self._shortened(texts[i], limit)
             if shorter is None:
                 raise ValueError(
@@ -433,6 +469,15 @@ class Embedder:
         self._check_rows(prompts, places)
         spans = [self._span(*read) for read in zip(prompts, offsets, strict=True)] if offsets else None
         return [self._bracketed(ids) for ids in prompts], spans, len(cut)
+
+    def _fitting(self, text: str, offsets: Sequence[tuple[int, int]], limit: int) -> str:
+        """Cut a text to what the model reads beside the prompt, with which its first tokens may have merged."""
+        part = text[: offsets[min(limit + SPARE, len(offsets)) - 1][1]]
+        (ids,), (places,) = self._in_template([part], offsets=True)
+        begin = len(self._template[0])
+        ends = [stop - begin for _, stop in places if begin < stop <= begin + len(part)]
+        over = max(0, len(self._bracketed(ids)) - self._context)
+        return part[: ends[-1 - over]] if over < len(ends) else text[: offsets[limit - 1][1]]
 
     def _too_long(self, kept: list[str], cut: set[int], limit: int) -> set[int]:
         """Return which of the texts that were cut still have more tokens than they may: those cut in a character."""
@@ -499,9 +544,21 @@ class Embedder:
         if self.input_format.span == "mask":
             start = len(before) + len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id)
             end = start + 1
+        elif self.input_format.span == "rest":
+            start = min(len(before) + self._prompt_length, end - 1)
         elif begin:
             start = len(before) + next(i for i, (_, stop) in enumerate(offsets) if stop > begin)
         return start, end
+
+    @cached_property
+    def _prompt_length(self) -> int:
+        """How many tokens stand before the text when it is not there."""
+        prompt = self._template[0]
+        if not prompt:
+            return 0
+        own = self.tokenizer(prompt, return_special_tokens_mask=True).special_tokens_mask
+        behind = own[::-1].index(0) if 0 in own else 0
+        return len(own) - behind - self._doubled[0]
 
     def _check_rows(self, prompts: list[list[int]], places: Sequence[int]) -> None:
         """Refuse a token that was added to the tokenizer but not to the model."""
@@ -668,6 +725,72 @@ def load_llm(
     bias = getattr(layer, "bias", None)
     head = None if bias is None else Head(layer.weight.shape[1], bias.detach().float())
     return llm.base_model, tokenizer, layer.weight, head
+
+
+def load_parts(
+    weights: tuple[str | Path, str],
+    backbone: tuple[str | Path, str],
+    adapters: Sequence[tuple[str | Path, str]] = (),
+    *,
+    pickles: Sequence[str] = (),
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
+    """Load an embedder's body, its tokenizer, and the decoder layer of its backbone.
+
+    Parameters
+    ----------
+    weights, backbone : tuple[str or Path, str]
+        A local folder or a name on the hub, and the revision there.
+    adapters : Sequence[tuple[str or Path, str]]
+        Merged one after another.
+    pickles : Sequence[str]
+        Names of pickled files that may be read where there are no safetensors.
+    device : str
+    dtype : torch.dtype
+    four_bit : bool
+        Keep the weights in 4 bits (bitsandbytes, on a GPU only).
+
+    Returns
+    -------
+    model : PreTrainedModel
+        f̂, final norm included, in evaluation mode.
+    tokenizer : PreTrainedTokenizerBase
+    unembedding : Tensor, (V, d)
+        E_g; the model's own token embeddings where the two are the same numbers.
+    head : Head or None
+
+    Raises
+    ------
+    ValueError
+        If the backbone is not its backbone, or an adapter does not fit.
+    HubError
+        If files cannot be had, or are pickles that nobody has named.
+    """
+    check_pickles([weights, backbone], adapters, pickles)
+    folder = weights_folder(*weights, pickles)
+    model = load_body(folder, dtype, device, four_bit=four_bit)
+    for adapter in adapters:
+        model = merge_into(model, adapter_folder(*adapter, pickles))
+    tokenizer = load_tokenizer(folder)
+    unembedding, head = decoder_layer(*backbone, dtype, device, pickles)
+    origin, revision = backbone
+    check_backbone(weights[0], model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head), revision)
+    if str(weights[0]) == str(origin) and not adapters and saved_without_head(folder):
+        warnings.warn(
+            f"{origin} was saved without a decoder layer and is read through its own token embeddings, which its "
+            "training may have moved; name the language model that it was made from as backbone",
+            stacklevel=3,
+        )
+    return model, tokenizer, _shared(unembedding, model), head
+
+
+def _shared(unembedding: Tensor, model: PreTrainedModel) -> Tensor:
+    """Return the model's own token embeddings where the decoder layer is the same matrix: one copy in memory."""
+    own = model.get_input_embeddings().weight
+    same = own.dtype == unembedding.dtype and own.device == unembedding.device and own.shape == unembedding.shape
+    return own.detach() if same and torch.equal(own, unembedding) else unembedding
 
 
 def check_backbone(

@@ -11,7 +11,7 @@ SLOT = "{text}"
 ASKED = "{instruction}"
 EOL = f'This sentence: "{SLOT}" means in one word: "'
 EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
-SPANS = ("all", "text", "mask")
+SPANS = ("all", "text", "rest", "mask")
 ATTENTIONS = ("causal", "full")
 
 
@@ -32,7 +32,9 @@ class InputFormat:
         The most tokens that the model reads at once, template and special tokens included. 0: as many as it can.
     span : str
         Which positions the pooling sees. ``all``; ``text``: those from the text on, not the instruction before it;
-        ``mask``: only that of the tokenizer's mask token, which the template holds.
+        ``rest``: those after as many tokens as stand before the text when it is not there, which is how
+        sentence-transformers leaves a prompt out; ``mask``: only that of the tokenizer's mask token, which the template
+        holds.
     attention : str
         ``causal``: as the model was built (for an encoder: in both directions). ``full``: every token sees every other.
     brackets : tuple[str, str]

@@ -432,7 +432,7 @@ def test_the_tokenizer_is_in_the_key(tiny_folder):
 
 
 OTHERWISE = {
-    "template": "{text}!", "max_tokens": 7, "max_length": 9, "span": "text", "attention": "full",
+    "template": "{text}!", "max_tokens": 7, "max_length": 9, "span": "rest", "attention": "full",
     "brackets": ("<|end|>", ""), "query_template": "q {text}", "query_brackets": ("", "<|end|>"),
     "instruction_format": "{instruction} {text}",
 }  # fmt: skip
