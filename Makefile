@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)# in a container one is root, and Jupyter asks to be told
-NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
+NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.nbval_budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .PHONY: help lab run claims test lint unit notebooks bench mutants badges students colab site dist clean
@@ -25,11 +25,11 @@ lab: $(VENV)/.installed  ## open the course in JupyterLab
 	@$(RUN) -m jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
 
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
-	@$(RUN) -m tests.notebooks.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
-	@$(if $(WRITE),$(RUN) -m tokalign_helpers claims --write)
+	@$(RUN) -m tools.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
+	@$(if $(WRITE),$(RUN) -m tools.ledger --write)
 
 claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the notebooks' stored outputs
-	@$(RUN) -m tokalign_helpers claims --write
+	@$(RUN) -m tools.ledger --write
 
 test: lint unit notebooks  ## run all checks
 
@@ -49,22 +49,22 @@ bench: $(VENV)/.installed  ## speed and memory against their targets
 	@$(RUN) -m tests.bench.run $(ONLY)
 
 mutants: $(VENV)/.installed  ## break every public helper once and list what no test notices; ONLY=sparse takes some
-	@$(RUN) -m tests.mutants $(if $(ONLY),--only $(ONLY))
+	@$(RUN) -m tools.mutants $(if $(ONLY),--only $(ONLY))
 
 badges: $(VENV)/.installed  ## write the repository's address and the version into badges and set-up cells
-	@$(RUN) -m tests.notebooks.badges
+	@$(RUN) -m tools.badges
 
 students: $(VENV)/.installed  ## make the students' and the solutions' versions in build, and grade the solutions
-	@$(RUN) -m tests.notebooks.versions build
+	@$(RUN) -m tools.versions build
 	@$(RUN) -m tokalign_helpers.exercises grade build/solutions/*.ipynb
 
-.venv-colab/.installed: tests/notebooks/colab.txt
+.venv-colab/.installed: tools/colab.txt
 	@test -x .venv-colab/bin/python || $(PYTHON) -m venv .venv-colab
-	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check -r tests/notebooks/colab.txt
+	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check -r tools/colab.txt
 	@touch $@
 
 colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a stand-in for its module
-	@.venv-colab/bin/python -m tests.notebooks.colab $(if $(ONLY),--only $(ONLY))
+	@.venv-colab/bin/python -m tools.colab $(if $(ONLY),--only $(ONLY))
 
 .venv-site/.installed: docs/site/requirements.txt
 	@test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
@@ -75,7 +75,7 @@ site: .venv-site/.installed  ## build the pages of the course in build/site, fro
 	@.venv-site/bin/python docs/site/build.py build/site
 
 dist: $(VENV)/.installed  ## build the sdist and the wheel in dist, install the wheel in an empty venv, try it
-	@$(RUN) -m tests.dist dist
+	@$(RUN) -m tools.dist dist
 
 clean:  ## remove the virtual environment and what tools leave behind
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import tokalign_helpers as ta
-from tokalign_helpers import plots
+from tokalign_helpers.course import plots
 
 TEXT = "What diseases are parrots prone to?"
 CAPTIONS = {

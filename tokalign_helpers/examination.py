@@ -17,20 +17,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokalign_helpers import keys
-from tokalign_helpers.alignment import aligned_tokens, rates, read
-from tokalign_helpers.assets import AssetError
-from tokalign_helpers.checks import check_texts, whole_number
-from tokalign_helpers.datasets import Collection, cloze_collection, sentences, sts_pairs, word_ratings
-from tokalign_helpers.embedders import EmbedderSpec, load_embedder, plan
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.evaluation import evaluate_run, pair_similarities
-from tokalign_helpers.files import write_text
-from tokalign_helpers.index import SparseIndex, bm25_run, dense_run, sparse_run
-from tokalign_helpers.sources import describe
-from tokalign_helpers.sparse import multiply_adds, sparsify_documents, sparsify_queries
-from tokalign_helpers.spectrum import PrincipalComponents, sweep
-from tokalign_helpers.statistics import bootstrap_interval, rank_correlation
+from tokalign_helpers.basics.assets import AssetError
+from tokalign_helpers.basics.checks import check_texts, whole_number
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.basics.statistics import bootstrap_interval, rank_correlation
+from tokalign_helpers.datasets.collections import Collection, cloze_collection
+from tokalign_helpers.datasets.ratings import sts_pairs, word_ratings
+from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.models import keys
+from tokalign_helpers.models.embedders import EmbedderSpec, load_embedder, plan
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.sources import describe
+from tokalign_helpers.reading.alignment import align, aligned_tokens
+from tokalign_helpers.reading.explain import pair_similarities
+from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
+from tokalign_helpers.retrieval.evaluation import evaluate_run
+from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
+from tokalign_helpers.retrieval.sparse import multiply_adds, sparsify_documents, sparsify_queries
 
 EXAMPLES = ("What diseases are parrots prone to?", "I like apple and banana", "YMCA in South Australia")
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the way along u_1
@@ -123,7 +126,7 @@ class Report:
     def _picture(self) -> str:
         import matplotlib.pyplot as plt
 
-        from tokalign_helpers import plots
+        from tokalign_helpers.course import plots
 
         f = self.figures["sweep"]
         table = pd.DataFrame(f["rows"])
@@ -175,7 +178,7 @@ def examine(
         How many passages of the course's own collection are searched (those that answer a query come first), and how
         many word pairs are compared.
     **how
-        For an embedder that the table lacks: as :func:`~tokalign_helpers.sources.describe`.
+        For an embedder that the table lacks: as :func:`~tokalign_helpers.models.sources.describe`.
 
     Returns
     -------
@@ -276,9 +279,8 @@ def _tokens(embedder: Embedder) -> list[dict]:
 
 
 def _rates(embedder: Embedder, texts: list[str]) -> list[dict]:
-    h, tables = embedder.embed(texts), []
-    for reading, folded in (("ids", False), ("folded", True)):
-        tables.append(rates(*read(embedder, h, texts, folded=folded)).assign(reading=reading))
+    alignment = align(embedder, texts)
+    tables = [alignment.rates().assign(reading="ids"), alignment.folded().rates().assign(reading="folded")]
     return [{key: _or_none(value) for key, value in row.items()} for row in pd.concat(tables).to_dict("records")]
 
 

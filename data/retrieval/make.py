@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 import tokalign_helpers as ta
-from tokalign_helpers.files import write_text
-from tokalign_helpers.statistics import bootstrap
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.basics.statistics import bootstrap
 
 RESULTS = Path(__file__).parent / "results.csv"
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     given = parser.parse_args()
     folder = given.folder
-    whole = ta.load_beir(folder / "scifact", "train")
+    whole = ta.beir(folder / "scifact", "train")
     bm25 = ta.bootstrap_interval(
         ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
     )

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -113,21 +114,50 @@ def reference() -> str:
     Returns
     -------
     str
+        Room by room: what ``ta.`` holds, then the modules that it holds by their short names.
     """
     package = ROOT / "tokalign_helpers"
-    imports = ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    short = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_SHORT"
+    )
+    named = {
+        statement.module.removeprefix("tokalign_helpers."): {alias.name for alias in statement.names}
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.ImportFrom) and statement.module.startswith("tokalign_helpers.")
+    }
     lines = ["Reference", "=========", "", "Everything below is imported as ``import tokalign_helpers as ta``.", ""]
-    for statement in imports:
-        if not isinstance(statement, ast.ImportFrom) or not statement.module.startswith("tokalign_helpers."):
-            continue
-        module = statement.module.removeprefix("tokalign_helpers.")
-        tree = ast.parse((package / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-        names = {alias.name for alias in statement.names}
-        lines += [module, "-" * len(module), "", first_line(tree), ""]
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names:
-                lines += entry(node)
+    for module, names in named.items():
+        lines += section(package, module, module, lambda name, names=names: name in names)
+    for name, module in short.items():
+        lines += section(package, module, f"ta.{name}", lambda name: not name.startswith("_"))
     return "\n".join(lines)
+
+
+def section(package: Path, module: str, title: str, wanted: Callable[[str], bool]) -> list[str]:
+    """Write one module's wanted functions and classes.
+
+    Parameters
+    ----------
+    package : Path
+    module : str
+        Such as ``reading.alignment``.
+    title : str
+    wanted : Callable
+        Says of a name whether it belongs to the reference.
+
+    Returns
+    -------
+    list[str], lines of reStructuredText
+    """
+    tree = ast.parse((package / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    lines = [title, "-" * len(title), "", first_line(tree), ""]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and wanted(node.name):
+            lines += entry(node)
+    return lines
 
 
 def first_line(node: ast.AST) -> str:

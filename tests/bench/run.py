@@ -22,7 +22,8 @@ import torch
 from scipy import sparse
 
 import tokalign_helpers as ta
-from tokalign_helpers import embedding
+from tokalign_helpers.basics import assets
+from tokalign_helpers.models import embedding
 
 ROWS: list[tuple[str, str, str, bool]] = []
 
@@ -63,7 +64,7 @@ def finish(device: str) -> None:
 
 
 def bench_texts(n: int) -> list[str]:
-    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, a text a line, or of Wikipedia."""
+    """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, one text on each line, or of Wikipedia."""
     if not os.environ.get("TOKALIGN_BENCH_TEXTS"):
         return ta.sentences(n, seed=1)
     lines = Path(os.environ["TOKALIGN_BENCH_TEXTS"]).read_text(encoding="utf-8").splitlines()
@@ -82,7 +83,7 @@ def encode() -> None:
         cases += [("cuda", dtype, 12_000, sizes) for dtype in (torch.float32, torch.bfloat16)]
     for device, dtype, n, sizes in cases:
         embedder = ta.Embedder.from_pretrained(
-            ta.default_model_path(), pooling=ta.mean, name="mean", device=device, dtype=dtype
+            assets.default_model_path(), pooling=ta.mean, name="mean", device=device, dtype=dtype
         )
         texts = bench_texts(n)
         ours = by_batch(embedder, texts, sizes, str(dtype).removeprefix("torch."))
@@ -136,7 +137,7 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     device, dtype = embedder.model.device.type, embedder.model.dtype
     where = f"{device} {str(dtype).removeprefix('torch.')}"
     with tempfile.TemporaryDirectory() as folder:
-        without_chat_template(ta.default_model_path(), Path(folder))
+        without_chat_template(assets.default_model_path(), Path(folder))
         read_by = SentenceTransformer(folder, device=device, model_kwargs={"dtype": dtype})[0]
     # A model without settings of its own is pooled in ways that differ from version to version.
     other = SentenceTransformer(modules=[read_by, models.Pooling(embedder.dimension, "mean")], device=device)
@@ -176,7 +177,7 @@ def load() -> None:
 MEMORY = """
 import resource, sys, torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from tokalign_helpers.pooling import mean
+from tokalign_helpers.models.pooling import mean
 import tokalign_helpers as ta
 tokenizer = ta.load_embedder("smol-mean").tokenizer
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
@@ -316,7 +317,7 @@ def sparsify() -> None:
 
 def slider() -> None:
     """One movement of the adjustment widget's slider: an addition, a decode, the bars."""
-    from tokalign_helpers import widgets
+    from tokalign_helpers.course import widgets
 
     embedder = ta.load_embedder("smol-eol")
     components = ta.PrincipalComponents.fit(embedder.embed(ta.sentences(100), progress=False), 5)
@@ -350,7 +351,7 @@ def scifact() -> None:
     if not os.environ.get("TOKALIGN_DATA"):
         print("       scifact: set TOKALIGN_DATA to a folder with scifact in BEIR's layout; skipped")
         return
-    collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
+    collection = ta.beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
     judge = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))["rows_of"]
     found = {row["method"]: row for row in judge(ta.load_embedder("smol-eol"), "SciFact, whole", collection)}
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}

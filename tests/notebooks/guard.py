@@ -6,8 +6,9 @@ from statistics import median
 
 from nbformat import NotebookNode
 
+from tools.notebooks import WIDGET_VIEW
+
 MARKER = "# NBVAL_CHECK_OUTPUT"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TITLE = re.compile(r"# \d\d · \S")
 LONGEST_CELL = 25  # lines; more needs scrolling
 LONGEST_MEDIAN = 10

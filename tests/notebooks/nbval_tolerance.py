@@ -7,27 +7,17 @@ are compared as they are. Load it with ``-p tests.notebooks.nbval_tolerance``; w
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
 
 from tests.notebooks.guard import check_problems, texts
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-OUTPUT_WAIT = 60  # seconds for what a finished cell has sent; nbval's own 5 are too few on a busy machine
-THREADS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+from tools.notebooks import OUTPUT_WAIT, kernel_environment
 
 # A number ends where no word goes on: neither in 0.6B nor in 1.2.3 is there one.
 _NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w|\.\w)"
@@ -161,23 +151,6 @@ def _value(number: str) -> Decimal:
 def _unit(number: str) -> Decimal:
     """Return the worth of the last printed decimal: 0.01 for 0.53, 1E-7 for 1.20e-05, and 0 for 1e-05."""
     return Decimal(1).scaleb(_value(number).as_tuple().exponent) if "." in number else Decimal(0)
-
-
-def kernel_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what a kernel needs: this repository's code, and fixed thread counts, so that last digits hold still.
-
-    Parameters
-    ----------
-    environment : Mapping[str, str]
-        The caller's; its thread counts win.
-
-    Returns
-    -------
-    dict[str, str]
-        The variables to set.
-    """
-    path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
-    return {name: environment.get(name, "2") for name in THREADS} | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def compare_outputs(item: pytest.Item, got: list[NotebookNode], stored: list[NotebookNode]) -> bool:

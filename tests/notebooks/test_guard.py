@@ -1,11 +1,10 @@
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests.notebooks.guard import MARKER, WIDGET_VIEW, problems, texts
-from tests.notebooks.nbval_tolerance import REPOSITORY
+from tests.notebooks.guard import MARKER, problems, texts
+from tools.notebooks import NOTEBOOKS, WIDGET_VIEW, choose, read
 
-NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+PATHS = choose(NOTEBOOKS, [])
 
 
 def printed(text, stream="stdout"):
@@ -128,9 +127,9 @@ def test_texts_leave_widgets_stderr_and_pictures_out():
 
 
 def test_there_are_notebooks():
-    assert NOTEBOOKS
+    assert PATHS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_notebook(path):
-    assert problems(nbformat.read(path, as_version=4)) == []
+    assert problems(read(path)) == []

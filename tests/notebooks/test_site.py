@@ -8,13 +8,12 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.notebooks.nbval_tolerance import REPOSITORY
-from tests.notebooks.run import choose
+from tools.notebooks import NOTEBOOKS, REPOSITORY, choose
 
 PYTHON = REPOSITORY / ".venv-site" / "bin" / "python"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-logging=stderr"]
-NAMES = [path.stem for path in choose(REPOSITORY / "notebooks", [])]
+NAMES = [path.stem for path in choose(NOTEBOOKS, [])]
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-site; make site makes it")
 
 

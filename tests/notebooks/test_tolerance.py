@@ -7,14 +7,12 @@ import pytest
 from tests.notebooks import nbval_tolerance
 from tests.notebooks.nbval_tolerance import (
     DEFAULT,
-    REPOSITORY,
-    THREADS,
     Tolerance,
     differences,
-    kernel_environment,
     stated_tolerance,
     tokens,
 )
+from tools.notebooks import REPOSITORY, THREADS, kernel_environment
 
 SAME = {
     "equal texts": ("cosine 0.53\nrank 3", "cosine 0.53\nrank 3"),

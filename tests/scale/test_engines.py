@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tokalign_helpers.index import SparseIndex
-from tokalign_helpers.scale import EngineError, MilvusIndex
+from tokalign_helpers.retrieval.index import SparseIndex
+from tokalign_helpers.retrieval.scale import EngineError, MilvusIndex
 
 V = 300
 
@@ -73,7 +73,7 @@ def test_an_engine_that_stops_is_told_with_what_is_stored(milvus, monkeypatch):
         return real(*arguments, **options)
 
     monkeypatch.setattr(milvus._client, "upsert", upsert)
-    monkeypatch.setattr("tokalign_helpers.scale.BATCH", 10)
+    monkeypatch.setattr("tokalign_helpers.retrieval.scale.BATCH", 10)
     documents = random_rows(30) + sparse.csr_array(np.ones((30, V), dtype=np.float32))
     with pytest.raises(EngineError, match="after 4 attempts .* 10 of 30 documents are stored; add the same ones again"):
         milvus.add([f"d{i}" for i in range(30)], documents)
@@ -232,7 +232,7 @@ def test_a_closed_index_says_so_and_the_others_of_its_file_go_on(milvus):
 OTHER = """
 import sys, time
 from scipy import sparse
-from tokalign_helpers.scale import EngineError, MilvusIndex
+from tokalign_helpers.retrieval.scale import EngineError, MilvusIndex
 import pymilvus, milvus_lite.server_manager
 start = time.perf_counter()
 try:

@@ -16,7 +16,7 @@ def embedder():
 
 def test_the_encoder_gives_the_packages_vectors(embedder):
     pytest.importorskip("sentence_transformers")
-    from tokalign_helpers.interop import sparse_encoder
+    from tokalign_helpers.retrieval.interop import sparse_encoder
 
     idf = np.linspace(0.5, 2, embedder.decoder.vocabulary_size).astype(np.float32)
     encoder = sparse_encoder(embedder, 50, 10, weights="log", importance=idf)
@@ -35,7 +35,7 @@ def test_its_evaluator_runs_on_the_encoder(embedder, tmp_path):
     pytest.importorskip("sentence_transformers")
     from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 
-    from tokalign_helpers.interop import sparse_encoder
+    from tokalign_helpers.retrieval.interop import sparse_encoder
 
     corpus = {str(i): text for i, text in enumerate(TEXTS)}
     judge = SparseInformationRetrievalEvaluator({"q": TEXTS[0]}, corpus, {"q": {"0"}}, ndcg_at_k=[3], map_at_k=[3],

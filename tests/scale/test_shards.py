@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tokalign_helpers import shards
-from tokalign_helpers.scale import EncodingError, ShardError, encode_with_ray, read_shards, write_shard
+from tokalign_helpers.retrieval import shards
+from tokalign_helpers.retrieval.scale import EncodingError, ShardError, encode_with_ray, read_shards, write_shard
 
 V = 300
 pa = pytest.importorskip("pyarrow")

@@ -10,10 +10,10 @@ from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tokalign_helpers import embedding
-from tokalign_helpers.embedders import load_embedder
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.pooling import last_token
+from tokalign_helpers.models import embedding
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.pooling import last_token
 
 # The same examples on every run, and no time limit on one of them: a slow machine is no failure.
 settings.register_profile("suite", deadline=None, derandomize=True)

@@ -45,8 +45,8 @@ from transformers import (
 )
 
 from tests.unit.conftest import CORPUS
-from tokalign_helpers import embedders
-from tokalign_helpers.embedding import load_llm
+from tokalign_helpers.models import embedders
+from tokalign_helpers.models.embedding import load_llm
 
 MORE = ["[INST] [/INST] {passage: query: Instruct: Query:}", 'This sentence of "a garden" means one word.']
 ROTARY = {

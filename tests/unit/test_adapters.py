@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tests.unit.families import package, save_model
-from tokalign_helpers import embedders, hub
-from tokalign_helpers.adapters import merge_adapter, merge_into
-from tokalign_helpers.embedders import SMOL, EmbedderSpec, load_embedder
-from tokalign_helpers.pooling import last_token, mean
+from tokalign_helpers.models import embedders, hub
+from tokalign_helpers.models.adapters import merge_adapter, merge_into
+from tokalign_helpers.models.embedders import SMOL, EmbedderSpec, load_embedder
+from tokalign_helpers.models.pooling import last_token, mean
 
 TEXTS = ["What diseases are parrots prone to?", "No"]
 CAUSAL, BODY = AutoModelForCausalLM, AutoModel

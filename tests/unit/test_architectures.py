@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, MobileBertConfig, T5Config, ViTConfig
 
 from tests.unit.families import ARCHITECTURES, save_architecture
-from tokalign_helpers import heads, hub
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedders import EmbedderSpec, load_embedder
-from tokalign_helpers.explain import token_contributions
-from tokalign_helpers.pooling import first_token, last_token, mean, weighted_mean
+from tokalign_helpers.models import heads, hub
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.embedders import EmbedderSpec, load_embedder
+from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
+from tokalign_helpers.reading.explain import token_contributions
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden without birds is a quiet garden."]
 ENCODERS = {name for name, (_, kind, _) in ARCHITECTURES.items() if kind == "words"}

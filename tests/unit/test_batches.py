@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from tokalign_helpers import embedding
-from tokalign_helpers.embedding import PORTIONS, Portion, pad
+from tokalign_helpers.models import embedding
+from tokalign_helpers.models.embedding import PORTIONS, Portion, pad
 
 TEXTS = [f"The parrot spoke {'again ' * (i % 23)}to {i} parrots." for i in range(150)]
 

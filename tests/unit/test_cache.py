@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from tokalign_helpers.cache import TABLE, EmbeddingCache, embedding_cache_dir, fill_cache, ship_embeddings
+from tokalign_helpers.models.cache import TABLE, EmbeddingCache, embedding_cache_dir, fill_cache, ship_embeddings
 
 TEXTS = [f"text {n}" for n in range(6)]
 
@@ -91,7 +91,7 @@ def test_what_is_no_number_is_neither_kept_nor_believed(cache, monkeypatch):
     other = EmbeddingCache("1" * 32, 4)
     other.store(TEXTS, bad)
     assert known(other)[0] == [0, 5]
-    monkeypatch.setattr("tokalign_helpers.cache.np.isfinite", lambda row: torch.ones(1).bool().numpy())
+    monkeypatch.setattr("tokalign_helpers.models.cache.np.isfinite", lambda row: torch.ones(1).bool().numpy())
     other.store(TEXTS, bad)  # by somebody who did not look
     monkeypatch.undo()
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(other.path.parent))

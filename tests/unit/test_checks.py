@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tokalign_helpers.assets import AssetError
-from tokalign_helpers.checks import JOINERS, escaped, first_line, lone_surrogate, one_line, whole_number
+from tokalign_helpers.basics.assets import AssetError
+from tokalign_helpers.basics.checks import JOINERS, escaped, first_line, lone_surrogate, one_line, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokalign_helpers.clusters import cluster_agreement, neighbour_agreement
+from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
 
 GENERATOR = torch.Generator().manual_seed(0)
 CENTRES = torch.nn.functional.normalize(torch.randn(3, 16, generator=GENERATOR), dim=1)

@@ -6,9 +6,9 @@ import warnings
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import training_data
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.datasets import checked_grade, checked_id
+from tokalign_helpers.datasets.collections import checked_grade, checked_id
+from tokalign_helpers.training import pairs
 
 CORPUS = [
     {"_id": "d1", "title": "Bees", "text": "Bees pollinate the orchard."},
@@ -56,7 +56,7 @@ def no_warning():
     ],
 )
 def test_what_people_write_is_read(beir, how):
-    found = ta.load_beir(beir(**how))
+    found = ta.beir(beir(**how))
     assert found.relevant == JUDGED
     assert list(found.queries) == ["q1", "q2", "q3"]
     assert found.documents == {
@@ -66,14 +66,14 @@ def test_what_people_write_is_read(beir, how):
 
 def test_a_line_separator_is_part_of_a_text(beir):
     text = "Rye\u2028rises\x85slowly\x0b."
-    found = ta.load_beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
+    found = ta.beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
     assert found.documents["d3"] == text
 
 
 def test_numbers_as_ids_are_strings(beir):
     corpus = [row | {"_id": int(row["_id"][1])} for row in CORPUS]
     queries = [row | {"_id": int(row["_id"][1])} for row in QUERIES]
-    found = ta.load_beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
+    found = ta.beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
     assert found.relevant == {"1": {"1": 1}, "2": {"2": 1}, "3": {"3": 2}}
     assert list(found.documents) == list(found.queries) == ["1", "2", "3"]
 
@@ -84,14 +84,14 @@ def test_what_has_no_text_is_left_out_with_one_warning(beir, text):
     with pytest.warns(
         UserWarning, match=r"corpus\.jsonl: 2 rows without a text were left out, the first on line 4"
     ) as said:
-        assert list(ta.load_beir(folder).documents) == ["d1", "d2", "d3"]
+        assert list(ta.beir(folder).documents) == ["d1", "d2", "d3"]
     assert len(said) == 1 and said[0].filename == __file__
 
 
 def test_a_title_alone_is_a_text_but_not_in_place_of_null(beir):
-    assert ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
+    assert ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
     with pytest.warns(UserWarning, match="1 row without a text was left out, on line 4"):
-        assert "d4" not in ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
+        assert "d4" not in ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
 
 
 def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
@@ -99,19 +99,19 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
     with pytest.warns(
         UserWarning, match=r"test\.tsv: 2 judgements of an unknown .*were left out, the first on line 5"
     ) as said:
-        assert ta.load_beir(folder).relevant == JUDGED
+        assert ta.beir(folder).relevant == JUDGED
     assert len(said) == 1 and said[0].filename == __file__
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"qrels": [*QRELS, "q1\td2\t1.5"]}, r"test\.tsv, line 5: the grade 1.5 is no whole number"),
-        ({"qrels": [*QRELS, "q1\td2\tnan"]}, r"test\.tsv, line 5: 'nan' is no number"),
+        ({"qrels": [*QRELS, "q1\td2\t1.5"]}, r"test\.tsv, line 5: the grade 1.5 is not a whole number"),
+        ({"qrels": [*QRELS, "q1\td2\tnan"]}, r"test\.tsv, line 5: 'nan' is not a number"),
         ({"qrels": [*QRELS, f"q1\td2\t{2**40}"]}, r"test\.tsv, line 5: the grade .* up to 1000"),
         ({"qrels": [*QRELS, "q1\td2"]}, r"test\.tsv, line 5: .* has not three fields"),
-        ({"qrels": ["q1\td1\tyes", *QRELS[1:]]}, r"test\.tsv, line 1: 'yes' is no number"),
-        ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is no number"),
+        ({"qrels": ["q1\td1\tyes", *QRELS[1:]]}, r"test\.tsv, line 1: 'yes' is not a number"),
+        ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is not a number"),
         ({"qrels": [*QRELS, "q1\td1\t1"]}, r"test\.tsv, line 5: 'q1' and 'd1' are judged on line 2 already"),
         ({"qrels": QRELS[:1]}, r"test\.tsv holds no judgement"),
         (
@@ -128,7 +128,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
 )
 def test_what_cannot_be_right_is_refused_with_file_and_line(beir, change, said):
     with pytest.raises(ValueError, match=said):
-        ta.load_beir(beir(**change))
+        ta.beir(beir(**change))
 
 
 def test_grades_and_ids():
@@ -150,7 +150,7 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     for line, said in (
         ("1 0 1 2", "judged on line 1 already"),
         ("1 0 1", "has not four fields"),
-        ("1 0 9 x", "'x' is no number"),
+        ("1 0 9 x", "'x' is not a number"),
     ):
         (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
         with pytest.raises(ValueError, match=rf"cranqrel\.trec\.txt, line 2: .*{said}"):
@@ -165,8 +165,8 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     [
         ("[]", "{}", r"data_full\.json holds no JSON object"),
         ("{}", "[]", r"domains\.json holds no JSON object"),
-        ("{", "{}", r"data_full\.json is no JSON"),
-        ("[" * 200_000, "{}", r"data_full\.json is no JSON"),
+        ("{", "{}", r"data_full\.json is not JSON"),
+        ("[" * 200_000, "{}", r"data_full\.json is not JSON"),
         ("{}", "{}", "unknown part 'test'"),
         ('{"test": 3}', "{}", "not as CLINC150 has it"),
         ('{"test": [["x"]]}', "{}", "not as CLINC150 has it"),
@@ -193,7 +193,7 @@ def test_sentence_pairs(tmp_path):
     (tmp_path / "sts-test.csv").write_text(row.format("4.5") + "\n\n" + row.format("0") + "\n", encoding="utf-8")
     table = ta.sts_pairs(tmp_path)
     assert table.values.tolist() == [["A\u2028man\x85sits.", "Somebody sits.", r, "MSRvid"] for r in (4.5, 0)]
-    for broken, said in ((row.format("nan"), "'nan' is no number"), ("a\tb", "2 fields")):
+    for broken, said in ((row.format("nan"), "'nan' is not a number"), ("a\tb", "2 fields")):
         (tmp_path / "sts-test.csv").write_text(f"\n{broken}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=rf"sts-test\.csv, line 2: {said}"):
             ta.sts_pairs(tmp_path)
@@ -228,10 +228,10 @@ def test_files_that_belong_together_line_by_line(tmp_path):
     for part in ("dev", "test"):
         for name, texts in columns.items():
             (tmp_path / f"{name}.{part}").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    assert training_data.inference_triplets(tmp_path) == []
+    assert pairs.inference_triplets(tmp_path) == []
     (tmp_path / "s2.dev").write_text("C.\n\nD.\n")
     with pytest.raises(ValueError, match=r"s2\.dev, line 2: nothing is here"):
-        training_data.inference_triplets(tmp_path)
+        pairs.inference_triplets(tmp_path)
 
 
 def test_the_command_line_reads_a_text_a_line(tmp_path, monkeypatch):

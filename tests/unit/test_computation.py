@@ -1,7 +1,7 @@
 """The version of the computation is held to vectors that it made: ``python -m tests.unit.test_computation`` keeps some.
 
-A red test here means: what a text is embedded as has changed. Give :data:`tokalign_helpers.embedding.VERSION` a new
-number, so that no cached vector of the old computation is used, run the command above and ``data/embeddings/make.py``.
+A red test here means: what a text is embedded as has changed. Give ``VERSION`` in ``models/embedding.py`` a new number,
+so that no cached vector of the old computation is used, run the command above and ``data/embeddings/make.py``.
 """
 
 import json
@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers import cache, embedding, pooling
-from tokalign_helpers.assets import data_dir
-from tokalign_helpers.cache import read_shipped
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.files import sha256, write_text
+from tokalign_helpers.basics.assets import data_dir
+from tokalign_helpers.basics.files import sha256, write_text
+from tokalign_helpers.models import cache, embedding, pooling
+from tokalign_helpers.models.cache import read_shipped
+from tokalign_helpers.models.embedding import Embedder
 
 KEPT = Path(__file__).with_name("computation.json")
 SHOWN = 24  # numbers of a vector that are kept

@@ -1,11 +1,13 @@
 """Exercises, command line, packaging: what readers touch beside the notebooks."""
 
 import importlib
+import json
 import re
 import tomllib
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
@@ -60,7 +62,8 @@ def test_an_unanswered_question_is_no_failure(question, capsys):
 
 
 def test_the_readme_lists_every_notebook_with_its_measured_times():
-    from tests.notebooks.run import TABLE, choose, read, table_of_contents
+    from tools.notebooks import choose, read
+    from tools.run import TABLE, table_of_contents
 
     rows = table_of_contents({path.name: read(path) for path in choose(ROOT / "notebooks", [])})
     written = TABLE.search((ROOT / "README.md").read_text(encoding="utf-8"))[0].splitlines()[1:-1]
@@ -99,7 +102,7 @@ def test_the_right_letters_are_spread():
 def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q3_says():
     texts, smol = ta.sentences(1000, seed=0), ta.load_embedder("smol-wmean")
     h = load_file(ta.data_dir() / "embeddings" / "sentences-smol-wmean.safetensors")["embeddings"]
-    few, all_ = (ta.rates(*ta.read(smol, h[:n], texts[:n])).set_index("rate")["value"] for n in (125, 1000))
+    few, all_ = (ta.align(smol, texts[:n], h[:n]).rates().set_index("rate")["value"] for n in (125, 1000))
     assert abs(few["LAR"] - all_["LAR"]) < 0.01 < few["GAR"] - all_["GAR"]
 
 
@@ -112,8 +115,48 @@ def test_an_answer_that_raises_is_told(capsys):
 def test_the_command_line_prints_two_embedders(capsys):
     assert main(["What diseases are parrots prone to?"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"smol-mean +smol-eol", out)
-    assert re.search(r"\bpar\b", out)
+    assert re.search(r"smol-wmean +smol-cse", out)
+    assert re.search(r"▁parrots █", out)
+
+
+def test_a_text_may_have_the_name_of_a_command(capsys):
+    assert main(["tokens", "fetch", "-e", "smol-cse", "-k", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] == "fetch"
+    assert [row["rank"] for row in found["tokens"]["smol-cse"]] == [1, 2, 3]
+
+
+def test_the_command_line_explains_why_two_texts_are_close(capsys):
+    texts = ["A parrot fell ill.", "What diseases are parrots prone to?"]
+    assert main(["explain", *texts, "-e", "smol-cse", "-k", "5"]) == 0
+    cosine = float(ta.pair_similarities(ta.load_embedder("smol-cse"), pd.DataFrame([texts]))[0])
+    out = capsys.readouterr().out
+    assert f"smol-cse: cosine {cosine:.3f}" in out
+    assert re.search(r"▁parrot █+ \+", out)
+    assert main(["explain", *texts, "-e", "smol-cse", "-k", "5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cosine"]["smol-cse"] == pytest.approx(cosine, abs=1e-4)
+    assert len(found["tokens"]["smol-cse"]) == 10
+
+
+@pytest.mark.parametrize("command", [[], ["tokens"], ["explain"], ["examine"], ["list"], ["fetch"]])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: {' '.join(['tokalign-helpers', *command])} ")
+    assert "--help" in out
+
+
+def test_nothing_to_do_is_said(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "required: COMMAND" in capsys.readouterr().err
+
+
+def test_the_list_is_there_for_other_programs(capsys):
+    assert main(["list", "--json"]) == 0
+    assert [row["embedder"] for row in json.loads(capsys.readouterr().out)] == list(ta.EMBEDDERS)
 
 
 def test_fetch_says_where_the_model_is(capsys):

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.families import pieces_tokenizer
-from tokalign_helpers.decoding import ROWS, TokenDecoder
-from tokalign_helpers.heads import Head
-from tokalign_helpers.vocabulary import token_kind
+from tokalign_helpers.models.decoding import ROWS, TokenDecoder
+from tokalign_helpers.models.heads import Head
+from tokalign_helpers.reading.vocabulary import token_kind
 
 
 def random_decoder(vocabulary, d, seed=0, tokenizer=None):
@@ -71,7 +71,7 @@ def test_half_precision_weights_give_float32_scores():
 @pytest.mark.parametrize("widened", [1, 12, 13, 1 << 22])
 def test_scores_of_half_precision_weights_are_computed_in_float32(dtype, widened, monkeypatch):
     """Whatever part of the matrix is widened at a time; as exact as the weights allow."""
-    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", widened)
+    monkeypatch.setattr("tokalign_helpers.models.decoding.WIDENED", widened)
     decoder, h = TokenDecoder(random_decoder(30, 4).weight.to(dtype), None), embeddings(3, 4)
     expected = (h.double() @ decoder.weight.double().T).float()
     torch.testing.assert_close(decoder.scores(h), expected, atol=1e-5, rtol=1e-5)
@@ -87,7 +87,7 @@ def test_a_thousand_scores_at_16_bits_are_a_thousand_numbers():
 
 
 def test_no_second_matrix_is_held_in_float32(monkeypatch):
-    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", 100)
+    monkeypatch.setattr("tokalign_helpers.models.decoding.WIDENED", 100)
     decoder = TokenDecoder(random_decoder(60, 10).weight.bfloat16(), None)
     parts = list(decoder._parts())
     assert [(part.dtype, len(part)) for _, part in parts] == [(torch.float32, 10)] * 6
@@ -98,7 +98,7 @@ def test_no_second_matrix_is_held_in_float32(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_bias_is_added_to_every_score(dtype, monkeypatch):
-    monkeypatch.setattr("tokalign_helpers.decoding.WIDENED", 20)
+    monkeypatch.setattr("tokalign_helpers.models.decoding.WIDENED", 20)
     plain = TokenDecoder(random_decoder(30, 4).weight.to(dtype), None)
     bias = torch.arange(30.0)
     biased, h = TokenDecoder(plain.weight, None, Head(4, bias)), embeddings(2, 4)

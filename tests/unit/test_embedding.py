@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
-from tokalign_helpers import embedders as embedders_module
-from tokalign_helpers.embedding import see_everything
-from tokalign_helpers.hub import HubError
-from tokalign_helpers.keys import weights_digest
-from tokalign_helpers.pooling import last_token
+from tokalign_helpers.models import cache
+from tokalign_helpers.models import embedders as embedders_module
+from tokalign_helpers.models.embedding import see_everything
+from tokalign_helpers.models.hub import HubError
+from tokalign_helpers.models.keys import weights_digest
+from tokalign_helpers.models.pooling import last_token
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
 RAW = ["smol-last", "smol-mean", "smol-wmean", "smol-eol"]
@@ -146,7 +147,7 @@ def test_all_that_a_vector_depends_on_is_in_the_fingerprint(embedders):
 def test_cached_vectors_are_the_computed_ones(embedders, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     first = embedders["smol-eol"].embed(TEXTS)
-    monkeypatch.setattr("tokalign_helpers.embedding._forward", None)  # the model must not be needed again
+    monkeypatch.setattr("tokalign_helpers.models.embedding._forward", None)  # the model must not be needed again
     torch.testing.assert_close(embedders["smol-eol"].embed(TEXTS[::-1]), first.flip(0), atol=0, rtol=0)
 
 
@@ -171,7 +172,7 @@ SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
 
 def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
-    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     expected = tiny.embed(SHIPPED)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
     passes.clear()
@@ -184,7 +185,7 @@ def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypa
 
 
 def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
-    ta.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
     save_file(
         {"embeddings": torch.full((40, tiny.dimension), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path)
@@ -217,7 +218,7 @@ def about(folder):
 @pytest.fixture
 def closely(monkeypatch):
     """Compare with shipped embeddings as closely as the same computation allows; see test_computation."""
-    monkeypatch.setattr("tokalign_helpers.cache.AGREE", 1e-4)
+    monkeypatch.setattr("tokalign_helpers.models.cache.AGREE", 1e-4)
 
 
 @pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])

@@ -12,8 +12,8 @@ from tests.unit.conftest import CORPUS
 from tests.unit.families import save_adapter, save_model
 from tokalign_helpers import examination
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.embedders import adapters_dir
-from tokalign_helpers.sources import describe
+from tokalign_helpers.models.embedders import adapters_dir
+from tokalign_helpers.models.sources import describe
 
 TEXTS = [f"{sentence} {number}" for number in range(6) for sentence in CORPUS]
 SMALL = {"documents": 30, "pairs": 20}
@@ -206,8 +206,8 @@ def test_too_few_texts(tiny):
 
 
 def test_a_kept_report_is_not_of_an_embedder_whose_pooling_was_edited():
-    from tokalign_helpers.embedders import EmbedderSpec
     from tokalign_helpers.examination import _row
+    from tokalign_helpers.models.embedders import EmbedderSpec
 
     scaled = [EmbedderSpec("made", "made/whole", lambda h, m, k=k: h[:, 0] * k) for k in (1, 1, 2)]
     assert _row(scaled[0]) == _row(scaled[1]) != _row(scaled[2])

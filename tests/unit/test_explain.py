@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.explain import shared_tokens, tight_decoder, token_contributions
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.reading.explain import shared_tokens, tight_decoder, token_contributions
 
 
 def test_contributions_add_up_to_the_cosine(smol):

@@ -26,10 +26,10 @@ from transformers import (
 )
 
 from tests.unit.families import family_of, save_adapter, save_model
-from tokalign_helpers import hub
-from tokalign_helpers.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
-from tokalign_helpers.input_format import InputFormat
-from tokalign_helpers.pooling import first_token, last_token, mean, pooler_output, weighted_mean
+from tokalign_helpers.models import hub
+from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
+from tokalign_helpers.models.input_format import InputFormat
+from tokalign_helpers.models.pooling import first_token, last_token, mean, pooler_output, weighted_mean
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden {without} birds ]is a quiet garden.", "the beak"]
 REMOTE = {name: spec for name, spec in EMBEDDERS.items() if not spec.packaged}
@@ -273,7 +273,7 @@ def test_the_decoder_layer_is_read_alone(name, folders, tmp_path, monkeypatch):
 
 READ_ALONE = """
 import resource, sys
-from tokalign_helpers import hub
+from tokalign_helpers.models import hub
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
 weight, _ = hub.decoder_layer(sys.argv[1])
@@ -555,7 +555,7 @@ def test_a_plan_names_what_fits():
 
 
 def test_what_does_not_fit_is_not_fetched(monkeypatch):
-    monkeypatch.setattr("tokalign_helpers.embedders._free_bytes", lambda device: 10**9)
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**9)
     with pytest.raises(ValueError, match="opt-1.3b needs .* GB are free; choose"):
         load_embedder("opt-1.3b", device="cpu")
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tokalign_helpers.files import partial_of, replacing, sha256, sweep, write_text
+from tokalign_helpers.basics.files import partial_of, replacing, sha256, sweep, write_text
 
 
 def test_a_file_is_replaced_in_one_step_and_the_old_one_stays_readable_until_then(tmp_path):
@@ -49,7 +49,7 @@ def test_modes_follow_the_umask(tmp_path):
 def test_a_killed_writer_leaves_a_partial_that_the_next_one_sweeps(tmp_path):
     target = tmp_path / "a.txt"
     code = (
-        "import sys, time; from tokalign_helpers.files import replacing\n"
+        "import sys, time; from tokalign_helpers.basics.files import replacing\n"
         "with replacing(sys.argv[1]) as p:\n    p.write_text('half'); print('ready', flush=True); time.sleep(60)"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True)

@@ -535,10 +535,10 @@ def test_one_answer(answer, verdict):
 
 
 def test_what_several_answers_draw_on_is_embedded_before_their_time_runs():
-    from tokalign_helpers.cache import EmbeddingCache
-    from tokalign_helpers.datasets import sentences
-    from tokalign_helpers.embedders import load_embedders
+    from tokalign_helpers.datasets.wikipedia import sentences
     from tokalign_helpers.exercises.grader.worker import embed_shared
+    from tokalign_helpers.models.cache import EmbeddingCache
+    from tokalign_helpers.models.embedders import load_embedders
 
     embed_shared(names := ["smol-eol", "smol-wmean"])
     texts = sentences(1000, seed=0)

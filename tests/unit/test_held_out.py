@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from tokalign_helpers import held_out
-from tokalign_helpers.held_out import HeldOut, measured_texts
+from tokalign_helpers.training import held_out
+from tokalign_helpers.training.held_out import HeldOut, measured_texts
 
 SENTENCE = "From 1989 until 1992, the government tried to solve the war."
 

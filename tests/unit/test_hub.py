@@ -15,10 +15,10 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from tests.unit.families import as_published, package, save_adapter, save_model
-from tokalign_helpers import hub
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
-from tokalign_helpers.pooling import last_token, weighted_mean
+from tokalign_helpers.models import hub
+from tokalign_helpers.models.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
+from tokalign_helpers.models.pooling import last_token, weighted_mean
 
 COMMIT = "c0ffee" + "0" * 34
 REMOTE = {name: spec for name, spec in EMBEDDERS.items() if not spec.packaged}
@@ -174,7 +174,7 @@ def test_each_name_loads_at_the_first_try_from_its_own_models_and_revisions(name
     adapters = [((f"{adapter}@{spec.revision}").split("@")[:2]) for adapter in spec.adapters]
     revisions = dict([own, *adapters, (spec.backbone, spec.backbone_revision)])
     repos = [own[0], *(repo for repo, _ in adapters), spec.backbone]
-    monkeypatch.setattr("tokalign_helpers.embedders._free_bytes", lambda device: 10**12)
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
     stand_in.models = {repos[0]: save_model(tmp_path / "m", spec.backbone, seed=1, bare=bool(spec.weights))}
     if spec.weights:
         stand_in.models[spec.backbone] = save_model(tmp_path / "b", spec.backbone)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from scipy import sparse
 
-from tokalign_helpers.index import SparseIndex, check_documents, check_queries
+from tokalign_helpers.retrieval.index import SparseIndex, check_documents, check_queries
 
 V = 6
 EXAMPLES = int(os.environ.get("TOKALIGN_EXAMPLES", "30"))  # of the state machine; TOKALIGN_EXAMPLES=500 takes a minute
@@ -224,7 +224,7 @@ def test_many_batches_with_searches_between_touch_a_document_a_few_times(monkeyp
         moved.append(sum(part.nnz for part in parts))
         return stack(parts, **options)
 
-    monkeypatch.setattr("tokalign_helpers.index.sparse.vstack", counted)
+    monkeypatch.setattr("tokalign_helpers.retrieval.index.sparse.vstack", counted)
     index, one = SparseIndex(V), rows([1] * V).tocsr()
     for number in range(300):
         index.add([f"d{number}"], one)
@@ -311,7 +311,7 @@ def test_a_disk_that_is_full_costs_nothing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    for broken in ("tokalign_helpers.index.np.save", "tokalign_helpers.versions.write_text"):
+    for broken in ("tokalign_helpers.retrieval.index.np.save", "tokalign_helpers.retrieval.versions.write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(broken, full)
             with pytest.raises(OSError, match="No space"):
@@ -385,7 +385,7 @@ def test_a_reader_goes_on_with_the_version_that_took_over(tmp_path, monkeypatch)
             saves.append(made("xyz").save(tmp_path))
         return real(*arguments, **options)
 
-    monkeypatch.setattr("tokalign_helpers.index.np.load", late)
+    monkeypatch.setattr("tokalign_helpers.retrieval.index.np.load", late)
     assert SparseIndex.load(tmp_path).ids == ["x", "y", "z"]
 
 
@@ -406,7 +406,7 @@ def test_any_changed_bit_is_told(tmp_path, name):
     good = file.read_bytes()
     for place in range(0, len(good), 7):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
-        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index anew"):
+        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index again"):
             SparseIndex.load(tmp_path)
         try:  # without checksums a weight may be another one; a search must live all the same
             SparseIndex.load(tmp_path, verify=False).search(rows([1] * V))
@@ -444,7 +444,7 @@ def test_ids_that_are_no_ids_are_told_without_checksums_too(tmp_path, ids):
     (file,) = tmp_path.glob("version-*/ids.json")
     assert len(ids) == file.stat().st_size
     file.write_text(ids)
-    with pytest.raises(ValueError, match="ids.json was changed: .* build the index anew"):
+    with pytest.raises(ValueError, match="ids.json was changed: .* build the index again"):
         SparseIndex.load(tmp_path, verify=False)
 
 
@@ -474,7 +474,7 @@ def test_what_is_no_index_of_ours_is_not_opened(tmp_path):
         with pytest.raises(ValueError, match=r"was changed|make no index|no whole index|vocabulary_size"):
             SparseIndex.load(tmp_path, verify=False)
     pointer.write_text(json.dumps({"vocabulary_size": V, "ids": ["a"], "sizes": {"data.npy": 140}}))
-    with pytest.raises(ValueError, match="an index of an older format, without checksums; build and save it anew"):
+    with pytest.raises(ValueError, match="an index of an older format, without checksums; build and save it again"):
         SparseIndex.load(tmp_path)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import datasets
+from tokalign_helpers.datasets import labelled
 
 
 def test_an_instruction_stands_in_the_prompt(smol):
@@ -45,7 +45,7 @@ def test_topic_and_emotion_are_independent():
 
 def test_pairs_of_six_kinds():
     table = ta.minimal_pairs()
-    assert table["kind"].value_counts().to_dict() == dict.fromkeys(datasets.PAIR_KINDS, 40)
+    assert table["kind"].value_counts().to_dict() == dict.fromkeys(labelled.PAIR_KINDS, 40)
     assert (table["text1"] != table["text2"]).all()
     assert set(table.groupby("group")["text1"].nunique()) == {1}
 
@@ -82,5 +82,5 @@ def test_requests_with_intent_and_domain(tmp_path):
     with pytest.raises(ValueError, match="unknown part 'dev'"):
         ta.clinc150(tmp_path, "dev")
     (tmp_path / "domains.json").write_text("{")
-    with pytest.raises(ValueError, match=r"domains\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"domains\.json is not JSON"):
         ta.clinc150(tmp_path)

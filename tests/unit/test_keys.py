@@ -19,10 +19,10 @@ from tokenizers import processors
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tokalign_helpers import pooling
-from tokalign_helpers.embedding import Embedder, _shared_passes, embed_all
-from tokalign_helpers.input_format import InputFormat
-from tokalign_helpers.keys import (
+from tokalign_helpers.models import pooling
+from tokalign_helpers.models.embedding import Embedder, _shared_passes, embed_all
+from tokalign_helpers.models.input_format import InputFormat
+from tokalign_helpers.models.keys import (
     Describer,
     NotKeyableError,
     describe,
@@ -32,7 +32,7 @@ from tokalign_helpers.keys import (
     version_of,
     weights_digest,
 )
-from tokalign_helpers.pooling import last_token, mean
+from tokalign_helpers.models.pooling import last_token, mean
 
 TEXTS = ["A parrot.", "A quiet garden without birds.", "What diseases are parrots prone to?"]
 SCALE = 1.0
@@ -498,7 +498,7 @@ def test_how_the_machine_counts_is_in_the_key(tiny):
 
 
 def test_a_comment_in_the_code_of_the_package_is_not_in_the_key(tiny, monkeypatch):
-    from tokalign_helpers import embedding
+    from tokalign_helpers.models import embedding
 
     before = tiny.fingerprint
     monkeypatch.setattr(embedding, "__file__", "/no/such/file")

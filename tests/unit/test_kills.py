@@ -16,8 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from tokalign_helpers import assets, embedding
-from tokalign_helpers.pooling import mean
+from tokalign_helpers.basics import assets
+from tokalign_helpers.models import embedding
+from tokalign_helpers.models.pooling import mean
 
 kills, tiny, root = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 os.environ |= {"TOKALIGN_CACHE": str(root), "TOKALIGN_EMBEDDING_CACHE": str(root / "embeddings")}

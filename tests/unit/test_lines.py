@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokalign_helpers.lines import as_number, at, csv_rows, json_lines, lines
+from tokalign_helpers.basics.lines import as_number, at, csv_rows, json_lines, lines
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"  # str.splitlines makes eight lines of it
 
@@ -31,7 +31,7 @@ def test_json_lines(tmp_path):
         ('{"a": 1', r"line 2: not JSON \(Expecting .*column 8"),
         ("1" * 5000, "line 2: not JSON .*digits"),
         ("[" * 200_000, "line 2: not JSON .*recursion"),
-        ("[1]", r"line 2: '\[1\]' is no JSON object"),
+        ("[1]", r"line 2: '\[1\]' is not a JSON object"),
     ):
         file.write_text("{}\n" + broken)
         with pytest.raises(ValueError, match=said):
@@ -65,7 +65,7 @@ def test_a_broken_row_is_named(tmp_path, content, said):
 def test_numbers():
     assert [as_number(text) for text in ("1", " -1.5", "+2.", ".5", "1e3")] == [1, -1.5, 2, 0.5, 1000]
     for text in ("", "nan", "inf", "1_000", "0x1", "1,5", "¹", "one"):
-        with pytest.raises(ValueError, match="is no number"):
+        with pytest.raises(ValueError, match="is not a number"):
             as_number(text)
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers.vocabulary import KINDS, token_kind, word_counts
+from tokalign_helpers.reading.vocabulary import KINDS, token_kind, word_counts
 
 
 @pytest.mark.parametrize(

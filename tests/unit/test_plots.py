@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from tokalign_helpers import plots
-from tokalign_helpers.vocabulary import KINDS
+from tokalign_helpers.course import plots
+from tokalign_helpers.reading.vocabulary import KINDS
 
 INTERVALS = pd.DataFrame({"value": [0.5, 0.25], "low": [0.4, np.nan], "high": [0.6, np.nan]})
 

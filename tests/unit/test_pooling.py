@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokalign_helpers.pooling import last_token, mean, weighted_mean
+from tokalign_helpers.models.pooling import last_token, mean, weighted_mean
 
 
 def loop_last(states):

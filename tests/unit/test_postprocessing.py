@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
-from tokalign_helpers.postprocessing import (
+from tokalign_helpers.reading.postprocessing import (
     Change,
     embed_filter,
     frequency_direction,

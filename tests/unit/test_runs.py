@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.index import best_places
-from tokalign_helpers.sparse import feature_names
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.retrieval.index import best_places
+from tokalign_helpers.retrieval.sparse import feature_names
 
 
 @pytest.mark.parametrize("documents", [{}, {"a": ""}, {"a": "the of", "b": "and"}])
@@ -72,11 +72,11 @@ def test_scores_that_differ_beyond_single_precision_keep_their_order():
 @pytest.mark.parametrize(
     ("run", "relevant", "said"),
     [
-        ({"q": {"x": float("nan")}}, {"q": {"x": 1}}, "query 'q': the score nan is no number"),
-        ({"q": {"x": "1"}}, {"q": {"x": 1}}, "query 'q': the score '1' is no number"),
-        ({"q": {"x": None}}, {"q": {"x": 1}}, "query 'q': the score None is no number"),
-        ({"q": {"x": 1.0}}, {"q": {"x": 0.5}}, "query 'q': the grade 0.5 is no whole number"),
-        ({"q": {"x": 1.0}}, {"q": {"x": 2**40}}, "query 'q': the grade 1099511627776 is no whole number up to 1000"),
+        ({"q": {"x": float("nan")}}, {"q": {"x": 1}}, "query 'q': the score nan is not a number"),
+        ({"q": {"x": "1"}}, {"q": {"x": 1}}, "query 'q': the score '1' is not a number"),
+        ({"q": {"x": None}}, {"q": {"x": 1}}, "query 'q': the score None is not a number"),
+        ({"q": {"x": 1.0}}, {"q": {"x": 0.5}}, "query 'q': the grade 0.5 is not a whole number"),
+        ({"q": {"x": 1.0}}, {"q": {"x": 2**40}}, "query 'q': the grade 1099511627776 is not a whole number up to 1000"),
         ({"q": {"x": 1.0}}, {"q": {"x": float("nan")}}, "query 'q': the grade nan"),
         ({"q": {"x": 1.0}}, {"q": {1.0: 1}}, "query 'q': 1.0 is no id"),
         ({"q": {"1": 1.0, 1: 2.0}}, {"q": {"1": 1}}, "query 'q': a document is there twice"),
@@ -156,7 +156,7 @@ def test_vectors_under_the_names_of_an_engine(tokenizer):
     names = feature_names(decoder)
     place = {name: token for token, name in enumerate(names)}
     for row, plain, named in zip(
-        matrix.toarray(), ta.decoded(matrix, decoder), ta.decoded(matrix, decoder, names=names), strict=True
+        matrix.toarray(), ta.vector_tokens(matrix, decoder), ta.vector_tokens(matrix, decoder, names=names), strict=True
     ):
         assert [weight for _, weight in plain] == [weight for _, weight in named]
         assert {place[name]: weight for name, weight in named} == {i: row[i] for i in np.flatnonzero(row)}

@@ -13,12 +13,13 @@ import pytest
 import torch
 from scipy import sparse
 
-from tokalign_helpers import embedders, scale
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.pooling import last_token
-from tokalign_helpers.scale import EncodingError, EngineError, MilvusIndex, SparseWorker, encode_with_ray
-from tokalign_helpers.shards import described, stamp_of
-from tokalign_helpers.sparse import sparsify_documents
+from tokalign_helpers.models import embedders
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.pooling import last_token
+from tokalign_helpers.retrieval import scale
+from tokalign_helpers.retrieval.scale import EncodingError, EngineError, MilvusIndex, SparseWorker, encode_with_ray
+from tokalign_helpers.retrieval.shards import described, stamp_of
+from tokalign_helpers.retrieval.sparse import sparsify_documents
 
 V = 30
 
@@ -372,7 +373,7 @@ def test_the_workers_fingerprint_names_embedder_decoder_and_weights(tiny_folder,
     texts = ["The parrot spoke.", "A quiet garden."]
     expected = sparsify_documents(made.decoder, made.embed(texts, cache=False, progress=False), 5)
     assert (worker(texts) != expected).nnz == 0
-    seen = [worker.fingerprint, SparseWorker("tiny", 5, "relu").fingerprint]
+    seen = [worker.fingerprint, SparseWorker("tiny", 5, "raw").fingerprint]
     for weights in (next(made.model.parameters()), made.unembedding):
         with torch.no_grad():
             weights[0, 0] += 1

@@ -11,8 +11,8 @@ from transformers import Gemma2Config, LlamaConfig, MPNetConfig, Qwen2Config
 
 import tokalign_helpers as ta
 from tests.unit.families import ENCODER, ROTARY, save_architecture
-from tokalign_helpers import hub
-from tokalign_helpers.sources import describe
+from tokalign_helpers.models import hub
+from tokalign_helpers.models.sources import describe
 
 theirs = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: E402

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import tokalign_helpers as ta
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.index import SparseIndex, best_places
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.retrieval.index import SparseIndex, best_places
 
 V = 40
 
@@ -29,7 +29,7 @@ def random_rows(n, share=0.2, seed=0):
     return sparse.random_array((n, V), density=share, format="csr", rng=np.random.default_rng(seed), dtype=np.float32)
 
 
-FORMULAS = {"raw": lambda x: max(x, 0), "relu": lambda x: max(x, 0), "log": lambda x: np.log1p(max(x, 0))}
+FORMULAS = {"raw": lambda x: max(x, 0), "log": lambda x: np.log1p(max(x, 0))}
 
 
 @pytest.mark.parametrize(("weights", "formula"), FORMULAS.items())
@@ -82,7 +82,7 @@ def test_queries_are_literal_tokens_and_aligned_ones(decoder):
         (lambda d: ta.sparsify_queries(d, [{1}, {V}]), r"the id 40; ids lie in 0\.\.39"),
         (lambda d: ta.token_importance([{1, -1}], V), r"the id -1; ids lie in 0\.\.39"),
         (lambda d: ta.token_importance([{1}], None), "vocabulary_size is None"),
-        (lambda d: ta.decoded(random_rows(1), d, names=["a"]), "1 names for 40 tokens"),
+        (lambda d: ta.vector_tokens(random_rows(1), d, names=["a"]), "1 names for 40 tokens"),
     ],
 )
 def test_what_is_out_of_range_is_refused(decoder, call, said):
@@ -174,9 +174,9 @@ def test_best_places_are_the_head_of_the_full_sort(values, k, dtype):
 def test_the_same_vectors_in_other_forms(decoder):
     matrix = ta.sparsify_documents(decoder, embeddings(), 5)
     torch.testing.assert_close(ta.to_torch(matrix).to_dense(), torch.from_numpy(matrix.toarray()))
-    lists = ta.decoded(matrix, decoder, 3)
+    lists = ta.vector_tokens(matrix, decoder, 3)
     for form in ("csc", "coo"):
-        assert ta.decoded(matrix.asformat(form), decoder, 3) == lists
+        assert ta.vector_tokens(matrix.asformat(form), decoder, 3) == lists
         torch.testing.assert_close(ta.to_torch(matrix.asformat(form)).to_dense(), torch.from_numpy(matrix.toarray()))
     for row, pairs in zip(matrix.toarray(), lists, strict=True):
         assert [weight for _, weight in pairs] == pytest.approx(sorted(row, reverse=True)[: len(pairs)])
@@ -226,7 +226,7 @@ def beir(folder, corpus='{"_id": "d", "title": "T", "text": "x"}\n', qrels="q\td
 
 
 def test_a_beir_folder(tmp_path):
-    assert ta.load_beir(beir(tmp_path)) == ({"d": "T x"}, {"q": "why"}, {"q": {"d": 1}})
+    assert ta.beir(beir(tmp_path)) == ({"d": "T x"}, {"q": "why"}, {"q": {"d": 1}})
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_beir_folder(tmp_path):
 )
 def test_a_broken_beir_folder_names_file_and_line(tmp_path, changed, said):
     with pytest.raises(ValueError, match=said):
-        ta.load_beir(beir(tmp_path, **changed))
+        ta.beir(beir(tmp_path, **changed))
 
 
 def test_the_offline_collection():
@@ -283,10 +283,10 @@ def test_cranfield(tmp_path):
     (tmp_path / "cran.qry.xml").write_text("<top><num>5</num><title>\nwhat is\nlift .</title></top>"
                                            "<top><num>9</num><title>nobody judged this</title></top>")  # fmt: skip
     (tmp_path / "cranqrel.trec.txt").write_text("1 0 1 2\n1 0 2 4\n1 0 3 -1\n")
-    documents, queries, relevant = ta.datasets.cranfield(tmp_path)
+    documents, queries, relevant = ta.cranfield(tmp_path)
     assert documents == {"1": "lift of a wing .", "3": "a flat plate"}
     assert queries == {"1": "what is lift ."}
     assert relevant == {"1": {"1": 2, "3": 0}}
     (tmp_path / "cranqrel.trec.txt").unlink()
     with pytest.raises(FileNotFoundError, match="cranqrel"):
-        ta.datasets.cranfield(tmp_path)
+        ta.cranfield(tmp_path)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokalign_helpers as ta
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 
 def embeddings(n=60, d=12, seed=0):
@@ -127,8 +127,7 @@ def test_a_sweep_reads_what_was_moved(tiny):
     h = tiny.embed(texts)
     u = ta.random_directions(tiny.dimension, 1)[0]
     table = ta.sweep(tiny, h, texts, u, [0, 50.0], k=3)
-    aligned, literal = ta.read(tiny, h + 50 * u, texts, 3)
-    assert table["LAR"][1] == ta.local_alignment_rate(aligned, literal)
+    assert table["LAR"][1] == ta.align(tiny, texts, h + 50 * u).lar
     assert table["amount"].to_list() == [0, 50]
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from tokalign_helpers import splade
-from tokalign_helpers.splade import Splade, load_splade
+from tokalign_helpers.models import splade
+from tokalign_helpers.models.splade import Splade, load_splade
 
 TEXTS = ["The parrot spoke to the parrots in the garden.", "A quiet garden.", "parrot"]
 

@@ -7,9 +7,9 @@ from scipy import stats
 from sklearn.metrics import v_measure_score
 
 import tokalign_helpers as ta
-from tokalign_helpers.alignment import rates
-from tokalign_helpers.clusters import _without_each
-from tokalign_helpers.statistics import Interval, bootstrap, jackknife_interval
+from tokalign_helpers.basics.statistics import Interval, bootstrap, jackknife_interval
+from tokalign_helpers.reading.alignment import Alignment
+from tokalign_helpers.reading.clusters import _without_each
 
 
 def test_the_interval_of_a_mean():
@@ -65,7 +65,7 @@ def test_a_share_has_an_interval_at_its_ends():
 def test_a_share_of_all_texts_is_not_certain():
     aligned, literal = np.arange(10), [{0}] * 30
 
-    table = rates(torch.tensor(aligned).expand(30, 10), literal).set_index("rate")
+    table = Alignment(torch.tensor(aligned).expand(30, 10), literal).rates().set_index("rate")
     assert table.loc["Hit@K", ["value", "low", "high"]].tolist() == pytest.approx([1, 0.8843, 1], abs=1e-4)
     assert table.loc[["LAR", "GAR"], ["low", "high"]].isna().all(axis=None)
 
@@ -205,7 +205,7 @@ def drawn_rates(rng, n):
     tokens = rng.choice(1000, size=(n, 12), p=chance / chance.sum())
     given = np.where(rng.random((n, 12)) < 0.1 + 0.3 * chance[tokens], tokens, 1000 + np.arange(12))
     literal = [set(row.tolist()) for row in tokens]
-    return rates(torch.from_numpy(given), literal).iloc[2]
+    return Alignment(torch.from_numpy(given), literal).rates().iloc[2]
 
 
 @pytest.mark.slow

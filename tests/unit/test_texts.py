@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 import tokalign_helpers as ta
 from tests.unit.families import FAMILIES, save_model
-from tokalign_helpers.alignment import marked_pieces
-from tokalign_helpers.checks import check_texts
-from tokalign_helpers.clusters import neighbour_agreement
-from tokalign_helpers.decoding import TokenDecoder
-from tokalign_helpers.embedding import PORTIONS, Portion
-from tokalign_helpers.index import SparseIndex, best_places
-from tokalign_helpers.pooling import first_token, last_token, mean, pooling_name
-from tokalign_helpers.postprocessing import remove_top, token_counts
-from tokalign_helpers.widgets import adjustment_view, alignment_view
+from tokalign_helpers.basics.checks import check_texts
+from tokalign_helpers.course.widgets import adjustment_view, alignment_view
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.embedding import PORTIONS, Portion
+from tokalign_helpers.models.pooling import first_token, last_token, mean, pooling_name
+from tokalign_helpers.reading.alignment import marked_pieces
+from tokalign_helpers.reading.clusters import neighbour_agreement
+from tokalign_helpers.reading.postprocessing import remove_top, token_counts
+from tokalign_helpers.retrieval.index import SparseIndex, best_places
 
 EOL = 'This sentence: "{text}" means in one word: "'
 TEXTS = ["A parrot in the garden.", "No", "What diseases are parrots prone to?"]
@@ -317,7 +317,7 @@ def test_tokens_without_a_row_are_left_out_with_a_warning(cropped):
         assert len(ta.aligned_tokens(cropped, TEXTS, 4)) == 12
         assert ta.alignment_rates({"cropped": cropped}, TEXTS, 4, folded=True)["value"].notna().all()
     assert len(token_counts(cropped, TEXTS)) == rows
-    assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2])) == TEXTS[2]
+    assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2], range(100))) == TEXTS[2]
 
 
 def test_a_token_that_the_model_lacks_is_named(tiny):
@@ -339,7 +339,7 @@ def counted(tiny):
     """Every function that takes a k (or m, or n), each as a function of it."""
     h = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
     decoder = TokenDecoder(tiny.unembedding, tiny.tokenizer)
-    aligned, literal = torch.arange(40).reshape(4, 10), [{1, 2}, {11}, {21}, {3}]
+    alignment = ta.Alignment(torch.arange(40).reshape(4, 10), [{1, 2}, {11}, {21}, {3}])
     index, vectors = SparseIndex(len(tiny.unembedding)), ta.sparsify_documents(decoder, h, 5)
     index.add(list("abcdef"), vectors)
     texts = ["one", "two", "three", "four", "five", "six"]
@@ -348,12 +348,12 @@ def counted(tiny):
     return {
         "top_tokens": lambda k: decoder.top_tokens(h, k)[0].tolist(),
         "sparsify_documents": lambda k: ta.sparsify_documents(decoder, h, k).toarray().tolist(),
-        "decoded": lambda k: ta.decoded(vectors, decoder, k),
+        "vector_tokens": lambda k: ta.vector_tokens(vectors, decoder, k),
         "shared_tokens": lambda k: ta.shared_tokens(decoder, h[0], h[1], k),
-        "hit_at_k": lambda k: ta.hit_at_k(aligned, literal, k),
-        "rates": lambda k: ta.rates(aligned, literal, k)["value"].tolist(),
-        "frequent_answers": lambda k: ta.frequent_answers(literal, k).tolist(),
-        "read": lambda k: ta.read(tiny, h, texts, k)[0].tolist(),
+        "hit_at": lambda k: alignment.hit_at(k),
+        "rates": lambda k: alignment.rates(k)["value"].tolist(),
+        "frequent": lambda k: alignment.frequent(k).aligned.tolist(),
+        "align": lambda k: ta.align(tiny, texts, h, k=k).aligned.tolist(),
         "read_tokens": lambda k: ta.read_tokens(tiny, h, texts, k)["id"].tolist(),
         "sweep": lambda k: ta.sweep(tiny, h, texts, components.direction(1), [0.0], k)["Hit@K"].tolist(),
         "search": lambda k: index.search(vectors, k),
@@ -362,16 +362,15 @@ def counted(tiny):
         "dense_run": lambda k: ta.dense_run(list("abcdef"), h, list("uvwxyz"), h, k),
         "bm25_run": lambda k: ta.bm25_run(names, names, k),
         "neighbour_agreement": lambda k: neighbour_agreement(h, list("aabbcc"), k).tolist(),
-        "marked_pieces": lambda k: marked_pieces(tiny, "a parrot", k),
         "alignment_view": lambda k: alignment_view(tiny, "a parrot", k)[0],
         "adjustment_view": lambda k: adjustment_view(tiny, "a parrot", components, 1.0, k=k),
     }
 
 
 NAMES = [
-    "top_tokens", "sparsify_documents", "decoded", "shared_tokens", "hit_at_k", "rates", "frequent_answers", "read",
+    "top_tokens", "sparsify_documents", "vector_tokens", "shared_tokens", "hit_at", "rates", "frequent", "align",
     "read_tokens", "sweep", "search", "best_places", "sparse_run", "dense_run", "bm25_run", "neighbour_agreement",
-    "marked_pieces", "alignment_view", "adjustment_view",
+    "alignment_view", "adjustment_view",
 ]  # fmt: skip
 
 

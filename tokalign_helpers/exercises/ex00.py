@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.alignment import aligned_tokens
-from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
-from tokalign_helpers.vocabulary import function_words
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.vocabulary import function_words
 
 
 def _judge_sentence(answer: Any) -> str | None:

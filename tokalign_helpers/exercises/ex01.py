@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.alignment import hit_at_k, local_alignment_rate, read
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.alignment import Alignment, align
 
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
@@ -18,11 +18,11 @@ def _judge_k(answer: Any) -> str | None:
     if k is None or k > 1000:
         return f"k is a whole number from 1 to 1000; got {shown(answer)}"
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
-    aligned, literal = read(embedder, embedder.embed(texts), texts, k=max(10, k))
-    here = hit_at_k(aligned, literal, k)
+    alignment = align(embedder, texts, k=k)
+    here = alignment.hit_at(k)
     if here < 0.5:
         return f"Hit@{k} is {here:.3f}, still below one half"
-    before = hit_at_k(aligned, literal, k - 1) if k > 1 else 0.0
+    before = alignment.hit_at(k - 1) if k > 1 else 0.0
     return None if before < 0.5 else f"Hit@{k} is {here:.3f}, but Hit@{k - 1} is {before:.3f} already"
 
 
@@ -33,7 +33,7 @@ def _judge_lar(answer: Any) -> str | None:
         ("a mean over texts, not over tokens", [[5, 0, 0, 0], [1, 2, 3, 4]], [{5}, {1, 2, 8, 9}]),
     )
     for name, aligned, literal in cases:
-        expected = local_alignment_rate(torch.tensor(aligned), literal)
+        expected = Alignment(torch.tensor(aligned), literal).lar
         problem = wrong_number(f"case '{name}'", expected, answer(aligned, literal))
         if problem:
             return problem
@@ -43,11 +43,11 @@ def _judge_lar(answer: Any) -> str | None:
 q1 = Question(
     task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences (Hit@K ≥ 0.5, by ids)?",
     judge=_judge_k,
-    clue="readings['smol-eol'] holds aligned and literal; try ta.hit_at_k(aligned, literal, k) for k = 1, 2, …",
+    clue="try readings['smol-eol'].hit_at(k) for k = 1, 2, …",
     answer="import tokalign_helpers as ta\n"
     "smol, texts = ta.load_embedder('smol-eol'), ta.sentences(1000, seed=0)\n"
-    "aligned, literal = ta.read(smol, smol.embed(texts), texts)\n"
-    "answer = next(k for k in range(1, 100) if ta.hit_at_k(aligned, literal, k) >= 0.5)",
+    "alignment = ta.align(smol, texts)\n"
+    "answer = next(k for k in range(1, 100) if alignment.hit_at(k) >= 0.5)",
     why="A handful of tokens is enough to recognise half of the texts by a token of theirs.",
     wrong=("answer = 1", "answer = 10", "answer = 0.5"),
 )
@@ -82,7 +82,7 @@ q3 = Question(
             "d": "try it: compute both rates on texts[:125] and on all texts",
         },
     ),  # fmt: skip
-    clue="ta.rates(aligned[:125], literal[:125]) gives the rates of the first 125 sentences.",
+    clue="readings['smol-wmean'].first(125).rates() gives the rates of the first 125 sentences.",
     answer='answer = "c"',
     why="On 125 sentences the LAR is that of all 1,000 to within 0.01, and the GAR is larger by more: quote a GAR with its number of texts.",
     wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', "answer = None"),

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answer runs
 
@@ -52,7 +52,7 @@ q2 = Question(
     task="Write `variation(before, after, u)`: v = mean of (ĥ − h)ᵀu over the texts, for two (n, d) matrices and one "
     "direction u (d,).",
     judge=_judge_variation,
-    clue="(after - before) @ u has one number a text.",
+    clue="(after - before) @ u has one number for each text.",
     answer="def variation(before, after, u):\n    return ((after - before) @ u).mean()",
     name="variation",
     why="The mean keeps the sign: texts that move in opposite ways cancel out.",

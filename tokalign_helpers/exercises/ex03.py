@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.alignment import global_alignment_rate, read
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.alignment import align
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 ENOUGH = 0.2  # GAR: four times that of the raw embeddings
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
@@ -22,10 +22,7 @@ def _judge_amount(answer: Any) -> str | None:
     embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
     h = embedder.embed(texts)
     components = PrincipalComponents.fit(h[:500])
-    gar = [
-        global_alignment_rate(*read(embedder, components.adjust(h[500:], shift), texts[500:]))
-        for shift in (amount, amount + 1)
-    ]
+    gar = [align(embedder, texts[500:], components.adjust(h[500:], shift)).gar for shift in (amount, amount + 1)]
     if gar[0] < ENOUGH:
         return f"GAR is {gar[0]:.3f} at λ = {amount:g}; it is to be at least {ENOUGH:g}"
     return f"at λ = {amount + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None
@@ -76,7 +73,7 @@ q2 = Question(
 q3 = Question(
     task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the "
     "aligned tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
-    "tokens within each, (b) the decoder is trained anew, (c) the texts are embedded again.",
+    "tokens within each, (b) the decoder is trained again, (c) the texts are embedded again.",
     judge=choice(
         "a",
         {
@@ -86,7 +83,7 @@ q3 = Question(
     ),
     clue="E_g (h + λu) = E_g h + λ E_g u. The second part does not depend on the text.",
     answer='answer = "a"',
-    why="The second part is one number a token: a bonus for some tokens, a malus for 'the' and the comma.",
+    why="The second part is one number for each token: a bonus for some tokens, a malus for 'the' and the comma.",
     wrong=('answer = "b"', 'answer = "c"', "answer = ['a']"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tokalign_helpers.evaluation import evaluate_run
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_number
+from tokalign_helpers.retrieval.evaluation import evaluate_run
 
 
 def _judge_score(answer: Any) -> str | None:

@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from tokalign_helpers.alignment import read_tokens
-from tokalign_helpers.datasets import EMOTIONS, two_labels
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.labelled import EMOTIONS, two_labels
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_number
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.alignment import read_tokens
 
 TEXT = "My flight to Paris was cancelled and the airline refused to refund me!"
 PLACES = {"paris", "france", "french", "airport", "europe"}

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.embedders import load_embedder
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
+from tokalign_helpers.models.embedders import load_embedder
 
 
 def _judge_pair(answer: Any) -> str | None:
@@ -53,7 +53,7 @@ q2 = Question(
     task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
     "frame (V, d).",
     judge=_judge_sum,
-    clue="frame @ a has one number a token, frame @ b another.",
+    clue="frame @ a has one number for each token, frame @ b another.",
     answer="def contributions(frame, a, b):\n    return (frame @ a) * (frame @ b)",
     name="contributions",
     why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tokalign_helpers.embedders import plan
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
+from tokalign_helpers.models.embedders import plan
 
 
 def _judge_memory(answer: Any) -> str | None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedder
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
-from tokalign_helpers.postprocessing import spectrum_basis
-from tokalign_helpers.spectrum import PrincipalComponents
+from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.reading.postprocessing import spectrum_basis
+from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 JUDGED = 200  # sentences
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
@@ -27,7 +27,7 @@ def _judge_share(answer: Any) -> str | None:
     if gone >= 0.9 and left >= 0.4:
         return None
     return (
-        f"a middle of {share:g} takes out {gone:.1%} of u_1 (90 % asked) and leaves {left:.1%} of the rest (40 % asked)"
+        f"a middle of {share:g} removes {gone:.1%} of u_1 (90 % asked) and leaves {left:.1%} of the rest (40 % asked)"
     )
 
 
@@ -70,18 +70,18 @@ q1 = Question(
     wrong=('answer_1 = "a"', 'answer_1 = "b"', "answer_1 = 2"),
 )
 q2 = Question(
-    task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, takes out at "
+    task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, removes at "
     "least 90 % of the energy of $u_1$ and leaves at least 40 % of what tells texts apart. (Judged on the first 200 "
     "sentences.)",
     judge=_judge_share,
-    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters take out?",
+    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters remove?",
     answer="answer_2 = 0.7",
     name="answer_2",
     why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
     wrong=("answer_2 = 0.5", "answer_2 = 0.9", "answer_2 = 50"),
 )
 q3 = Question(
-    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then take out of every row its part along "
+    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then remove from every row its part along "
     "the n directions in which the centred rows are longest. h is (rows, d).",
     judge=_judge_removal,
     clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokalign_helpers import checks
+from tokalign_helpers.basics import checks
 from tokalign_helpers.exercises import shown
 
 _NUMBERS = "iuf"  # integers and floats; no booleans, no complex numbers, no objects

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokalign_helpers.assets import cache_dir, data_dir
-from tokalign_helpers.cache import embedding_cache_dir
+from tokalign_helpers.basics.assets import cache_dir, data_dir
 from tokalign_helpers.exercises import Question
 from tokalign_helpers.exercises.grader import kernel
 from tokalign_helpers.exercises.grader.submission import KEEP, Answer
 from tokalign_helpers.exercises.grader.wire import Channel, decode, encode
+from tokalign_helpers.models.cache import embedding_cache_dir
 
 SCRATCH = 256 * 2**20  # bytes that an answer may write, beside the embeddings it is given
 ENTRIES = 5_000  # files and folders, likewise

@@ -1,4 +1,4 @@
-"""The table of grades: one header, one row a question, and a last line that counts. Imports the standard library only.
+"""The table of grades: one header, one row for each question, and a last line that counts. Imports the standard library only.
 
 What comes from learners (names of files, messages) is printed without control characters, and as CSV so that no
 spreadsheet takes a field for a formula.

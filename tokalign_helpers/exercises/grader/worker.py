@@ -20,22 +20,22 @@ from pathlib import Path
 
 import joblib
 
-from tokalign_helpers.cache import fill_cache
-from tokalign_helpers.datasets import sentences
-from tokalign_helpers.embedders import load_embedders
-from tokalign_helpers.embedding import embed_all
+from tokalign_helpers.basics.files import abandoned, partial_of
+from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises.grader import NOT_JUDGED, kernel
 from tokalign_helpers.exercises.grader.answering import Limits, grade_answer, remove_tree
 from tokalign_helpers.exercises.grader.submission import Answer, read_submission
-from tokalign_helpers.files import abandoned, partial_of
+from tokalign_helpers.models.cache import fill_cache
+from tokalign_helpers.models.embedders import load_embedders
+from tokalign_helpers.models.embedding import embed_all
 
 BEFORE = 900.0  # seconds for what several answers need, embedded before their time runs
 EACH = 20.0  # seconds beside an answer's own: starting and ending its processes
 QUESTIONS = 9  # at most, in a notebook
 # What answers import: once, before the forks. matplotlib runs a program when it first looks for fonts, and no answer may.
 IMPORTED_BEFORE = (
-    "matplotlib.font_manager", "tokalign_helpers.plots", "tokalign_helpers.widgets", "tokalign_helpers.examination",
-    "tokalign_helpers.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "ir_measures", "bm25s",
+    "matplotlib.font_manager", "tokalign_helpers.course.plots", "tokalign_helpers.course.widgets", "tokalign_helpers.examination",
+    "tokalign_helpers.reading.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "ir_measures", "bm25s",
 )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def sweep_scratch(stem: Path) -> None:
     Parameters
     ----------
     stem : Path
-        What their names begin with, as :func:`~tokalign_helpers.files.partial_of` writes them.
+        What their names begin with, as :func:`~tokalign_helpers.basics.files.partial_of` writes them.
     """
     for folder in abandoned(stem):
         remove_tree(folder)

@@ -1,0 +1,48 @@
+"""The package knows nothing of the tools, and the tools nothing of the tests; the wheel carries the package alone."""
+
+import ast
+import tomllib
+import zipfile
+
+import pytest
+
+from tools.dist import beside_the_package
+from tools.notebooks import REPOSITORY
+
+
+def imported(folder):
+    """Return the top-level names that a folder's modules import, by file."""
+    found = {}
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(path.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "above"), [("tokalign_helpers", "tools"), ("tokalign_helpers", "tests"), ("tools", "tests")]
+)
+def test_imports_go_downwards(folder, above):
+    assert above not in imported(folder)
+
+
+def test_the_readme_of_the_tools_lists_each_of_them():
+    text = (REPOSITORY / "tools" / "README.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (REPOSITORY / "tools").glob("*.py")} - {"__init__"}
+    assert [name for name in sorted(modules) if f"| `{name}` |" not in text] == []
+
+
+def test_no_tool_is_packaged():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["setuptools"]["packages"]
+    assert {name.partition(".")[0] for name in packages} == {"tokalign_helpers"}
+
+
+def test_a_wheel_with_something_beside_the_package_is_noticed(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
+        for name in ("tokalign_helpers/__init__.py", "tokalign_helpers-1.dist-info/METADATA", "tools/run.py"):
+            wheel.writestr(name, "")
+    assert beside_the_package(tmp_path / "a.whl") == ["tools"]

@@ -1,0 +1,40 @@
+"""What every notebook does first."""
+
+import importlib.metadata
+
+import torch
+
+from tokalign_helpers.basics.assets import default_model_path, is_ready
+from tokalign_helpers.models.cache import embedding_cache_dir
+
+
+def setup(version: str) -> None:
+    """Check the package's version, set the figures' style, fetch the model if it is missing, say what is there.
+
+    Parameters
+    ----------
+    version : str
+        The version that the notebook was written for.
+
+    Raises
+    ------
+    RuntimeError
+        If another version is installed.
+    AssetError
+        If the model cannot be fetched.
+    """
+    from tokalign_helpers.course.plots import use_style  # seaborn takes a second to import
+
+    installed = importlib.metadata.version("tokalign-helpers")
+    if installed != version:
+        raise RuntimeError(f"this notebook is for tokalign-helpers {version}, but {installed} is installed")
+    use_style()
+    was_ready = is_ready()
+    default_model_path()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    warm = any(embedding_cache_dir().glob("*.sqlite"))
+    print(f"device      {device}")
+    print(f"model       SmolLM2-135M-Instruct, {'from the cache' if was_ready else 'fetched just now'}")
+    print(
+        f"embeddings  {'some are cached from earlier runs' if warm else 'none are cached yet; the first run is slower'}"
+    )

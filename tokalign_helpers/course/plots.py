@@ -1,0 +1,693 @@
+"""One function a figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
+
+import html
+import re
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.font_manager import fontManager
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+
+from tokalign_helpers.basics.checks import JOINERS, escaped
+from tokalign_helpers.reading.vocabulary import KINDS
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9"
+PALE = "#F4B183"  # of the orange
+EMBEDDER_COLORS = {
+    "smol-last": GREY,
+    "smol-mean": SKY,
+    "smol-wmean": BLUE,
+    "smol-eol": ORANGE,
+    "smol-cse": GREEN,
+    "smol-sim": PURPLE,
+    "smol-rel": "#E69F00",
+}
+KIND_COLORS = dict(zip(KINDS, (ORANGE, SKY, PURPLE, GREEN, GREY, "#D9D9D9"), strict=True))
+# Aligned tokens come in every script; matplotlib takes the first font that has a character.
+_SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS")
+
+
+def use_style() -> None:
+    """Give all figures of the course one look."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    known = {font.name for font in fontManager.ttflist}
+    plt.rcParams.update({
+        "font.family": [name for name in _SCRIPTS if name in known] or ["sans-serif"],
+        "figure.dpi": 110,
+        "figure.facecolor": "white",  # stays readable on a dark page
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.titlesize": 12,
+        "grid.color": "#E6E6E6",
+    })  # fmt: skip
+
+
+def color_of(name: str) -> str:
+    """Return the colour that an embedder has in every figure.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+    """
+    return EMBEDDER_COLORS.get(name, "#000000")
+
+
+def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax: Axes | None = None) -> Axes:
+    """Draw the best tokens of one text as bars.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`; more than are shown. The bars
+        start at the score of its last row, because scores have no zero that means something.
+    title : str
+    shown : int
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or plt.subplots(figsize=(6.5, 0.32 * shown + 1.2), layout="constrained")[1]
+    best = table.head(shown)
+    places = np.arange(len(best))
+    colors = [ORANGE if own else PALE if part else GREY for own, part in best[["folded_in_text", "begins_word"]].values]
+    ax.barh(places, best["score"] - table["score"].iloc[-1], color=colors, height=0.72)
+    ax.set_yticks(places, [_literal(token) for token in best["token"]])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel=f"score above the token of rank {len(table)}", ylabel="")
+    ax.set_title(_literal(title))
+    _legend(ax, {"in the text": ORANGE, "begins a word of it": PALE, "neither": GREY})
+    return ax
+
+
+def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw each rate of each embedder with its interval, one panel a rate.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`~tokalign_helpers.reading.alignment.alignment_rates` returns it.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a rate
+    """
+    names, names_of_rates = list(table["embedder"].unique()), list(table["rate"].unique())
+    figure, axes = plt.subplots(
+        1, len(names_of_rates), figsize=(10, 0.42 * len(names) + 1.5), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, rate in zip(axes[0], names_of_rates, strict=True):
+        rows = table[table["rate"] == rate]
+        for place, (_, row) in enumerate(rows.iterrows()):
+            _interval(ax, place, row["value"], row["low"], row["high"], color_of(row["embedder"]))
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlim=(0, max(0.05, rows["high"].max() * 1.15)), xlabel=f"{rate}, share", ylim=(len(names) - 0.4, -0.7))
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
+    """Draw what kinds of tokens embedders answer with, as one stacked bar an embedder.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        A row an embedder (or the texts themselves), a column a kind; rows sum to 1.
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(9, 0.5 * len(shares) + 1.6), layout="constrained")[1]
+    left = np.zeros(len(shares))
+    for kind in KINDS:
+        width = shares[kind].to_numpy()
+        ax.barh(shares.index, width, left=left, color=KIND_COLORS[kind], label=kind, height=0.72)
+        for place in np.flatnonzero(width > 0.05):
+            ax.text(left[place] + width[place] / 2, place, f"{100 * width[place]:.0f}", ha="center", va="center",
+                    fontsize=9, color="white" if kind in ("content word", "punctuation") else "black")  # fmt: skip
+        left += width
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ax.set(xlim=(0, 1), xlabel="share of the tokens")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_title(title)
+    ax.legend(ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False, fontsize=9)
+    return ax
+
+
+def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
+    """Draw which share of rare and of common tokens each embedder recalls.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        For each embedder a table of :func:`~tokalign_helpers.reading.vocabulary.recall_by_frequency`.
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    for name, table in tables.items():
+        ax.plot(table["texts"], table["recall"], "o-", color=color_of(name), label=name, linewidth=2)
+    ax.set_yscale("log")
+    ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], minor=False)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
+    ax.set_title(title)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 50) -> Axes:
+    """Draw which share of the energy each component carries.
+
+    Parameters
+    ----------
+    shares : Mapping[str, ndarray]
+        For each embedder the shares of its components, in order.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    for name, share in shares.items():
+        ax.plot(
+            np.arange(1, min(shown, len(share)) + 1),
+            share[:shown],
+            "o-",
+            markersize=4,
+            color=color_of(name),
+            label=name,
+        )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.set(xlabel="component j", ylabel="share of the energy (log scale)")
+    ax.set_title(title)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 40) -> np.ndarray:
+    """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
+
+    Parameters
+    ----------
+    variations : Mapping[str, ndarray]
+        For each pair, such as ``smol-eol → smol-sim``, the v_j in order.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    figure, axes = plt.subplots(
+        1, len(variations), figsize=(3.1 * len(variations), 3.4), layout="constrained", squeeze=False
+    )
+    for ax, (pair, v) in zip(axes[0], variations.items(), strict=True):
+        places = np.arange(1, min(shown, len(v)) + 1)
+        ax.bar(places, v[:shown], color=[ORANGE, *[GREY] * (len(places) - 1)], width=0.9)
+        ax.axhline(0, color="black", linewidth=0.8)
+        ax.set_title(f"{pair}\n$v_1$ = {_signed(v[0])}", fontsize=10, fontweight="normal")
+        ax.set(xlabel="component j")
+        ax.grid(axis="x", visible=False)
+    axes[0, 0].set_ylabel("mean shift $v_j$, units of h")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
+    """Draw what the first component and the rest add to the scores of some tokens.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(7.5, 0.3 * len(parts) + 1.4), layout="constrained")[1]
+    places = np.arange(len(parts))
+    ax.barh(places - 0.2, parts["first"], height=0.4, color=GREY, label="first component")
+    ax.barh(places + 0.2, parts["rest"], height=0.4, color=ORANGE, label="all the rest")
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(places, [_literal(token) for token in parts["token"]])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel="contribution to the token's score, above the average token")
+    ax.set_title(_literal(title))
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_sweep(
+    tables: Mapping[str, pd.DataFrame], title: str, *, mark: float | None = None, xlabel: str = "λ, units of h"
+) -> np.ndarray:
+    """Draw the rates while embeddings move along a direction.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        For each line a table of :func:`~tokalign_helpers.reading.spectrum.sweep`. Names that are not of embedders are
+        drawn grey.
+    title : str
+    mark : float, optional
+        The amount to mark with a star.
+    xlabel : str
+
+    Returns
+    -------
+    ndarray of Axes, one a rate
+    """
+    columns = ["Hit@K", "LAR", "GAR", "content words"]
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained")
+    for place, (name, table) in enumerate(tables.items()):
+        known = name in EMBEDDER_COLORS
+        color = color_of(name) if known else "#BBBBBB"
+        for ax, column in zip(axes, columns, strict=True):
+            ax.plot(table["amount"], table[column], color=color, linewidth=2 if known else 1, zorder=3 if known else 1,
+                    label=name if known else None)  # fmt: skip
+            if mark is not None and known:
+                near = (table["amount"] - mark).abs().idxmin()
+                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4,
+                        markerfacecolor="white" if place % 2 else color, fillstyle="full")  # fmt: skip
+    if mark is not None:
+        axes[0].plot([], [], linestyle="", marker="*", color="black", label=f"{xlabel.split(',')[0]} = {mark:g}")
+    for ax, column in zip(axes, columns, strict=True):
+        ax.axvline(0, color="black", linewidth=0.8, linestyle=":", label="no shift" if mark is not None else None)
+        ax.set(xlabel=xlabel, ylabel=f"{column}, share")
+        ax.set_ylim(bottom=0)
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(frameon=False, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes
+
+
+def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before: float | None = None) -> Axes:
+    """Draw one rate for several directions of the same length, each with its interval if it has one.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``direction`` (its name), ``value``; ``low`` and ``high``, NaN for no interval.
+    title : str
+    value : str
+        What the numbers are.
+    before : float, optional
+        The value without any shift, drawn as a line.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
+    for place, row in enumerate(table.itertuples()):
+        _interval(ax, place, row.value, row.low, row.high, ORANGE if place == 0 else GREY, digits=3)
+    if before is not None:
+        ax.axvline(before, color="black", linewidth=1, linestyle=":", label="no shift")
+        ax.legend(frameon=False, loc="lower right")
+    ax.set_yticks(range(len(table)), [re.sub(r"\bu_(\d+)", r"$u_{\1}$", name) for name in table["direction"]])
+    ax.set(xlabel=f"{value}, share", xlim=(0, table["high"].fillna(table["value"]).max() * 1.15))
+    ax.set_ylim(len(table) - 0.4, -0.7)
+    ax.set_title(title)
+    return ax
+
+
+def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> Axes:
+    """Draw a table of numbers as a heat map, the best cell framed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows and columns are two settings.
+    title : str
+    xlabel, ylabel : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(1.2 * len(table.columns) + 2, 0.6 * len(table) + 1.5), layout="constrained")[1]
+    sns.heatmap(table, annot=True, fmt=".3f", cmap="cividis", ax=ax, cbar=False, linewidths=1)
+    row, column = np.unravel_index(np.argmax(table.to_numpy()), table.shape)
+    ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_title(title)
+    return ax
+
+
+def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarray:
+    """Draw a 2 × 2 of instruction and labelling: one panel a labelling, one point an instruction, with its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``asked for``, ``labels``, ``value``, ``low``, ``high``.
+    title : str
+    value : str
+        What the numbers are.
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    labellings = list(table["labels"].unique())
+    figure, axes = plt.subplots(
+        1, len(labellings), figsize=(8.5, 2.4), sharex=True, layout="constrained", squeeze=False
+    )
+    for ax, labelling in zip(axes[0], labellings, strict=True):
+        rows = table[table["labels"] == labelling]
+        for place, row in enumerate(rows.to_dict("records")):
+            color = ORANGE if row["asked for"] == labelling else GREY
+            _interval(ax, place, row["value"], row["low"], row["high"], color)
+        ax.set_yticks(range(len(rows)), [f"asked for the {name}" for name in rows["asked for"]])
+        ax.set(xlim=(0, table["high"].max() * 1.15), ylim=(len(rows) - 0.4, -0.7), xlabel=f"{value}: {labelling}")
+    axes[0, -1].set_yticklabels([])
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
+
+    Parameters
+    ----------
+    similarities : DataFrame
+        ``kind``, and a column of numbers for each embedder.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    names = [column for column in similarities if column != "kind"]
+    kinds = list(dict.fromkeys(similarities["kind"]))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.3 * len(names) + 1, 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        groups = [similarities.loc[similarities["kind"] == kind, name].to_numpy() for kind in kinds]
+        parts = ax.violinplot(groups, orientation="horizontal", showmedians=True, showextrema=False, widths=0.85)
+        for body in parts["bodies"]:
+            body.set_facecolor(color_of(name))
+            body.set_alpha(0.6)
+        parts["cmedians"].set_color("black")
+        ax.set_yticks(range(1, len(kinds) + 1), kinds)
+        ax.set(xlabel="cosine", title=name)
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown: int = 10) -> np.ndarray:
+    """Draw which tokens add most to the cosine of two texts, one panel an embedder.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        Of :func:`~tokalign_helpers.reading.explain.token_contributions`.
+    title : str
+    shown : int
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(4 * len(tables), 0.28 * shown + 1.6), layout="constrained", squeeze=False
+    )
+    for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
+        best = table.head(shown)
+        ax.barh(np.arange(shown), 1000 * best["contribution"], color=color_of(name))
+        ax.set_yticks(np.arange(shown), [_literal(token) for token in best["token"]])
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set(
+            xlabel="contribution to the cosine, thousandths", title=f"{name}: {table['contribution'].sum():.2f} in all"
+        )
+    figure.suptitle(_literal(title), x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
+    """Draw retrievers in the plane of cost and quality.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``retriever``, ``cost`` (multiply-adds a pair of query and document), ``value``, ``low``, ``high`` (nDCG@10).
+    title : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4.4), layout="constrained")[1]
+    palette = [ORANGE, BLUE, GREEN, PURPLE, GREY, SKY, "#E69F00"]
+    sides = table["value"].rank(method="first").to_numpy() % 2  # neighbours in value write above and below their points
+    for row, color, side in zip(table.itertuples(), palette * 2, sides, strict=False):
+        ax.plot([row.cost, row.cost], [row.low, row.high], color=color, linewidth=2)
+        ax.plot(row.cost, row.value, "o", color=color, markersize=9)
+        place = (9, 8 if side else -8)
+        ax.annotate(row.retriever, (row.cost, row.value), place, textcoords="offset points", va="center", fontsize=9)
+    ax.set_xscale("log")
+    ax.set(xlabel="multiply-adds for a query and a document (log scale)", ylabel="nDCG@10", ylim=(0, None))
+    ax.set_xlim(table["cost"].min() / 2, table["cost"].max() * 8)
+    ax.set_title(title)
+    return ax
+
+
+def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
+    """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
+
+    Parameters
+    ----------
+    shares : Mapping[str, ndarray]
+        For each line the share of the energy along each right singular vector, from the largest singular value to the
+        smallest.
+    title : str
+    kept : float
+        The share in the middle to shade.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    d = len(next(iter(shares.values())))
+    ax.axvspan((1 - kept) / 2 * d, (1 + kept) / 2 * d, color="#EFEFEF", zorder=0)
+    ax.text(d / 2, 0.95, "the middle, which EmbedFilter keeps", ha="center", va="top", fontsize=9)
+    ax.plot([0, d], [0, 1], ":", color="black", linewidth=1, label="a random direction")
+    for (name, share), color in zip(shares.items(), [ORANGE, BLUE, GREEN, PURPLE], strict=False):
+        ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
+           ylabel="share of the energy, summed up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
+    ax.set_title(title)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
+    return ax
+
+
+def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how changed embeddings do on several measures, each with its interval, one panel a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The first change is what the others are compared with.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a measure
+    """
+    measures, names = list(table["measure"].unique()), list(table["change"].unique())
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3), sharey=True, layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for ax, measure in zip(axes[0], measures, strict=True):
+        rows = table[table["measure"] == measure].reset_index(drop=True)
+        best = rows["value"].idxmax()
+        for place, row in rows.iterrows():
+            color = ORANGE if place == best else BLUE if place else GREY
+            ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
+            ax.plot(row["value"], place, "o", color=color, markersize=7)
+        ax.axvline(rows["value"][0], color="black", linewidth=0.8, linestyle=":")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlabel=measure, ylim=(len(names) - 0.5, -0.5))
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
+def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw what is left of embeddings that are made shorter, one panel a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``way``, ``numbers`` (the length), and a column for each measure.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a measure
+    """
+    measures = [column for column in table if column not in ("way", "numbers")]
+    figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.8), layout="constrained")
+    lengths = sorted(table["numbers"].unique())
+    for ax, measure in zip(axes, measures, strict=True):
+        for (way, rows), color in zip(table.groupby("way", sort=False), [BLUE, ORANGE, GREEN, GREY], strict=False):
+            ax.plot(rows["numbers"], rows[measure], "o-", color=color, linewidth=2, label=way)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(lengths, [str(n) for n in lengths])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.margins(y=0.1)
+        ax.set(xlabel="numbers in an embedding (log scale)", ylabel=measure)
+    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes
+
+
+def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) -> Axes:
+    """Draw how a retriever gets better step by step, beside levels to reach.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``step``, ``value``, ``low``, ``high`` (nDCG@10), in order.
+    title : str
+    levels : Mapping[str, float]
+        Vertical lines: name and nDCG@10.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(9, 0.5 * len(table) + 1.8), layout="constrained")[1]
+    for place, row in enumerate(table.itertuples()):
+        ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
+        ax.plot(row.value, place, "o", color=BLUE, markersize=8)
+        behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
+                    bbox=behind)  # fmt: skip
+    for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
+        ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
+    ax.set_yticks(range(len(table)), table["step"])
+    ax.set(xlabel="nDCG@10", ylim=(len(table) - 0.5, -0.7))
+    ax.set_title(title)
+    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    return ax
+
+
+def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
+    """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for :func:`plot_aligned_tokens`.
+    shown : int
+
+    Returns
+    -------
+    str
+    """
+    best = table.head(shown)
+    lift = best["score"] - table["score"].iloc[-1]
+    longest = max(float(lift.iloc[0]), 1e-9)
+    rows = []
+    for row, height in zip(best.itertuples(), lift, strict=True):
+        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
+        rows.append(
+            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
+            f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
+            f'width:{max(1, round(100 * height / longest))}%"></div></td>'
+            f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
+        )
+    legend = "orange: in the text; pale: begins a word of it; grey: neither"
+    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
+
+
+def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
+    """Put the tokens of several embedders side by side, the text's own ones marked.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        For each embedder one text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`.
+
+    Returns
+    -------
+    Styler
+        Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
+    """
+    tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
+    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
+    tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
+    marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
+    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
+    return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
+
+
+def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
+    """Return a text as HTML, its marked pieces highlighted.
+
+    Parameters
+    ----------
+    pieces : list of (str, bool)
+        As :func:`~tokalign_helpers.reading.alignment.marked_pieces` returns them.
+
+    Returns
+    -------
+    str
+    """
+    style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
+    shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
+    parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
+    return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+
+
+def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
+    """Draw a point with its number above it and its interval, if it has one, on a horizontal line."""
+    if np.isfinite(low):
+        ax.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+    ax.plot(value, place, "o", color=color, markersize=8)
+    ax.annotate(f"{value:.{digits}f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+
+
+def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
+    handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in entries.values()]
+    ax.legend(handles, list(entries), frameon=False, loc="lower right", fontsize=9)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def _literal(text: str) -> str:
+    return text.replace("$", r"\$")  # matplotlib reads $…$ as a formula

@@ -1,0 +1,291 @@
+"""Thin ipywidgets over pure functions. Only core widgets that ipywidgets 7.7 and 8 both have."""
+
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import sparse
+from torch import Tensor
+
+from tokalign_helpers.basics.checks import JOINERS, check_texts, escaped, whole_number
+from tokalign_helpers.course.plots import highlighted_text, plot_aligned_tokens, token_bars
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens, marked_pieces, read_tokens
+from tokalign_helpers.reading.spectrum import PrincipalComponents
+from tokalign_helpers.retrieval.index import SparseIndex
+from tokalign_helpers.retrieval.sparse import sparsify_queries
+
+
+def alignment_view(
+    embedder: Embedder, text: str, k: int = 10, ax: Axes | None = None, *, title: str = ""
+) -> tuple[str, Axes]:
+    """Show what one embedding says: the text with its own tokens highlighted, and the k best tokens as bars.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+    k : int
+    ax : Axes, optional
+    title : str
+        Of the bars. Default: whose answer it is.
+
+    Returns
+    -------
+    html : str
+    ax : Axes
+
+    Raises
+    ------
+    ValueError
+        If the text is blank, or k is not a whole number, 1 or more.
+    """
+    k = whole_number(k, "k")
+    table = aligned_tokens(embedder, [text], k=max(k + 1, REFERENCE_RANK))
+    ax = plot_aligned_tokens(table, title or f"What {embedder.name} says", shown=k, ax=ax)
+    return highlighted_text(marked_pieces(embedder, text, table["id"].head(k))), ax
+
+
+def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
+    """Make a small tool: type a text, choose an embedder and k, read the tokens.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    text : str
+        To begin with.
+    k : int
+
+    Returns
+    -------
+    Widget
+        A box of a text field, a list of embedders, a slider, the highlighted text and the bars.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    choice = ipywidgets.Dropdown(options=list(embedders), value=list(embedders)[-1], description="Embedder")
+    slider = ipywidgets.IntSlider(value=k, min=1, max=30, description="Tokens", continuous_update=False)
+    words, bars = ipywidgets.HTML(), ipywidgets.Image(format="png")
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            words.value = "<p>Type a text first.</p>"
+            return
+        figure = Figure(figsize=(7, 0.32 * slider.value + 1.3), layout="constrained", dpi=100)
+        words.value, _ax = alignment_view(embedders[choice.value], box.value, slider.value, figure.add_subplot())
+        bars.value = png(figure)
+
+    for control in (box, choice, slider):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([choice, slider]), words, bars])
+
+
+def adjustment_view(
+    embedder: Embedder, text: str, components: PrincipalComponents, amount: float, j: int = 1, k: int = 12
+) -> str:
+    """Show what an embedding says after it was moved along a component.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+    components : PrincipalComponents
+        Of this embedder.
+    amount : float
+        λ.
+    j : int
+        Which component.
+    k : int
+
+    Returns
+    -------
+    str, HTML
+
+    Raises
+    ------
+    ValueError
+        If k is not a whole number, 1 or more.
+    """
+    k = whole_number(k, "k")
+    moved = components.adjust(embedder.embed([text]), amount, j)
+    return token_bars(read_tokens(embedder, moved, [text], max(k + 1, REFERENCE_RANK)), k)
+
+
+def explore_adjustment(
+    embedders: Mapping[str, Embedder],
+    components: Mapping[str, PrincipalComponents],
+    text: str,
+    marks: Mapping[str, float],
+) -> ipywidgets.Widget:
+    """Make a small tool: move the embedding of a text along a component and watch its tokens change.
+
+    Parameters
+    ----------
+    embedders : Mapping[str, Embedder]
+    components : Mapping[str, PrincipalComponents]
+        Of each embedder.
+    text : str
+        To begin with.
+    marks : Mapping[str, float]
+        Of each embedder the λ that the notebook found, v_1.
+
+    Returns
+    -------
+    Widget
+        A box of a text field, a list of embedders, a choice of the component, a slider for λ, and the bars.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    choice = ipywidgets.Dropdown(options=list(embedders), description="Embedder")
+    which = ipywidgets.IntSlider(value=1, min=1, max=5, description="Component")
+    reach = max(abs(mark) for mark in marks.values()) * 2
+    slider = ipywidgets.FloatSlider(value=0, min=-reach, max=reach, step=reach / 100, description="λ", layout=wide)
+    bars = ipywidgets.HTML()
+    note = ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            bars.value = "<p>Type a text first.</p>"
+            return
+        name = choice.value
+        note.value = f"v<sub>1</sub> of {html.escape(name)}: {marks[name]:.1f}"
+        bars.value = adjustment_view(embedders[name], box.value, components[name], slider.value, which.value)
+
+    for control in (box, choice, which, slider):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([choice, which, note]), slider, bars])
+
+
+def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:
+    """Make a small tool: a text, an instruction, and the tokens of the answer.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        With a place for an instruction.
+    text : str
+        To begin with.
+    background : Sequence[str]
+        Texts whose mean embedding, asked the same, is subtracted.
+
+    Returns
+    -------
+    Widget
+        Two text fields and the bars. A new instruction embeds the background once, which takes some seconds.
+    """
+    wide = ipywidgets.Layout(width="95%")
+    background = check_texts(background)
+    box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
+    ask = ipywidgets.Text(value="topic", description="Asked for", continuous_update=False)
+    bars, note = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        try:
+            asked = embedder.with_instruction(ask.value)
+            note.value = f"<p>Asking {len(background)} texts for their {html.escape(ask.value)} …</p>"
+            h = asked.embed([box.value]) - asked.embed(background, progress=False).mean(dim=0)
+            bars.value = token_bars(read_tokens(asked, h, [box.value], REFERENCE_RANK), 12)
+            note.value = ""
+        except ValueError as error:
+            note.value = f"<p>{html.escape(str(error))}</p>"
+
+    for control in (box, ask):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ask, note, bars])
+
+
+def search_view(
+    index: SparseIndex, documents: Mapping[str, str], query: sparse.csr_array, decoder: TokenDecoder, k: int = 3
+) -> str:
+    """Show the best documents for a query, each with the tokens that made it match.
+
+    Parameters
+    ----------
+    index : SparseIndex
+    documents : Mapping[str, str]
+        Name → text.
+    query : csr_array, (1, V)
+    decoder : TokenDecoder
+    k : int
+
+    Returns
+    -------
+    str, HTML
+    """
+    rows = []
+    for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
+        why = index.explain(query, name, decoder).head(8)
+        tokens = ", ".join(f"{html.escape(t)} {s:.1f}" for t, s in zip(why["token"], why["score"], strict=True))
+        text = html.escape(escaped(documents[name][:220], keep=JOINERS))
+        rows.append(f"<p><b>{rank}. {score:.1f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
+    return "".join(rows) or "<p>No document shares a token with the query.</p>"
+
+
+def explore_search(
+    embedder: Embedder,
+    index: SparseIndex,
+    documents: Mapping[str, str],
+    text: str,
+    change: Callable[[Tensor], Tensor] = lambda h: h,
+) -> ipywidgets.Widget:
+    """Make a small search engine: type a query, read what is found and why.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    index : SparseIndex
+    documents : Mapping[str, str]
+    text : str
+        To begin with.
+    change : Callable
+        (n, d) → (n, d), applied to the query's embedding, as it was to the documents'.
+
+    Returns
+    -------
+    Widget
+        A text field, a slider for the number of aligned tokens added to the query, and the hits.
+    """
+    box = ipywidgets.Text(
+        value=text, description="Query", layout=ipywidgets.Layout(width="95%"), continuous_update=False
+    )
+    more = ipywidgets.IntSlider(value=0, min=0, max=100, step=10, description="M", continuous_update=False)
+    own = ipywidgets.Checkbox(value=True, description="literal tokens")
+    hits = ipywidgets.HTML()
+
+    def redraw(_: object = None) -> None:
+        if not box.value.strip():
+            hits.value = "<p>Type a query first.</p>"
+            return
+        literal = embedder.literal_tokens([box.value]) if own.value else [set()]
+        h = change(embedder.embed([box.value])) if more.value else None
+        query = sparsify_queries(embedder.decoder, literal, h, more.value)
+        hits.value = search_view(index, documents, query, embedder.decoder)
+
+    for control in (box, more, own):
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, ipywidgets.HBox([more, own]), hits])
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG.
+
+    Parameters
+    ----------
+    figure : Figure
+
+    Returns
+    -------
+    bytes
+    """
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""The texts, ratings, labels and collections that the course measures on."""

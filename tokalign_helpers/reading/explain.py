@@ -1,0 +1,121 @@
+"""How close are two texts, and why? The dot product of their embeddings, split exactly over the tokens."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.embedding import Embedder
+
+
+def tight_decoder(decoder: TokenDecoder) -> Tensor:
+    """Return the decoder layer's matrix, made a tight frame: Ẽ = E_g (E_gᵀE_g)^(−1/2).
+
+    Ẽ spans what E_g spans, but its columns are orthonormal, so (Ẽa)·(Ẽb) = a·b for all embeddings a and b. That is not
+    so for E_g itself, where frequent directions count many times.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+
+    Returns
+    -------
+    Tensor, (V, d), float32
+
+    Raises
+    ------
+    ValueError
+        If E_g has not full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an encoder's
+        head, which is not linear.
+    """
+    return _tight(decoder)
+
+
+@lru_cache(maxsize=2)
+def _tight(decoder: TokenDecoder) -> Tensor:
+    if decoder.head is not None and decoder.head.transform is not None:
+        raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
+    weight = decoder.weight.double().cpu()
+    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    if values[0] <= values[-1] * 1e-12:
+        raise ValueError("the decoder layer's matrix has not full rank; an exact decomposition does not exist")
+    return (weight @ (vectors / values.sqrt()) @ vectors.T).float()
+
+
+def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataFrame:
+    """Split the cosine of two embeddings over tokens: exact, and the same for (a, b) and (b, a).
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    a, b : Tensor, (d,)
+
+    Returns
+    -------
+    DataFrame, V rows, largest contribution first
+        ``token``, ``a`` and ``b`` (how much of the token each embedding holds: its coordinate in the tight frame), and
+        ``contribution``, their product. The contributions add up to the cosine.
+
+    Raises
+    ------
+    ValueError
+        If an embedding is no (d,) vector or has the length 0.
+    """
+    d = decoder.dimension
+    if a.shape != (d,) or b.shape != (d,):
+        raise ValueError(f"the embeddings have the shapes {tuple(a.shape)} and {tuple(b.shape)}; expected ({d},)")
+    if not a.norm() > 0 or not b.norm() > 0:
+        raise ValueError("an embedding has the length 0; it has no direction to compare")
+    frame = tight_decoder(decoder)
+    left, right = (frame @ torch.nn.functional.normalize(h.float(), dim=0) for h in (a, b))
+    table = pd.DataFrame({"id": range(len(frame)), "a": left.numpy(), "b": right.numpy()})
+    table["contribution"] = (left.double() * right.double()).numpy()
+    table.insert(0, "token", [decoder.token(i) for i in range(len(frame))])
+    return table.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)
+
+
+def shared_tokens(decoder: TokenDecoder, a: Tensor, b: Tensor, k: int = 50) -> list[str]:
+    """Return the tokens that are among the k aligned ones of both embeddings, in the order of the first.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    a, b : Tensor, (d,)
+    k : int
+
+    Returns
+    -------
+    list[str]
+    """
+    ids, _ = decoder.top_tokens(torch.stack([a, b]), k)
+    other = set(ids[1].tolist())
+    return [decoder.token(i) for i in ids[0].tolist() if i in other]
+
+
+def pair_similarities(
+    embedder: Embedder, pairs: pd.DataFrame, change: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return the cosine of both sides of every pair.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    pairs : DataFrame, n rows
+        The first two columns hold texts.
+    change : Callable, optional
+        (m, d) → (m, d), applied to the embeddings first, such as an adjustment.
+
+    Returns
+    -------
+    Tensor, (n,), from −1 to 1
+    """
+    sides = [pairs.iloc[:, column].tolist() for column in (0, 1)]
+    texts = list(dict.fromkeys(sides[0] + sides[1]))
+    h = embedder.embed(texts)
+    unit = torch.nn.functional.normalize(change(h) if change else h, dim=1)
+    place = {text: i for i, text in enumerate(texts)}
+    left, right = ([place[text] for text in side] for side in sides)
+    return (unit[left] * unit[right]).sum(dim=1)

@@ -1,0 +1,155 @@
+"""Judge runs and fuse them; how sure a figure is, :mod:`~tokalign_helpers.basics.statistics` says."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from tokalign_helpers.basics.checks import whole_number
+from tokalign_helpers.datasets.collections import checked_grade, checked_id
+
+
+def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """Judge a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
+
+    Parameters
+    ----------
+    run : Mapping
+        ``{query: {document: score}}``. Any kind of number will do for a score, and a whole number for an id.
+    relevant : Mapping
+        ``{query: {document: grade}}``; grades as :func:`~tokalign_helpers.datasets.collections.checked_grade` takes
+        them.
+
+    Returns
+    -------
+    DataFrame, one row for each judged query
+        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results counts 0. Equal scores
+        stand in trec_eval's order: the ids' alphabet, backwards.
+
+    Raises
+    ------
+    TypeError
+        If the run or the judgements are no mapping.
+    ValueError
+        If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
+        id is neither a string nor a whole number, or there twice; the message names the query.
+    """
+    import ir_measures
+
+    judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
+    if not judged:
+        raise ValueError("no query has a relevant document; there is nothing to judge")
+    measures = {"nDCG@10": ir_measures.nDCG @ 10, "R@100": ir_measures.R @ 100, "RR": ir_measures.RR}
+    table = pd.DataFrame(0.0, index=list(judged), columns=list(measures))
+    known = {query: _places(hits) for query, hits in _checked(run, _score).items() if query in judged and hits}
+    names = {str(measure): name for name, measure in measures.items()}
+    if known:
+        for found in ir_measures.iter_calc(list(measures.values()), judged, known):
+            table.loc[found.query_id, names[str(found.measure)]] = found.value
+    return table
+
+
+def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
+    """Add up runs, the scores of each query brought to 0…1 first.
+
+    Parameters
+    ----------
+    runs : Sequence of runs
+    weights : Sequence[float], one a run, optional
+        Default: equal.
+
+    Returns
+    -------
+    Run
+        A document that one run lacks gets 0 from it, as does the worst of several hits; where all hits of a query have
+        the same score, or there is only one, they count in full.
+
+    Raises
+    ------
+    TypeError
+        If a run is no mapping.
+    ValueError
+        If there are not as many weights as runs, one is not finite, or a score is not finite or no number; the message
+        names the query.
+    """
+    shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
+    if shares.shape != (len(runs),) or not np.isfinite(shares).all():
+        raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
+    fused: dict[str, dict[str, float]] = {}
+    for run, weight in zip(runs, shares.tolist(), strict=True):
+        for query, hits in _checked(run, _finite).items():
+            low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
+            here = fused.setdefault(query, {})
+            for document, score in hits.items():
+                share = (score - low) / (high - low) if high > low else 1.0
+                here[document] = here.get(document, 0.0) + weight * share
+    return fused
+
+
+def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *, k: int = 60) -> dict:
+    """Add up 1 / (k + rank) over runs (Cormack, Clarke and Büttcher 2009).
+
+    Parameters
+    ----------
+    runs : Sequence of runs
+    k : int, from 0
+
+    Returns
+    -------
+    Run
+        Hits with the same score share the better rank, in whatever order they are given.
+
+    Raises
+    ------
+    TypeError
+        If a run is no mapping.
+    ValueError
+        If k is not a whole number, 0 or more, or a score is NaN or not a number; the message names the query.
+    """
+    from scipy.stats import rankdata
+
+    k = whole_number(k, "k", 0)
+    fused: dict[str, dict[str, float]] = {}
+    for run in runs:
+        for query, hits in _checked(run, _score).items():
+            here = fused.setdefault(query, {})
+            ranks = rankdata([-score for score in hits.values()], method="min")
+            for document, rank in sorted(zip(hits, ranks.tolist(), strict=True), key=lambda hit: hit[1]):
+                here[document] = here.get(document, 0.0) + 1 / (k + rank)
+    return fused
+
+
+def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dict[str, float]]:
+    """Return {query: {document: number}} with ids as strings; what is refused names the query."""
+    if not hasattr(table, "items"):  # a pandas table has them too
+        raise TypeError(f"expected a mapping from queries to documents and numbers, not {table!r:.80}")
+    found: dict[str, dict[str, float]] = {}
+    for query, row in table.items():
+        try:
+            name = checked_id(query)
+            if name in found:
+                raise ValueError("it is there twice, as a string and as a number")
+            found[name] = {checked_id(document): number(value) for document, value in dict(row).items()}
+            if len(found[name]) != len(row):
+                raise ValueError("a document is there twice")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"query {query!r}: {error}") from error
+    return found
+
+
+def _score(value: object) -> float:
+    if isinstance(value, str | bytes) or value is None or np.isnan(score := float(value)):
+        raise ValueError(f"the score {value!r} is not a number")
+    return score
+
+
+def _finite(value: object) -> float:
+    if np.isinf(score := _score(value)):
+        raise ValueError(f"the score {value!r} has no place between the others")
+    return score
+
+
+def _places(hits: Mapping[str, float]) -> dict[str, float]:
+    """Put small whole numbers in the scores' order in place of them: trec_eval keeps scores at single precision."""
+    ranks = np.unique(list(hits.values()), return_inverse=True)[1] + 1.0
+    return dict(zip(hits, ranks.tolist(), strict=True))

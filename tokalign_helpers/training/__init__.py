@@ -1,0 +1,1 @@
+"""How the adapters in ``data/adapters`` were made."""

@@ -1,0 +1,1 @@
+"""What maintainers run on a checkout; the wheel does not carry it. README.md says what each module does."""

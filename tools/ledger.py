@@ -1,0 +1,170 @@
+"""Fill the ledger of the paper's claims and the README's table of it: ``python -m tools.ledger [--write]``.
+
+``data/paper_claims.csv`` says by a regular expression where in a notebook's stored outputs our figure stands. Without
+``--write`` the ledger and the README are only compared, and the exit code is 1 when one of them is out of date.
+"""
+
+import argparse
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import COLUMNS, read_ledger
+from tools.notebooks import NOTEBOOKS, REPOSITORY
+
+LEDGER, README = REPOSITORY / "data" / "paper_claims.csv", REPOSITORY / "README.md"
+MARKER = "# NBVAL_CHECK_OUTPUT"
+TABLE = re.compile(r"(<!-- claims: .*? -->)\n(?:.*?\n)?(<!-- end of claims -->)", re.DOTALL)
+
+
+def stored_outputs(notebook: Path) -> str:
+    """Return what the CHECK cells of a notebook have printed, as it is stored.
+
+    Parameters
+    ----------
+    notebook : Path
+
+    Returns
+    -------
+    str
+    """
+    printed = []
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code" and MARKER in "".join(cell["source"]).splitlines():
+            streams = [output for output in cell["outputs"] if output.get("name") == "stdout"]
+            printed += ["".join(output["text"]) for output in streams]
+    return "\n".join(printed)
+
+
+def found(row: Mapping[str, str], folder: Path) -> str:
+    """Return our figure for a claim, as the notebook's stored outputs have it.
+
+    Parameters
+    ----------
+    row : Mapping[str, str]
+    folder : Path
+        Of the notebooks.
+
+    Returns
+    -------
+    str
+        Empty for a claim that is not run here.
+
+    Raises
+    ------
+    ValueError
+        If the notebook is missing or none of its CHECK cells prints what the pattern looks for.
+    """
+    if row["verdict"] == "not run here":
+        return ""
+    notebooks = sorted(folder.glob(f"{row['notebook']}_*.ipynb"))
+    if not notebooks:
+        raise ValueError(f"claim {row['id']}: there is no notebook {row['notebook']}")
+    match = re.search(row["pattern"], stored_outputs(notebooks[0]), re.DOTALL | re.MULTILINE)
+    if match is None:
+        raise ValueError(f"claim {row['id']}: no CHECK cell of {notebooks[0].name} prints {row['pattern']!r}")
+    return row["form"].format(*match.groups())
+
+
+def record(file: Path, folder: Path) -> str:
+    """Return the ledger's text with our figures as the notebooks have them now.
+
+    Parameters
+    ----------
+    file : Path
+        The ledger.
+    folder : Path
+        Of the notebooks.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        As :func:`tokalign_helpers.course.claims.read_ledger` and :func:`found`.
+    """
+    rows = [{**row, "ours": found(row, folder)} for row in read_ledger(file)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def with_table(readme: str, rows: list[dict[str, str]], folder: Path) -> str:
+    """Put the ledger between the README's two marks.
+
+    Parameters
+    ----------
+    readme : str
+        Its text.
+    rows : list[dict[str, str]]
+    folder : Path
+        Of the notebooks.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the marks are missing.
+    """
+    if not TABLE.search(readme):
+        raise ValueError("the README has no marks <!-- claims: … --> and <!-- end of claims -->")
+    lines = ["| the paper's claim | in the paper | here | on | verdict |", "|---|---|---|---|---|"]
+    for row in rows:
+        names = sorted(folder.glob(f"{row['notebook']}_*.ipynb")) if row["notebook"] else []
+        link = f" ([{row['notebook']}](notebooks/{names[0].name}))" if names else ""
+        cells = [row["claim"], f"{row['paper']} ({row['where']})", f"{row['ours']}{link}", row["model"], row["verdict"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") or "–" for cell in cells) + " |")
+    return TABLE.sub(lambda match: "\n".join([match[1], *lines, match[2]]), readme)
+
+
+def bring_up_to_date(*, write: bool) -> int:
+    """Compare the ledger and the README with the notebooks, or bring them up to date.
+
+    Parameters
+    ----------
+    write : bool
+        Write what is out of date instead of naming it.
+
+    Returns
+    -------
+    int
+        0; 1 if something is out of date; 2 if a claim's figure cannot be found.
+    """
+    try:
+        fresh = {LEDGER: record(LEDGER, NOTEBOOKS)}
+        rows = list(csv.DictReader(io.StringIO(fresh[LEDGER])))
+        fresh[README] = with_table(README.read_text(encoding="utf-8"), rows, NOTEBOOKS)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    stale = [file for file, text in fresh.items() if file.read_text(encoding="utf-8") != text]
+    if write:
+        for file in stale:
+            write_text(file, fresh[file])
+        stale = []
+    for file in stale:
+        print(f"{file.name} is out of date: run `make claims`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns what :func:`bring_up_to_date` does."""
+    parser = argparse.ArgumentParser("python -m tools.ledger", description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write what is out of date")
+    return bring_up_to_date(write=parser.parse_args(arguments).write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

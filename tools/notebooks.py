@@ -1,0 +1,58 @@
+"""Where the course's notebooks are, how to read them, and the environment that their kernels get."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NOTEBOOKS = REPOSITORY / "notebooks"
+OUTPUT_WAIT = 60  # seconds for what a finished cell has sent; nbval's own 5 are too few on a busy machine
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def choose(folder: Path, only: list[str]) -> list[Path]:
+    """List the notebooks of a folder in order.
+
+    Parameters
+    ----------
+    folder : Path
+    only : list[str]
+        How their names begin; empty for all.
+
+    Returns
+    -------
+    list[Path]
+    """
+    return [path for path in sorted(folder.glob("*.ipynb")) if not only or path.name.startswith(tuple(only))]
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook, in the current format."""
+    return nbformat.read(path, as_version=4)
+
+
+def kernel_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a kernel needs: this repository's code, and fixed thread counts, so that last digits hold still.
+
+    Parameters
+    ----------
+    environment : Mapping[str, str]
+        The caller's; its thread counts win.
+
+    Returns
+    -------
+    dict[str, str]
+        The variables to set.
+    """
+    path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
+    return {name: environment.get(name, "2") for name in THREADS} | {"PYTHONPATH": os.pathsep.join(path)}
