@@ -222,6 +222,18 @@ def test_a_refusal_is_told_in_one_line(stand_in, refusal, said):
     assert re.search(said, one_line(caught))
 
 
+@pytest.mark.parametrize("name", ["llm2vec", "e5-mistral"])
+def test_terms_are_told_before_anything_is_downloaded(name, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
+    spec, whole = EMBEDDERS[name], save_model(tmp_path / "m", "mistralai/")
+    stand_in.models = {spec.weights: whole} | dict.fromkeys((a.partition("@")[0] for a in spec.adapters), whole)
+    stand_in.refused[spec.backbone] = (403, "GatedRepo")
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder(name)
+    assert f"{spec.backbone} is gated: accept its terms on https://huggingface.co/{spec.backbone}" in one_line(caught)
+    assert all(spec.backbone in path for path in stand_in.asked)
+
+
 def test_a_wrong_revision_is_told(stand_in, opt):
     stand_in.models["facebook/opt-125m"] = opt
     spec = replace(EMBEDDERS["opt-125m-eol"], backbone_revision="v9")

@@ -768,7 +768,7 @@ def load_parts(
     HubError
         If files cannot be had, or are pickles that nobody has named.
     """
-    check_pickles([weights, backbone], adapters, pickles)
+    check_pickles([backbone, weights], adapters, pickles)  # the backbone first: its terms may have to be accepted
     folder = weights_folder(*weights, pickles)
     model = load_body(folder, dtype, device, four_bit=four_bit)
     for adapter in adapters:

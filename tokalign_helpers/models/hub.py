@@ -602,7 +602,7 @@ def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
         return call()
     except errors.GatedRepoError as error:
         raise HubError(
-            f"{repo} is gated: accept its terms on its page on the hub, then log in with `hf auth login`"
+            f"{repo} is gated: accept its terms on https://huggingface.co/{repo}, then log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{repo} has no revision {revision!r}; look at its commits on the hub") from error
