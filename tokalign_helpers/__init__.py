@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         load_embedders,
         plan,
     )
-    from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
+    from tokalign_helpers.models.embedding import Embedder, embed_all
+    from tokalign_helpers.models.input_format import EOL, InputFormat
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.models.shipped import fill_cache
     from tokalign_helpers.reading import postprocessing as postprocessing
@@ -73,6 +74,7 @@ __all__ = [
     "EOL",
     "Embedder",
     "EmbedderSpec",
+    "InputFormat",
     "Interval",
     "PrincipalComponents",
     "Report",
@@ -202,8 +204,8 @@ _MODULES = {
         "load_embedders",
         "plan",
     ),
+    "models.input_format": ("EOL", "InputFormat"),
     "models.embedding": (
-        "EOL",
         "Embedder",
         "embed_all",
     ),
