@@ -108,7 +108,7 @@ def test_a_very_long_text_is_cut_with_one_warning(embedders):
 
 
 def test_cutting_spares_the_template(embedders):
-    short = replace(embedders["smol-eol"], max_tokens=3)
+    short = embedders["smol-eol"].with_input_format(max_tokens=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cut = short.embed(["one two three four five six"], cache=False)
@@ -138,7 +138,7 @@ def test_a_template_has_one_slot(embedders, template):
 def test_all_that_a_vector_depends_on_is_in_the_fingerprint(embedders):
     eol = embedders["smol-eol"]
     others = [eol.with_template("{text}"), eol.with_template("{text}!"), embedders["smol-mean"]]
-    others.append(replace(eol, max_tokens=7))
+    others.append(eol.with_input_format(max_tokens=7))
     assert len({e.fingerprint for e in [eol, *others]}) == 5
     assert re.fullmatch("[0-9a-f]{32}", eol.fingerprint)  # it names a file
     assert ta.load_embedder("smol-eol").fingerprint == eol.fingerprint
@@ -193,7 +193,7 @@ def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monke
     save_file({"embeddings": torch.ones(40, 3)}, tmp_path / "short-tiny.safetensors", about(tmp_path))
     with pytest.raises(ValueError, match="checked is 0; it must be a whole number, 1 or more"):
         ta.fill_cache({"tiny": tiny}, SHIPPED, "few", folder=tmp_path, checked=0)
-    other = replace(tiny, template="Not {text}", name="other")
+    other = tiny.with_template("Not {text}", "other")
     for case, (embedder, texts, collection, said) in enumerate(
         [
             (tiny, SHIPPED[::-1], "few", "is of other texts"),

@@ -12,11 +12,11 @@ import pytest
 import tokalign_helpers as ta
 
 SLOW = (
-    "torch", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "peft", "bm25s", "ir_measures",
+    "torch", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "peft", "bm25s",
     "ipywidgets", "IPython", "mwparserfromhell", "platformdirs",
 )  # fmt: skip
 NOT_TO_EMBED = (
-    "scipy.stats", "matplotlib", "seaborn", "peft", "bm25s", "ir_measures", "pytrec_eval", "ipywidgets",
+    "scipy.stats", "matplotlib", "seaborn", "peft", "bm25s", "ipywidgets",
     "mwparserfromhell", "platformdirs",
 )  # fmt: skip
 

@@ -23,9 +23,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        """Write all three numbers in one way: ``f"{interval:+.3f}"`` is ``+0.109 [+0.099, +0.118]``."""
+        spec = spec or ".3f"
+        bounds = "no interval" if np.isnan(self.low) else f"{self.low:{spec}}, {self.high:{spec}}"
+        return f"{self.estimate:{spec}} [{bounds}]"
+
     def __str__(self) -> str:
-        bounds = "no interval" if np.isnan(self.low) else f"{self.low:.3f}, {self.high:.3f}"
-        return f"{self.estimate:.3f} [{bounds}]"
+        return format(self)
 
 
 def share_interval(answers: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -1,6 +1,6 @@
 """Our sparse vectors in the ``SparseEncoder`` of sentence-transformers: its evaluators and search engines work on them.
 
-Needs the extra ``interop``: ``pip install 'tokalign-helpers[interop]'``. Nothing else in the package needs it.
+Needs the extra ``interop``: in a checkout, ``pip install -e '.[interop]'``. Nothing else in the package needs it.
 """
 
 from typing import TypedDict

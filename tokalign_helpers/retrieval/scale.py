@@ -1,6 +1,6 @@
 """Past one machine: a Milvus index with the interface of :class:`SparseIndex`, and encoding with Ray workers.
 
-Needs the extra ``scale``: ``pip install 'tokalign-helpers[scale]'``. Nothing else in the package needs it.
+Needs the extra ``scale``: in a checkout, ``pip install -e '.[scale]'``. Nothing else in the package needs it.
 """
 
 import contextlib
