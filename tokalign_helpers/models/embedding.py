@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -267,7 +267,7 @@ class Embedder:
         """
         return replace(self.with_input_format(template=template), name=name or self.name)
 
-    def with_input_format(self, **changes: object) -> "Embedder":
+    def with_input_format(self, **changes: Any) -> "Embedder":
         """Return the same embedder reading texts another way.
 
         Parameters
@@ -477,9 +477,10 @@ class Embedder:
         """Cut a text to what the model reads beside the prompt, with which its first tokens may have merged."""
         part = text[: offsets[min(limit + SPARE, len(offsets)) - 1][1]]
         (ids,), (places,) = self._in_template([part], offsets=True)
-        begin = len(self._template[0])
+        context, begin = self._context, len(self._template[0])
+        assert context is not None  # a model without a limit reads every text whole
         ends = [stop - begin for _, stop in places if begin < stop <= begin + len(part)]
-        over = max(0, len(self._bracketed(ids)) - self._context)
+        over = max(0, len(self._bracketed(ids)) - context)
         return part[: ends[-1 - over]] if over < len(ends) else text[: offsets[limit - 1][1]]
 
     def _too_long(self, kept: list[str], cut: set[int], limit: int) -> set[int]:
@@ -792,6 +793,7 @@ def load_parts(
 def _shared(unembedding: Tensor, model: PreTrainedModel) -> Tensor:
     """Return the model's own token embeddings where the decoder layer is the same matrix: one copy in memory."""
     own = model.get_input_embeddings().weight
+    assert isinstance(own, Tensor)  # not a module, which the library's types allow as well
     same = own.dtype == unembedding.dtype and own.device == unembedding.device and own.shape == unembedding.shape
     return own.detach() if same and torch.equal(own, unembedding) else unembedding
 

@@ -73,7 +73,7 @@ class InputFormat:
         for name in ("brackets", "query_brackets"):
             object.__setattr__(self, name, _pair(getattr(self, name), name))
 
-    def parts(self) -> dict[str, "str | int | list[str]"]:
+    def parts(self) -> dict[str, str | int | list[str]]:
         """Return every field by its name, as values that JSON can hold: what a key is made of."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 

@@ -5,8 +5,9 @@ A folder or a name on the hub → :class:`Published`. Nothing is loaded, and cod
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, settings_folder
 from tokalign_helpers.models.input_format import SLOT, InputFormat
@@ -23,6 +24,7 @@ _THEIRS = {
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 _DOCUMENT = ("document", "passage", "corpus")
 ENDLESS = 10**9  # what a tokenizer says that knows no limit
+Kind = TypeVar("Kind", dict, list)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def published(
         If there is nothing of that name.
     """
     folder = settings_folder(source, revision)
-    adapter, config = _json(folder / ADAPTER_CONFIG), _json(folder / "config.json")
+    adapter, config = _json(folder / ADAPTER_CONFIG, dict), _json(folder / "config.json", dict)
     if attention is None and "AutoModel" in (config.get("auto_map") or {}):
         raise ValueError(
             f"{source} brings code of its own ({config['auto_map']['AutoModel']}), which is never run and may read in "
@@ -102,10 +104,9 @@ def published(
     layers = _layers(folder, source)
     prompts = {name: text for name, text in _prompts(folder).items() if isinstance(text, str)}
     format_ = _format(folder, prompts, template, query_prompt, source, excluded=_excludes_prompt(folder, layers))
-    format_ |= {"attention": attention or "causal"}
     return Published(
         pooling=_pooling(pooling, folder, layers, source),
-        input_format=InputFormat(**format_),
+        input_format=replace(format_, attention=attention or "causal"),
         unit_length="Normalize" in layers,
         base=(str(backbone) if backbone else _base(adapter, source)) if adapter else "",
     )
@@ -113,7 +114,7 @@ def published(
 
 def _layers(folder: Path, source: str | Path) -> dict[str, str]:
     """Read sentence-transformers' list of modules: kind → folder. Refuse what stands between pooling and vector."""
-    listed = _json(folder / "modules.json", [])
+    listed = _json(folder / "modules.json", list)
     layers = {str(module["type"]).rpartition(".")[2]: str(module.get("path", "")) for module in listed}
     strange = [kind for kind in layers if kind not in _KNOWN]
     if "Dense" in strange:
@@ -131,7 +132,7 @@ def _layers(folder: Path, source: str | Path) -> dict[str, str]:
 
 
 def _prompts(folder: Path) -> dict[str, object]:
-    return _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    return _json(folder / "config_sentence_transformers.json", dict).get("prompts") or {}
 
 
 def _format(
@@ -142,24 +143,21 @@ def _format(
     source: str | Path,
     *,
     excluded: bool,
-) -> dict[str, "str | int"]:
-    """Return fields of the input format, by the prompts and limits in the files."""
+) -> InputFormat:
+    """Return the input format by the prompts and limits in the files."""
     limit = _limit(folder)
-    fields: dict[str, str | int] = {"max_length": limit, "max_tokens": limit} if limit else {}
+    span = "rest" if excluded else "all"
+    found = InputFormat(max_length=limit, max_tokens=limit or InputFormat.max_tokens, span=span)
     if query_prompt is not None and query_prompt not in prompts:
         raise ValueError(f"{source} has no prompt {query_prompt!r}; known: {', '.join(prompts) or 'none'}")
-    if excluded:
-        fields["span"] = "rest"
     if template is not None:
-        return {**fields, "template": template}
-    usual = prompts.get(_json(folder / "config_sentence_transformers.json").get("default_prompt_name") or "", "")
+        return replace(found, template=template)
+    usual = prompts.get(_json(folder / "config_sentence_transformers.json", dict).get("default_prompt_name") or "", "")
     document = next((prompts[name] for name in _DOCUMENT if prompts.get(name)), usual)
     asked = query_prompt or next((name for name in ("query", *prompts) if _asks(name) and prompts.get(name)), None)
     query = prompts[asked] if asked else ""
-    fields["template"] = _braces(document) + SLOT
-    if query != document:
-        fields["query_template"] = _braces(query) + SLOT
-    return fields
+    asking = "" if query == document else _braces(query) + SLOT
+    return replace(found, template=_braces(document) + SLOT, query_template=asking)
 
 
 def _asks(name: str) -> bool:
@@ -174,8 +172,8 @@ def _braces(prompt: str) -> str:
 def _limit(folder: Path) -> int:
     """Return how many tokens are read at most, by whichever of the files says it; 0: none does."""
     found = [
-        _json(folder / "sentence_bert_config.json").get("max_seq_length"),
-        _json(folder / "tokenizer_config.json").get("model_max_length"),
+        _json(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
+        _json(folder / "tokenizer_config.json", dict).get("model_max_length"),
     ]
     known = [int(limit) for limit in found if isinstance(limit, int | float) and 0 < limit < ENDLESS]
     return min(known, default=0) if (folder / "modules.json").is_file() else 0
@@ -190,7 +188,7 @@ def _pooling(
         raise ValueError(f"unknown pooling {given!r}; known: {', '.join(POOLINGS)}")
     if given is not None:
         return POOLINGS[given]
-    about = _json(folder / layers.get("Pooling", "1_Pooling") / "config.json")
+    about = _json(folder / layers.get("Pooling", "1_Pooling") / "config.json", dict)
     named = about.get("pooling_mode")
     modes = [name for name, on in about.items() if on is True and name.startswith("pooling_mode_")]
     modes = modes if named is None else [str(named)]
@@ -201,7 +199,7 @@ def _pooling(
 
 
 def _excludes_prompt(folder: Path, layers: Mapping[str, str]) -> bool:
-    return _json(folder / layers.get("Pooling", "1_Pooling") / "config.json").get("include_prompt") is False
+    return _json(folder / layers.get("Pooling", "1_Pooling") / "config.json", dict).get("include_prompt") is False
 
 
 def _base(adapter: Mapping[str, object], source: str | Path) -> str:
@@ -217,13 +215,14 @@ def _base(adapter: Mapping[str, object], source: str | Path) -> str:
     )
 
 
-def _json(file: Path, default: "object" = None) -> "dict | list":
+def _json(file: Path, kind: type[Kind]) -> Kind:
+    """Read what must be of one kind, dict or list; where there is no file, it is empty."""
     if not file.is_file():
-        return {} if default is None else default
+        return kind()
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
-    if not isinstance(found, dict if default is None else type(default)):
+    if not isinstance(found, kind):
         raise ValueError(f"{file} is damaged (it holds a {type(found).__name__}); fetch it again")
     return found

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import SupportsFloat
+from typing import SupportsFloat, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.datasets.collections import checked_grade, checked_id
+
+Number = TypeVar("Number", bound=float)
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
@@ -134,11 +136,11 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     return fused
 
 
-def _checked(table: Mapping, number: Callable[[SupportsFloat], float]) -> dict[str, dict[str, float]]:
+def _checked(table: Mapping, number: Callable[[SupportsFloat], Number]) -> dict[str, dict[str, Number]]:
     """Return {query: {document: number}} with ids as strings; what is refused names the query."""
     if not hasattr(table, "items"):  # a pandas table has them too
         raise TypeError(f"expected a mapping from queries to documents and numbers, not {table!r:.80}")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Number]] = {}
     for query, row in table.items():
         try:
             name = checked_id(query)
