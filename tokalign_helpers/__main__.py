@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
 from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
-from tokalign_helpers.models.sources import POOLINGS
+from tokalign_helpers.models.input_format import ATTENTIONS
+from tokalign_helpers.models.published import POOLINGS
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
 COLUMN = 46
+Run = Callable[[argparse.Namespace], int | None]  # a command; what it returns is the exit status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,7 +85,7 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     return parser, tuple(commands.choices)
 
 
-def _command(commands: "argparse._SubParsersAction", name: str, run: object, said: str) -> argparse.ArgumentParser:
+def _command(commands: "argparse._SubParsersAction", name: str, run: Run, said: str) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.", allow_abbrev=False)
     made.set_defaults(run=run)
     return made
@@ -104,6 +107,12 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backbone", help="the language model that it was made from")
     command.add_argument("--pooling", choices=POOLINGS, help="how it pools, where its files do not say")
     command.add_argument("--template", help="its prompt, with {text} in it")
+    command.add_argument("--attention", choices=ATTENTIONS, help="where it brings code of its own: how that reads")
+    command.add_argument("--query-prompt", metavar="NAME", help="which of its prompts is for queries")
+    command.add_argument(
+        "--pickles", nargs="+", default=(), metavar="FILE",
+        help="pickled files that may be read where there are no safetensors; a pickle can hold code",
+    )  # fmt: skip
     command.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
     command.add_argument("--raw", help="the embedder of the table that it was before training")
     command.add_argument("--texts", type=Path, help="a file with one text on each line (default: Wikipedia)")
@@ -220,7 +229,8 @@ def examination(given: argparse.Namespace) -> None:
     report = examine(
         given.name, texts[: given.n], raw=given.raw, results=given.results,
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
-        template=given.template, revision=given.revision,
+        template=given.template, revision=given.revision, attention=given.attention,
+        query_prompt=given.query_prompt, pickles=given.pickles,
     )  # fmt: skip
     if given.json:
         _print_json(_rows(report.table))

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from tests.unit.families import package, save_adapter, save_model
+from tests.unit.families import as_published, package, save_adapter, save_model
 from tokalign_helpers.__main__ import main
 from tokalign_helpers.models import hub
 from tokalign_helpers.models.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
@@ -48,9 +48,10 @@ class StandIn(BaseHTTPRequestHandler):
             return self.refuse(*hub_state.refused[repo])
         if repo not in hub_state.models:
             return self.refuse(404, "RepoNotFound")
-        if revision not in ("main", COMMIT):
+        if revision != "main" and not re.fullmatch("[0-9a-f]{40}", revision):
             return self.refuse(404, "RevisionNotFound")
         folder = hub_state.models[repo]
+        self.commit = COMMIT if revision == "main" else revision
         if info:
             return self.send_info(repo, folder, path)
         wanted = folder / file.group(3)
@@ -68,7 +69,7 @@ class StandIn(BaseHTTPRequestHandler):
         if "/tree/" in path:
             what = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": oid(f)} for f in files]
         else:
-            what = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": f.name} for f in files], "tags": []}
+            what = {"id": repo, "sha": self.commit, "siblings": [{"rfilename": f.name} for f in files], "tags": []}
         content = json.dumps(what).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -82,7 +83,7 @@ class StandIn(BaseHTTPRequestHandler):
         broken = body and self.server.state.breaks[file.name] > 0
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{oid(file)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
         if start:
@@ -169,23 +170,32 @@ def test_of_the_backbone_only_the_file_with_the_decoder_layer_is_fetched(stand_i
 
 
 @pytest.mark.parametrize("name", REMOTE)
-def test_each_name_asks_for_its_own_models_and_revision(name, stand_in, tmp_path, monkeypatch):
+def test_each_name_loads_at_the_first_try_from_its_own_models_and_revisions(name, stand_in, tmp_path, monkeypatch):
     spec = REMOTE[name]
-    repos = [spec.weights or spec.backbone, *spec.adapters, spec.backbone]
+    own = (spec.weights, spec.revision) if spec.weights else (spec.backbone, spec.backbone_revision)
+    adapters = [((f"{adapter}@{spec.revision}").split("@")[:2]) for adapter in spec.adapters]
+    revisions = dict([own, *adapters, (spec.backbone, spec.backbone_revision)])
+    repos = [own[0], *(repo for repo, _ in adapters), spec.backbone]
     monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
     stand_in.models = {repos[0]: save_model(tmp_path / "m", spec.backbone, seed=1, bare=bool(spec.weights))}
     if spec.weights:
         stand_in.models[spec.backbone] = save_model(tmp_path / "b", spec.backbone)
-    for number, adapter in enumerate(spec.adapters):
+    for number, (adapter, _) in enumerate(adapters):
         stand_in.models[adapter] = save_adapter(tmp_path / f"a{number}", tmp_path / "m", seed=number)
-    assert load_embedder(name, device="cpu").name == name
     for repo in repos:
-        assert f"api/models/{repo}/revision/main" in stand_in.asked
-        assert {"adapter_config.json", "adapter_model.safetensors"} <= stand_in.files(repo) or {
-            "config.json", "model.safetensors"} <= stand_in.files(repo)  # fmt: skip
+        as_published(stand_in.models[repo], spec.pickles if repo in (own[0], *dict(adapters)) else ())
+    assert load_embedder(name).name == name
+    for repo in repos:
+        wanted = re.compile(rf"api/models/{repo}/(revision|tree)/{revisions[repo]}")
+        assert any(wanted.fullmatch(path) for path in stand_in.asked)
+        published = {file.name for file in stand_in.models[repo].iterdir()}
+        assert stand_in.files(repo) == {file for file in published if not file.endswith(".py")}
     asked = {m[1] for path in stand_in.asked if (m := re.match(r"(?:api/models/)?([^/]+/[^/]+)", path))}
     assert asked == set(repos)
-    assert not any(file.endswith((".bin", ".py", ".pt")) for repo in repos for file in stand_in.files(repo))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_embedder(name).name == name
+    cached = [file.name for file in (tmp_path / "hub").rglob("*")]
+    assert not [file for file in cached if file.endswith((".bin", ".py", ".pt"))]
 
 
 def test_a_pinned_commit_is_what_is_asked_for(stand_in, opt):
@@ -212,6 +222,18 @@ def test_a_refusal_is_told_in_one_line(stand_in, refusal, said):
     with pytest.raises(hub.HubError) as caught:
         load_embedder("opt-125m-eol", device="cpu")
     assert re.search(said, one_line(caught))
+
+
+@pytest.mark.parametrize("name", ["llm2vec", "e5-mistral"])
+def test_terms_are_told_before_anything_is_downloaded(name, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
+    spec, whole = EMBEDDERS[name], save_model(tmp_path / "m", "mistralai/")
+    stand_in.models = {spec.weights: whole} | dict.fromkeys((a.partition("@")[0] for a in spec.adapters), whole)
+    stand_in.refused[spec.backbone] = (403, "GatedRepo")
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder(name)
+    assert f"{spec.backbone} is gated: accept its terms on https://huggingface.co/{spec.backbone}" in one_line(caught)
+    assert all(spec.backbone in path for path in stand_in.asked)
 
 
 def test_a_wrong_revision_is_told(stand_in, opt):
