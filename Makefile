@@ -58,7 +58,7 @@ students: $(VENV)/.installed  ## make the students' and the solutions' versions 
 
 .venv-colab/.installed: tools/colab_has.txt
 	@test -x .venv-colab/bin/python || $(PYTHON) -m venv .venv-colab
-	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/colab_has.txt
+	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tools/colab_has.txt
 	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 

@@ -13,7 +13,7 @@ OURS = [
     r"raw\.githubusercontent\.com/\w",
     r"[\w-]+\.(?:github|gitlab|readthedocs)\.io\b",
     r"colab\.research\.google\.com/(?:github|gist|drive)/\w",
-    r"mybinder\.org/v2/\w",
+    r"mybinder\.org/v2/(?!gh/OWNER/NAME/)\w",
     r"nbviewer\.org/\w",
     r"codespaces\.new/\w",
     r"(?:pypi\.org/(?:project|p)|pypistats\.org/packages|anaconda\.org/[\w-]+)/tokalign",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.unit.families import as_published, package, save_adapter, save_model
 from tokalign_helpers.__main__ import main
 from tokalign_helpers.models import hub
 from tokalign_helpers.models.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
+from tokalign_helpers.models.embedding import Embedder, load_llm
 from tokalign_helpers.models.pooling import last_token, weighted_mean
 
 COMMIT = "c0ffee" + "0" * 34
@@ -330,6 +332,47 @@ def test_code_beside_a_model_is_never_fetched_or_run(stand_in, tmp_path):
     stand_in.models["made/coded"] = folder
     assert load_embedder(EmbedderSpec("made", "made/coded", last_token)).dimension == 16
     assert "modeling_own.py" not in stand_in.files("made/coded")
+
+
+OWN = {
+    "config.json": {
+        "AutoConfig": "own.Config", "AutoModel": "own.Model", "AutoModelForCausalLM": "own.Model",
+        "AutoModelForMaskedLM": "own.Model",
+    },
+    "tokenizer_config.json": {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]},
+}  # fmt: skip
+READERS = {
+    "the tokenizer": hub.load_tokenizer,
+    "the body": hub.load_body,
+    "the decoder layer": hub.decoder_layer,
+    "a raw language model": lambda folder: Embedder.from_pretrained(folder, pooling=last_token, device="cpu"),
+    "the packaged kind": load_llm,
+    "a row": lambda folder: load_embedder(EmbedderSpec("made", str(folder), last_token), device="cpu"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", ["facebook/opt-125m", None])
+def test_code_beside_a_tokenizer_or_a_model_is_never_run_nor_asked_about(reader, kind, opt, tmp_path, monkeypatch):
+    """Also where the library knows no other way: it would ask, and whoever types y has run the code."""
+    folder = shutil.copytree(opt, tmp_path / "coded")
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
+    for name, own in OWN.items():
+        about = json.loads((folder / name).read_text(encoding="utf-8")) | {"auto_map": own}
+        if kind is None:
+            about |= {"model_type": "own"} if name == "config.json" else {"tokenizer_class": "OwnTokenizer"}
+        (folder / name).write_text(json.dumps(about), encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks whether to run the code"))
+    if kind:
+        READERS[reader](folder)
+    else:
+        with pytest.raises(ValueError if reader == "the packaged kind" else hub.HubError) as caught:
+            READERS[reader](folder)
+        if isinstance(caught.value, hub.HubError):
+            assert "coded works only with code of its own, and code that comes with a model is never" in one_line(
+                caught
+            )
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_command_line_tells_a_refusal_in_one_line(stand_in, capsys):

@@ -285,6 +285,18 @@ def _loading(folder: Path) -> Iterator[None]:
             raise RuntimeError("its weights have other shapes than its config.json says; fetch both again") from error
 
 
+@contextmanager
+def _own_code(source: str | Path) -> Iterator[None]:
+    """Say it plainly where the library would have run code that lies beside a model."""
+    try:
+        yield
+    except HubError as error:
+        if "trust_remote_code" not in str(error.__cause__):
+            raise
+        said = f"{source} works only with code of its own, and code that comes with a model is never run here"
+        raise HubError(f"{said}; choose another model") from error.__cause__
+
+
 def moved(model: Model, to: str | torch.device | torch.dtype) -> Model:
     """Move a model to a device, or give its numbers another type, in place.
 
@@ -321,7 +333,8 @@ def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedToke
         As :func:`settings_folder`; or if the library cannot make a tokenizer of the files.
     """
     folder = settings_folder(source, revision)
-    with one_line(f"the tokenizer of {source} cannot be read; fetch its files again", HubError), quiet_transformers():
+    said = f"the tokenizer of {source} cannot be read; fetch its files again"
+    with _own_code(source), one_line(said, HubError), quiet_transformers():
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -456,7 +469,7 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
 def _config(source: str | Path, folder: Path, revision: str) -> PretrainedConfig:
     if not (folder / "config.json").is_file():
         raise HubError(f"{source} has no config.json{_instead(_listed(source, folder, revision))}")
-    with one_line(f"the configuration of {source} cannot be read", HubError):
+    with _own_code(source), one_line(f"the configuration of {source} cannot be read", HubError):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config.return_dict = True  # old files may say otherwise; what comes out of a model is asked for by name
         return config
