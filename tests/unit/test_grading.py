@@ -23,6 +23,7 @@ from tokalign_helpers.exercises.grader.kernel import landlock_version
 from tokalign_helpers.exercises.grader.submission import KEEP, LARGEST, find_answers
 from tokalign_helpers.exercises.grader.wire import LONGEST, Channel, decode, encode
 
+pytestmark = pytest.mark.slow  # a process, or several, for each submission
 IMPORT = "from tokalign_helpers.exercises import ex04 as ex"
 RIGHT = "def score(query, document):\n    return sum(w * document.get(t, 0.0) for t, w in query.items())"
 OUTSIDE = "{outside}"
