@@ -6,7 +6,7 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)# in a container one is r
 NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.nbval_budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run claims test lint unit notebooks bench mutants badges students colab site dist clean
+.PHONY: help lab run reproduce claims test lint unit notebooks bench mutants badges students colab site dist clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,10 @@ lab: $(VENV)/.installed  ## open the course in JupyterLab
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
 	@$(RUN) -m tools.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
 	@$(if $(WRITE),$(RUN) -m tools.ledger --write)
+
+reproduce: $(VENV)/.installed  ## the paper's eight on a GPU; RESULTS=folder, DATA=folder of its texts, ONLY=gritlm takes one
+	@$(RUN) -m tokalign_helpers reproduce --results $(or $(RESULTS),build/reproduction) $(if $(DATA),--data $(DATA)) \
+	  $(if $(ONLY),--only $(ONLY))
 
 claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the notebooks' stored outputs
 	@$(RUN) -m tools.ledger --write
