@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
 COLUMN = 46
+Run = Callable[[argparse.Namespace], int | None]  # a command; what it returns is the exit status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +93,7 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     return parser, tuple(commands.choices)
 
 
-def _command(commands: "argparse._SubParsersAction", name: str, run: object, said: str) -> argparse.ArgumentParser:
+def _command(commands: "argparse._SubParsersAction", name: str, run: Run, said: str) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.", allow_abbrev=False)
     made.set_defaults(run=run)
     return made

@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
-from tokalign_helpers.models import cache
 from tokalign_helpers.models import embedders as embedders_module
 from tokalign_helpers.models.embedding import see_everything
 from tokalign_helpers.models.hub import HubError
 from tokalign_helpers.models.keys import weights_digest
 from tokalign_helpers.models.pooling import last_token
+from tokalign_helpers.models.shipped import ship_embeddings
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
 RAW = ["smol-last", "smol-mean", "smol-wmean", "smol-eol"]
@@ -172,7 +172,7 @@ SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
 
 def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
-    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     expected = tiny.embed(SHIPPED)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
     passes.clear()
@@ -185,7 +185,7 @@ def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypa
 
 
 def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
-    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
     save_file(
         {"embeddings": torch.full((40, tiny.dimension), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path)
@@ -218,7 +218,7 @@ def about(folder):
 @pytest.fixture
 def closely(monkeypatch):
     """Compare with shipped embeddings as closely as the same computation allows; see test_computation."""
-    monkeypatch.setattr("tokalign_helpers.models.cache.AGREE", 1e-4)
+    monkeypatch.setattr("tokalign_helpers.models.shipped.AGREE", 1e-4)
 
 
 @pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])

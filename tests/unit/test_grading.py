@@ -331,7 +331,7 @@ def test_where_the_kernel_cannot_confine_the_grader_does_not_start(monkeypatch, 
 def test_a_worker_that_dies_ends_neither_the_run_nor_the_other_notebooks(tmp_path, capsys):
     submission(tmp_path / "a.ipynb", [IMPORT])
     worker = Worker(seconds=20, gigabytes=8)
-    process = worker._started()
+    process = worker._started().process
     process.kill()
     process.wait()
     assert grade_all([tmp_path / "a.ipynb", tmp_path / "a.ipynb"], worker, as_csv=True) == 3

@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -35,8 +35,10 @@ from tokalign_helpers.basics.assets import AssetError, quiet_transformers
 from tokalign_helpers.basics.checks import escaped, first_line, one_line
 from tokalign_helpers.basics.files import replacing, write_text
 from tokalign_helpers.models.heads import Head, Outline
+from tokalign_helpers.models.patience import Silence, limited_wait, patience
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=nn.Module)
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, and which tensor is in which file
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
@@ -51,6 +53,10 @@ ADAPTER_PICKLE = "adapter_model.bin"
 
 class HubError(AssetError):
     """A model's files could not be had; the message says why and what to do."""
+
+
+class SilentHubError(HubError):
+    """The hub took the connection and sent nothing, or next to nothing."""
 
 
 def settings_folder(source: str | Path, revision: str = "main") -> Path:
@@ -277,6 +283,24 @@ def _loading(folder: Path) -> Iterator[None]:
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError("its weights have other shapes than its config.json says; fetch both again") from error
+
+
+def moved(model: Model, to: str | torch.device | torch.dtype) -> Model:
+    """Move a model to a device, or give its numbers another type, in place.
+
+    transformers wraps its own ``to`` in such a way that type checkers reject every call; PyTorch's signature holds.
+
+    Parameters
+    ----------
+    model : Module
+    to : str, torch.device or torch.dtype
+
+    Returns
+    -------
+    Module
+        The same.
+    """
+    return model.to(to)
 
 
 def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedTokenizerBase:
@@ -588,8 +612,19 @@ def _same_bytes(a: Tensor, b: Tensor) -> bool:
 
 
 def _download(repo: str, revision: str, patterns: Sequence[str]) -> Path:
-    fetch = partial(huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint())
-    return Path(_ask(repo, revision, lambda: fetch(allow_patterns=list(patterns))))
+    """Fetch files, or find them in the cache: after a silence, those that were there before it."""
+    fetch = partial(
+        huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint(), allow_patterns=list(patterns)
+    )
+    cached = None
+    with suppress(Exception):  # nothing of it is there
+        cached = fetch(local_files_only=True)
+    try:
+        return Path(_ask(repo, revision, fetch))
+    except SilentHubError:
+        if cached is None:
+            raise
+        return Path(cached)
 
 
 def _endpoint() -> str | None:
@@ -599,7 +634,13 @@ def _endpoint() -> str | None:
 def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
     """Ask the hub; every way of failing becomes one line."""
     try:
-        return call()
+        with limited_wait(patience()):
+            return call()
+    except Silence as error:
+        raise SilentHubError(
+            f"{repo} is not in the cache and the hub does not answer ({error}); try again later, or wait longer: set "
+            "HF_HUB_DOWNLOAD_TIMEOUT=60"
+        ) from error
     except errors.GatedRepoError as error:
         raise HubError(
             f"{repo} is gated: accept its terms on https://huggingface.co/{repo}, then log in with `hf auth login`"
