@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil  # comes with accelerate
@@ -43,48 +42,46 @@ OFFICIAL_ABOUT = 'This sentence : "{text}" The {instruction} in one word:"'
 OPEN_EOL = 'This sentence: "{text}" means in one word:'  # without the quotation mark that opens the answer
 MASKED = 'This sentence : "{text}" means [MASK].'
 
-Fields = dict[str, Any]  # of a row
-
 # Known to be pickled on the hub, in one file or in several: those rows consent to reading them.
 PICKLES = (PICKLE, PICKLE_INDEX)
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
-SMOL_135M: Fields = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
-NEO_125M: Fields = {
+SMOL_135M = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+NEO_125M = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
     "license": "MIT", "tied": True,
 }  # fmt: skip
-NEO_1B3: Fields = NEO_125M | {"backbone": "EleutherAI/gpt-neo-1.3B", "parameters": 1_315_575_808, "width": 2048}
-SGPT_125M: Fields = NEO_125M | {"pickles": PICKLES}
-SGPT_1B3: Fields = NEO_1B3 | {"pickles": PICKLES}
-OPT_125M: Fields = {
+NEO_1B3 = NEO_125M | {"backbone": "EleutherAI/gpt-neo-1.3B", "parameters": 1_315_575_808, "width": 2048}
+SGPT_125M = NEO_125M | {"pickles": PICKLES}
+SGPT_1B3 = NEO_1B3 | {"pickles": PICKLES}
+OPT_125M = {
     "backbone": "facebook/opt-125m", "parameters": 125_239_296, "vocabulary": 50_272, "width": 768,
     "license": OPT_LICENSE,
     "tied": True, "pickles": PICKLES,
 }  # fmt: skip
-OPT_350M: Fields = OPT_125M | {"backbone": "facebook/opt-350m", "parameters": 331_196_416, "width": 512}
-OPT_1B3: Fields = OPT_125M | {"backbone": "facebook/opt-1.3b", "parameters": 1_315_758_080, "width": 2048}
-LLAMA_7B: Fields = {
+OPT_350M = OPT_125M | {"backbone": "facebook/opt-350m", "parameters": 331_196_416, "width": 512}
+OPT_1B3 = OPT_125M | {"backbone": "facebook/opt-1.3b", "parameters": 1_315_758_080, "width": 2048}
+LLAMA_7B = {
     "backbone": "huggyllama/llama-7b", "parameters": 6_607_343_616, "vocabulary": 32_000, "width": 4096,
     "license": LLAMA_LICENSE,
 }  # fmt: skip
-MISTRAL_7B: Fields = {
+MISTRAL_7B = {
     "backbone": "mistralai/Mistral-7B-Instruct-v0.2", "parameters": 7_110_660_096, "vocabulary": 32_000, "width": 4096,
     "gated": True,
 }  # fmt: skip
-QWEN3_600M: Fields = {
+QWEN3_600M = {
     "backbone": "Qwen/Qwen3-0.6B-Base", "parameters": 596_049_920, "vocabulary": 151_936, "width": 1024,
     "tied": True,
 }  # fmt: skip
-BERT: Fields = {
+BERT = {
     "backbone": "google-bert/bert-base-uncased", "parameters": 109_482_240, "vocabulary": 30_522, "width": 768,
     "tied": True,
 }  # fmt: skip
-MPNET: Fields = {
+MPNET = {
     "backbone": "microsoft/mpnet-base", "parameters": 109_486_464, "vocabulary": 30_527, "width": 768,
     "license": "MIT", "tied": True, "pickles": PICKLES,
 }  # fmt: skip
-GRITLM_7B: Fields = MISTRAL_7B | {"backbone": "GritLM/GritLM-7B", "gated": False}
+GRITLM_7B = MISTRAL_7B | {"backbone": "GritLM/GritLM-7B", "gated": False}
 GRITLM = InputFormat(
     template="<|embed|>\n{text}", instruction_format=ASK_GRIT, max_length=512,
     query_template=ASK_GRIT.replace("{instruction}", WEB_SEARCH), span="text", attention="full",
@@ -94,14 +91,14 @@ LLM2VEC = InputFormat(
     template="[INST] {text} [/INST]", instruction_format=ASK_INST, span="text", attention="full",
     query_template=ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"), max_tokens=400, max_length=512,
 )  # fmt: skip
-LLM2VEC_7B: Fields = MISTRAL_7B | {"license": "MIT (adapters), Apache-2.0 (model)"}
+LLM2VEC_7B = MISTRAL_7B | {"license": "MIT (adapters), Apache-2.0 (model)"}
 PROMPT_EOL = InputFormat(template=OFFICIAL_EOL, instruction_format=OFFICIAL_ABOUT)
 LLAMA_EOL = replace(PROMPT_EOL, brackets=("<s>", ""))
 OUR_EOL = InputFormat(template=EOL, instruction_format=EOL_ABOUT)
 NLI = InputFormat(max_length=75)
 MSMARCO = InputFormat(max_length=300)
 SPECB = replace(MSMARCO, brackets=("{", "}"), query_brackets=("[", "]"))
-E5_MISTRAL_7B: Fields = MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1"}
+E5_MISTRAL_7B = MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1"}
 E5_MISTRAL = InputFormat(
     brackets=("<s>", "</s>"), instruction_format=ASK, query_template=ASK.replace("{instruction}", WEB_SEARCH)
 )  # fmt: skip
@@ -111,7 +108,7 @@ QWEN3 = InputFormat(
 )  # fmt: skip
 E5 = InputFormat(template="query: {text}")
 E5_PASSAGES = InputFormat(template="passage: {text}", query_template="query: {text}")
-E5_BASE: Fields = {
+E5_BASE: dict[str, object] = {
     "weights": "intfloat/e5-base-v2", "made_by": "contrastive", "raw": "bert-mean", "unit_length": True,
     "revision": "1c644c92ad3ba1efdad3f1451a637716616a20e8",
 }  # fmt: skip

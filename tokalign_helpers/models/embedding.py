@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -264,7 +264,7 @@ class Embedder:
         """
         return replace(self.with_input_format(template=template), name=name or self.name)
 
-    def with_input_format(self, **changes: Any) -> "Embedder":
+    def with_input_format(self, **changes: object) -> "Embedder":
         """Return the same embedder reading texts another way.
 
         Parameters

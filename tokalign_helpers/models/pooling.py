@@ -105,10 +105,9 @@ class OwnPooler(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        pooler = getattr(model, "pooler", None)
-        if pooler is None:
+        self.pooler = getattr(model, "pooler", None)
+        if self.pooler is None:
             raise ValueError(f"this {type(model).__name__} has no trained pooler; choose another pooling, such as mean")
-        self.pooler: nn.Module = pooler
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the pooled vectors, (n, d)."""

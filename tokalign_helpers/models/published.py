@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, settings_folder
 from tokalign_helpers.models.input_format import SLOT, InputFormat
@@ -114,7 +113,7 @@ def published(
 
 def _layers(folder: Path, source: str | Path) -> dict[str, str]:
     """Read sentence-transformers' list of modules: kind → folder. Refuse what stands between pooling and vector."""
-    listed = _json_list(folder / "modules.json")
+    listed = _json(folder / "modules.json", [])
     layers = {str(module["type"]).rpartition(".")[2]: str(module.get("path", "")) for module in listed}
     strange = [kind for kind in layers if kind not in _KNOWN]
     if "Dense" in strange:
@@ -131,7 +130,7 @@ def _layers(folder: Path, source: str | Path) -> dict[str, str]:
     return layers
 
 
-def _prompts(folder: Path) -> dict[str, Any]:
+def _prompts(folder: Path) -> dict[str, object]:
     return _json(folder / "config_sentence_transformers.json").get("prompts") or {}
 
 
@@ -143,10 +142,10 @@ def _format(
     source: str | Path,
     *,
     excluded: bool,
-) -> dict[str, Any]:
+) -> dict[str, "str | int"]:
     """Return fields of the input format, by the prompts and limits in the files."""
     limit = _limit(folder)
-    fields: dict[str, Any] = {"max_length": limit, "max_tokens": limit} if limit else {}
+    fields: dict[str, str | int] = {"max_length": limit, "max_tokens": limit} if limit else {}
     if query_prompt is not None and query_prompt not in prompts:
         raise ValueError(f"{source} has no prompt {query_prompt!r}; known: {', '.join(prompts) or 'none'}")
     if excluded:
@@ -218,24 +217,13 @@ def _base(adapter: Mapping[str, object], source: str | Path) -> str:
     )
 
 
-def _json(file: Path) -> dict[str, Any]:
-    found = _read_json(file, {})
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged (it holds a {type(found).__name__}); fetch it again")
-    return found
-
-
-def _json_list(file: Path) -> list[Any]:
-    found = _read_json(file, [])
-    if not isinstance(found, list):
-        raise ValueError(f"{file} is damaged (it holds a {type(found).__name__}); fetch it again")
-    return found
-
-
-def _read_json(file: Path, default: Any) -> Any:
+def _json(file: Path, default: "object" = None) -> "dict | list":
     if not file.is_file():
-        return default
+        return {} if default is None else default
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+    if not isinstance(found, dict if default is None else type(default)):
+        raise ValueError(f"{file} is damaged (it holds a {type(found).__name__}); fetch it again")
+    return found
