@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -159,7 +160,7 @@ def examine(
     sts: str | Path | None = None,
     documents: int = 300,
     pairs: int = 300,
-    **how: object,
+    **how: Any,
 ) -> Report:
     """Put an embedder through the course's measurements.
 
@@ -219,7 +220,7 @@ def examine(
 
 
 def examine_all(
-    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: object
+    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: Any
 ) -> tuple[dict[str, Report], dict[str, str]]:
     """Examine embedders one after another; one that fails does not cost the others.
 
@@ -359,7 +360,7 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
         "BM25": bm25_run(part.queries, part.documents),
     }
     found = {name: evaluate_run(run, part.relevant)["nDCG@10"] for name, run in runs.items()}
-    rows = [("queries", len(part.queries), None, None)]
+    rows: list[tuple[str, float | None, float | None, float | None]] = [("queries", len(part.queries), None, None)]
     rows += [(f"nDCG@10, {name}", *bootstrap_interval(values)) for name, values in found.items()]
     rows.append(("nDCG@10, sparse minus dense", *bootstrap_interval(found["sparse"] - found["dense"])))
     dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
