@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.nbval_budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help FORCE lab run claims test quick lint unit notebooks bench mutants badges students colab site dist pins lock clean
+.PHONY: help FORCE lab run reproduce claims test quick lint unit notebooks bench mutants badges students colab site dist pins lock clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,10 @@ lab: $(VENV)/.installed  ## open the course in JupyterLab, as copies to work in,
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
 	@$(RUN) -m tools.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
 	@$(if $(WRITE),$(RUN) -m tools.ledger --write)
+
+reproduce: $(VENV)/.installed  ## the paper's eight on a GPU; RESULTS=folder, DATA=folder of its texts, ONLY=gritlm takes one
+	@$(RUN) -m tokalign_helpers reproduce --results $(or $(RESULTS),build/reproduction) $(if $(DATA),--data $(DATA)) \
+	  $(if $(ONLY),--only $(ONLY))
 
 claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the notebooks' stored outputs
 	@$(RUN) -m tools.ledger --write

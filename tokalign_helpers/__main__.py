@@ -77,6 +77,14 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     command = _command(commands, "examine", examination, "measure one embedder: rates, components, search, ratings")
     _add_examination(command)
 
+    command = _command(
+        commands, "reproduce", reproduction, "measure the paper's eight embedders; needs the hub and a GPU"
+    )
+    command.add_argument("--results", type=Path, required=True, help="a folder; what is there is not computed again")
+    command.add_argument("--data", type=Path, help="the folder of the paper's texts (default: the course's sentences)")
+    command.add_argument("--only", nargs="+", metavar="NAME", help="some embedders (default: the paper's eight)")
+    command.add_argument("-n", type=int, default=10_000, help="how many sentences of Wikipedia at most (%(default)s)")
+
     command = _command(commands, "list", overview, "list every embedder with its size, licence, and whether it fits")
     _add_json(command)
 
@@ -239,6 +247,21 @@ def examination(given: argparse.Namespace) -> None:
     if given.html:
         write_text(given.html, report.html())
         print(f"The report is in {given.html}", file=sys.stderr if given.json else sys.stdout)
+
+
+def reproduction(given: argparse.Namespace) -> None:
+    """Measure the paper's embedders and print the table beside the paper's figures.
+
+    Parameters
+    ----------
+    given : Namespace
+        ``results``, ``data``, ``only``, ``n``.
+    """
+    from tokalign_helpers.reproduction import EIGHT, reproduce
+
+    table = reproduce(given.results, given.data, names=given.only or EIGHT, n=given.n)
+    print(table.round(3).to_string(index=False, na_rep=""))
+    print(f"The table is in {given.results / 'table.csv'}, rows for the ledger in {given.results / 'ledger.csv'}")
 
 
 # --- what they print ------------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def examine(
     loaded = spec if isinstance(spec, Embedder) else load_embedder(spec)
     figures = {
         "name": spec.name, "settings": settings, "tokens": _tokens(loaded), "rates": _rates(loaded, texts),
-        "search": _search(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
+        "search": sparse_against_dense(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
     }  # fmt: skip
     after, subject = loaded.embed(texts), loaded
     if raw:
@@ -333,8 +333,19 @@ def _part(documents: int) -> Collection:
     )
 
 
-def _search(embedder: Embedder, part: Collection) -> list[dict]:
-    """Search with the vectors, and with their tokens as in the paper's section 5."""
+def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
+    """Search with the vectors, and with their tokens as in the paper's section 5.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    part : Collection
+
+    Returns
+    -------
+    list[dict]
+        Rows of ``figure``, ``value``, ``low``, ``high``: nDCG@10 of dense, sparse and BM25, and how they compare.
+    """
     decoder, asking = embedder.decoder, embedder.for_queries()
     h, q = embedder.embed(list(part.documents.values())), asking.embed(list(part.queries.values()))
     vectors = sparsify_documents(decoder, h, min(KEPT, decoder.vocabulary_size), weights="raw")
