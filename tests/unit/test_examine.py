@@ -208,6 +208,7 @@ def test_what_needs_terms_is_suggested_only_to_those_who_can_have_accepted_them(
         assert "gritlm" in ta.suggest(hub=True, free=40 * 10**9)
 
 
+@pytest.mark.slow
 def test_a_full_device_does_not_cost_the_others(tiny, tmp_path, monkeypatch):
     def full(name, **how):
         if name == "full":

@@ -51,6 +51,7 @@ def hub(stand_in, tmp_path, monkeypatch):
     return stand_in
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_that_loads_and_goes_on_where_it_stopped(hub, paper, tmp_path, capsys):
     results = tmp_path / "results"
     command = ["reproduce", "--results", str(results), "--data", str(paper), "-n", "40"]
