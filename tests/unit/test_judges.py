@@ -182,7 +182,8 @@ def test_no_other_letter_and_no_other_type_is_right(said):
     ("sentence", "right"),
     [
         ("My dog loves to chase the ball in the garden.", True),
-        ("Water is wet, and cold water is good for you.", True),
+        ("The orchestra played a symphony by Beethoven.", True),
+        ("Water is wet, and cold water is good for you.", False),
         ("water water water water water", False),
         ("It was in the of and to.", False),
         ("Water is wet", False),
