@@ -345,7 +345,9 @@ READERS = {
     "the tokenizer": hub.load_tokenizer,
     "the body": hub.load_body,
     "the decoder layer": hub.decoder_layer,
-    "a raw language model": lambda folder: Embedder.from_pretrained(folder, pooling=last_token, device="cpu"),
+    "a raw language model": lambda folder: Embedder.from_pretrained(
+        folder, pooling=last_token, attention="causal", device="cpu"
+    ),
     "the packaged kind": load_llm,
     "a row": lambda folder: load_embedder(EmbedderSpec("made", str(folder), last_token), device="cpu"),
 }
