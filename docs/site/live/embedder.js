@@ -51,7 +51,7 @@ export class Embedder {
     try {
       await engine.loadModel(files, {
         embeddings: true, pooling_type: 'last', n_gpu_layers: 0, n_ctx: 512, n_batch: 512, n_ubatch: 512,
-        n_parallel: 1, warmup: false, lora_adapters: this.trained ? [{ path: ADAPTER }] : undefined,
+        n_parallel: 1, warmup: false, flash_attn: false, cache_type_k: 'f32', cache_type_v: 'f32', lora_adapters: this.trained ? [{ path: ADAPTER }] : undefined,
       });
     } catch (error) {
       await engine.exit().catch(() => {});

@@ -88,7 +88,7 @@ export function shares({ cosine, closer, apart }, tokenizer) {
     const section = element('section', kind);
     const list = element('ol', 'tokens');
     for (const { id, part } of ends) {
-      const line = row(tokenizer.readable(id), Math.abs(part) / longest, signed(1000 * part, 1), '');
+      const line = row(tokenizer.readable(id), Math.abs(part) / longest, signed(1000 * part, 2), '');
       Object.assign(line.dataset, { id, part });
       list.append(line);
     }
