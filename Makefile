@@ -2,40 +2,42 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)# in a container one is root, and Jupyter asks to be told
 NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.nbval_budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help lab run claims test lint unit notebooks bench mutants badges students colab site live dist clean
+.PHONY: help FORCE lab run reproduce claims test quick lint unit notebooks bench mutants badges students colab site live dist pins lock clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages (a few minutes, once)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
+$(VENV)/.installed: FORCE  # it finds out by itself whether there is anything to do, or to repair
+	@$(PYTHON) tools/install.py --venv $(VENV)
+FORCE:
 
-lab: $(VENV)/.installed  ## open the course in JupyterLab
-	@$(RUN) -m tokalign_helpers fetch
-	@$(RUN) -m jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
+lab: $(VENV)/.installed  ## open the course in JupyterLab, as copies to work in, in the folder work
+	@$(RUN) -m tools.lab
 
 run: $(VENV)/.installed  ## run every notebook without a browser; WRITE=1 stores the outputs, ONLY=01 takes one
 	@$(RUN) -m tools.run $(if $(WRITE),--write) $(if $(ONLY),--only $(ONLY))
 	@$(if $(WRITE),$(RUN) -m tools.ledger --write)
+
+reproduce: $(VENV)/.installed  ## the paper's eight on a GPU; RESULTS=folder, DATA=folder of its texts, ONLY=gritlm takes one
+	@$(RUN) -m tokalign_helpers reproduce --results $(or $(RESULTS),build/reproduction) $(if $(DATA),--data $(DATA)) \
+	  $(if $(ONLY),--only $(ONLY))
 
 claims: $(VENV)/.installed  ## fill the ledger of the paper's claims from the notebooks' stored outputs
 	@$(RUN) -m tools.ledger --write
 
 test: lint unit notebooks  ## run all checks
 
-lint: $(VENV)/.installed  ## style of the code
+quick: lint  ## the checks for between two edits: style, and the tests that are not slow
+	@$(RUN) -m tokalign_helpers fetch
+	@$(RUN) -m pytest -q -m "not slow"
+
+lint: $(VENV)/.installed  ## style and types of the code
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 unit: $(VENV)/.installed  ## tests of the package and of the notebooks' net
 	@$(RUN) -m tokalign_helpers fetch
@@ -51,16 +53,17 @@ bench: $(VENV)/.installed  ## speed and memory against their targets
 mutants: $(VENV)/.installed  ## break every public helper once and list what no test notices; ONLY=sparse takes some
 	@$(RUN) -m tools.mutants $(if $(ONLY),--only $(ONLY))
 
-badges: $(VENV)/.installed  ## write the repository's address and the version into badges and set-up cells
-	@$(RUN) -m tools.badges
+badges: $(VENV)/.installed  ## let the notebooks install REPO=owner/name at commit REF on Colab; without REPO, nothing
+	@$(RUN) -m tools.badges $(if $(REPO),--repo '$(REPO)') $(if $(REF),--commit '$(REF)')
 
 students: $(VENV)/.installed  ## make the students' and the solutions' versions in build, and grade the solutions
 	@$(RUN) -m tools.versions build
 	@$(RUN) -m tokalign_helpers.exercises grade build/solutions/*.ipynb
 
-.venv-colab/.installed: tools/colab.txt
+.venv-colab/.installed: tools/colab_has.txt
 	@test -x .venv-colab/bin/python || $(PYTHON) -m venv .venv-colab
-	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check -r tools/colab.txt
+	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tools/colab_has.txt
+	@.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 
 colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a stand-in for its module
@@ -68,7 +71,7 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a 
 
 .venv-site/.installed: docs/site/requirements.txt
 	@test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
-	@.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@.venv-site/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 site: .venv-site/.installed  ## build the pages of the course in build/site, from the stored outputs
@@ -80,5 +83,18 @@ live: $(VENV)/.installed  ## serve the page where one types a sentence and sees 
 dist: $(VENV)/.installed  ## build the sdist and the wheel in dist, install the wheel in an empty venv, try it
 	@$(RUN) -m tools.dist dist
 
+# Versions that a file has stay; UPGRADE=--upgrade takes the newest. What Colab lacks has the versions of the lock.
+UV = uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+     --custom-compile-command "make pins"
+pins:  ## renew the hashes of what runs on Colab and of what builds the pages; needs uv
+	@printf 'bm25s\ngguf\nmwparserfromhell\n' | \
+	  $(UV) --no-deps --constraint requirements.lock - -o tokalign_helpers/course/colab_lacks.txt
+	@echo torch | $(UV) --excludes - tools/colab_has.in -o tools/colab_has.txt
+	@$(UV) docs/site/requirements.in -o docs/site/requirements.txt
+
+lock: $(VENV)/.installed  ## resolve the locks again, for all platforms, after a change in pyproject.toml
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@$(RUN) -m tools.lock
+
 clean:  ## remove the virtual environment and what tools leave behind
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

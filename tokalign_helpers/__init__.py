@@ -16,14 +16,16 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         rank_correlation_difference,
         share_interval,
     )
+    from tokalign_helpers.course import drawings as drawings
+    from tokalign_helpers.course import plots as plots
+    from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import claims, paper_retrieval
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
-    from tokalign_helpers.datasets.labelled import clinc150, goemotions, lexicon, minimal_pairs, two_labels
+    from tokalign_helpers.datasets.labelled import clinc150, goemotions, key_words, lexicon, minimal_pairs, two_labels
     from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
     from tokalign_helpers.datasets.wikipedia import passages, sentences
     from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.cache import fill_cache
     from tokalign_helpers.models.decoding import TokenDecoder
     from tokalign_helpers.models.embedders import (
         EMBEDDERS,
@@ -33,8 +35,11 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         load_embedders,
         plan,
     )
-    from tokalign_helpers.models.embedding import EOL, Embedder, embed_all
+    from tokalign_helpers.models.embedding import Embedder, embed_all
+    from tokalign_helpers.models.input_format import EOL, InputFormat
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
+    from tokalign_helpers.models.shipped import fill_cache
+    from tokalign_helpers.reading import postprocessing as postprocessing
     from tokalign_helpers.reading.alignment import (
         Alignment,
         align,
@@ -44,8 +49,10 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     )
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
+    from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
+    from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
     from tokalign_helpers.retrieval.sparse import (
@@ -67,6 +74,7 @@ __all__ = [
     "EOL",
     "Embedder",
     "EmbedderSpec",
+    "InputFormat",
     "Interval",
     "PrincipalComponents",
     "Report",
@@ -76,16 +84,17 @@ __all__ = [
     "aligned_run",
     "aligned_tokens",
     "alignment_rates",
+    "beir",
     "bm25_run",
     "bootstrap_interval",
-    "clinc150",
     "claims",
+    "clinc150",
     "cloze_collection",
     "cluster_agreement",
     "cranfield",
     "data_dir",
-    "vector_tokens",
     "dense_run",
+    "distinctive_tokens",
     "embed_all",
     "embedder_table",
     "evaluate_run",
@@ -95,12 +104,13 @@ __all__ = [
     "first_token",
     "fuse",
     "goemotions",
+    "key_shares",
+    "key_words",
     "kind_shares",
     "last_token",
     "lee_documents",
     "lexicon",
     "lexicon_tokens",
-    "beir",
     "load_embedder",
     "load_embedders",
     "mean",
@@ -133,8 +143,11 @@ __all__ = [
     "token_contributions",
     "token_importance",
     "token_kinds",
+    "tokens_of_words",
     "two_labels",
+    "vector_tokens",
     "weighted_mean",
+    "word_agreement",
     "word_ratings",
 ]
 
@@ -161,6 +174,7 @@ _MODULES = {
     "datasets.labelled": (
         "clinc150",
         "goemotions",
+        "key_words",
         "lexicon",
         "minimal_pairs",
         "two_labels",
@@ -181,7 +195,6 @@ _MODULES = {
         "examine_all",
         "suggest",
     ),
-    "models.cache": ("fill_cache",),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
@@ -191,8 +204,8 @@ _MODULES = {
         "load_embedders",
         "plan",
     ),
+    "models.input_format": ("EOL", "InputFormat"),
     "models.embedding": (
-        "EOL",
         "Embedder",
         "embed_all",
     ),
@@ -202,6 +215,7 @@ _MODULES = {
         "mean",
         "weighted_mean",
     ),
+    "models.shipped": ("fill_cache",),
     "reading.alignment": (
         "Alignment",
         "align",
@@ -218,6 +232,12 @@ _MODULES = {
         "shared_tokens",
         "tight_decoder",
         "token_contributions",
+    ),
+    "reading.key_tokens": (
+        "distinctive_tokens",
+        "key_shares",
+        "tokens_of_words",
+        "word_agreement",
     ),
     "reading.spectrum": (
         "PrincipalComponents",
@@ -253,8 +273,13 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 # Modules of which learners use more than one or two functions, by their short names.
-_SHORT = {"plots": "course.plots", "postprocessing": "reading.postprocessing", "scale": "retrieval.scale",
-          "widgets": "course.widgets"}  # fmt: skip
+_SHORT = {
+    "drawings": "course.drawings",
+    "plots": "course.plots",
+    "postprocessing": "reading.postprocessing",
+    "scale": "retrieval.scale",
+    "widgets": "course.widgets",
+}
 
 
 def __getattr__(name: str) -> object:

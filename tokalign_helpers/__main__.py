@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
 from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
-from tokalign_helpers.models.sources import POOLINGS
+from tokalign_helpers.models.input_format import ATTENTIONS
+from tokalign_helpers.models.published import POOLINGS
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
 
 RAW_AND_TRAINED = "smol-wmean,smol-cse"  # the same pooling before and after training
 COLUMN = 46
+Run = Callable[[argparse.Namespace], int | None]  # a command; what it returns is the exit status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,6 +77,14 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     command = _command(commands, "examine", examination, "measure one embedder: rates, components, search, ratings")
     _add_examination(command)
 
+    command = _command(
+        commands, "reproduce", reproduction, "measure the paper's eight embedders; needs the hub and a GPU"
+    )
+    command.add_argument("--results", type=Path, required=True, help="a folder; what is there is not computed again")
+    command.add_argument("--data", type=Path, help="the folder of the paper's texts (default: the course's sentences)")
+    command.add_argument("--only", nargs="+", metavar="NAME", help="some embedders (default: the paper's eight)")
+    command.add_argument("-n", type=int, default=10_000, help="how many sentences of Wikipedia at most (%(default)s)")
+
     command = _command(commands, "list", overview, "list every embedder with its size, licence, and whether it fits")
     _add_json(command)
 
@@ -82,7 +93,7 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     return parser, tuple(commands.choices)
 
 
-def _command(commands: "argparse._SubParsersAction", name: str, run: object, said: str) -> argparse.ArgumentParser:
+def _command(commands: "argparse._SubParsersAction", name: str, run: Run, said: str) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.", allow_abbrev=False)
     made.set_defaults(run=run)
     return made
@@ -104,6 +115,12 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backbone", help="the language model that it was made from")
     command.add_argument("--pooling", choices=POOLINGS, help="how it pools, where its files do not say")
     command.add_argument("--template", help="its prompt, with {text} in it")
+    command.add_argument("--attention", choices=ATTENTIONS, help="where it brings code of its own: how that reads")
+    command.add_argument("--query-prompt", metavar="NAME", help="which of its prompts is for queries")
+    command.add_argument(
+        "--pickles", nargs="+", default=(), metavar="FILE",
+        help="pickled files that may be read where there are no safetensors; a pickle can hold code",
+    )  # fmt: skip
     command.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
     command.add_argument("--raw", help="the embedder of the table that it was before training")
     command.add_argument("--texts", type=Path, help="a file with one text on each line (default: Wikipedia)")
@@ -220,7 +237,8 @@ def examination(given: argparse.Namespace) -> None:
     report = examine(
         given.name, texts[: given.n], raw=given.raw, results=given.results,
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
-        template=given.template, revision=given.revision,
+        template=given.template, revision=given.revision, attention=given.attention,
+        query_prompt=given.query_prompt, pickles=given.pickles,
     )  # fmt: skip
     if given.json:
         _print_json(_rows(report.table))
@@ -229,6 +247,21 @@ def examination(given: argparse.Namespace) -> None:
     if given.html:
         write_text(given.html, report.html())
         print(f"The report is in {given.html}", file=sys.stderr if given.json else sys.stdout)
+
+
+def reproduction(given: argparse.Namespace) -> None:
+    """Measure the paper's embedders and print the table beside the paper's figures.
+
+    Parameters
+    ----------
+    given : Namespace
+        ``results``, ``data``, ``only``, ``n``.
+    """
+    from tokalign_helpers.reproduction import EIGHT, reproduce
+
+    table = reproduce(given.results, given.data, names=given.only or EIGHT, n=given.n)
+    print(table.round(3).to_string(index=False, na_rep=""))
+    print(f"The table is in {given.results / 'table.csv'}, rows for the ledger in {given.results / 'ledger.csv'}")
 
 
 # --- what they print ------------------------------------------------------------------------------------------------

@@ -10,22 +10,24 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pandas as pd
 import torch
 
 from tokalign_helpers.basics.assets import AssetError
-from tokalign_helpers.basics.checks import check_texts, whole_number
+from tokalign_helpers.basics.checks import check_texts, first_line, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap_interval, rank_correlation
 from tokalign_helpers.datasets.collections import Collection, cloze_collection
 from tokalign_helpers.datasets.ratings import sts_pairs, word_ratings
 from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.models import keys
-from tokalign_helpers.models.embedders import EmbedderSpec, load_embedder, plan
+from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.models.sources import describe
 from tokalign_helpers.reading.alignment import align, aligned_tokens
@@ -158,7 +160,7 @@ def examine(
     sts: str | Path | None = None,
     documents: int = 300,
     pairs: int = 300,
-    **how: object,
+    **how: Any,
 ) -> Report:
     """Put an embedder through the course's measurements.
 
@@ -201,19 +203,24 @@ def examine(
     if known:
         return known
     loaded = spec if isinstance(spec, Embedder) else load_embedder(spec)
-    before = raw if isinstance(raw, Embedder) else load_embedder(raw) if raw else None
-    report = Report({
-        "name": spec.name, "settings": settings,
-        "tokens": _tokens(loaded), "rates": _rates(loaded, texts), **_component(loaded, before, texts),
-        "search": _search(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
-    })  # fmt: skip
+    figures = {
+        "name": spec.name, "settings": settings, "tokens": _tokens(loaded), "rates": _rates(loaded, texts),
+        "search": sparse_against_dense(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
+    }  # fmt: skip
+    after, subject = loaded.embed(texts), loaded
+    if raw:
+        del loaded, subject  # two large models need not fit at once
+        _let_go()
+        before = raw if isinstance(raw, Embedder) else load_embedder(raw)
+        subject = replace(before, unit_length=spec.unit_length)  # or the difference would be one of lengths
+    report = Report(figures | _component(subject, after if raw else None, texts))
     if kept:
         report.save(kept)
     return report
 
 
 def examine_all(
-    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: object
+    embedders: Iterable[str], texts: Sequence[str] | None = None, *, results: str | Path, **settings: Any
 ) -> tuple[dict[str, Report], dict[str, str]]:
     """Examine embedders one after another; one that fails does not cost the others.
 
@@ -239,12 +246,17 @@ def examine_all(
     for name in embedders:
         try:
             reports[name] = examine(name, texts, results=results, **settings)
-        except (ValueError, AssetError) as error:
-            failures[name] = str(error)
-        gc.collect()  # a model may go before the next one comes
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        except (ValueError, AssetError, OSError, RuntimeError) as error:  # among them a GPU that is full
+            failures[name] = first_line(error)
+        _let_go()
     return reports, failures
+
+
+def _let_go() -> None:
+    """Free what no longer has a name: a model, before the next one comes."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def suggest(*, hub: bool, free: int | None = None) -> list[str]:
@@ -253,19 +265,22 @@ def suggest(*, hub: bool, free: int | None = None) -> list[str]:
     Parameters
     ----------
     hub : bool
-        Whether models may be fetched from the hub. If not: the course's own.
+        Whether models may be fetched from the hub. The course's own come last, or alone: they load everywhere.
     free : int, optional
         Bytes. Default: what is free on the GPU, or without one in memory, of which a CPU can use little in good time.
 
     Returns
     -------
     list[str]
+        Those whose terms must be accepted first only where somebody is logged in to the hub.
     """
     if not hub:
         return list(OURS)
     if free is None:
         free = plan("smol-eol").free if torch.cuda.is_available() else 0
-    return list(next(names for bound, names in SUGGESTED if free >= bound))
+    names = next(names for bound, names in SUGGESTED if free >= bound)
+    open_to_all = [name for name in names if not EMBEDDERS[name].gated]
+    return [*(names if huggingface_hub.get_token() else open_to_all), *OURS]
 
 
 # --- the measurements -----------------------------------------------------------------------------------------------
@@ -284,17 +299,19 @@ def _rates(embedder: Embedder, texts: list[str]) -> list[dict]:
     return [{key: _or_none(value) for key, value in row.items()} for row in pd.concat(tables).to_dict("records")]
 
 
-def _component(embedder: Embedder, before: Embedder | None, texts: list[str]) -> dict:
-    """Variation against the raw model, and the sweep: u_1 and how far to go from one half, tested on the other."""
+def _component(subject: Embedder, after: torch.Tensor | None, texts: list[str]) -> dict:
+    """Variation against the raw model, and the sweep: u_1 and how far to go from one half, tested on the other.
+
+    `subject`: the raw model, or where there is none the embedder; `after`: the embedder's vectors where there is one.
+    """
     half = len(texts) // 2
-    subject = before or embedder
     h = subject.embed(texts)
     components = PrincipalComponents.fit(h[:half])
     u, variation = components.direction(1), None
     reach = -float((h[:half] @ u).mean())
-    if before is not None:
-        v = components.variation(h[:half], embedder.embed(texts)[:half])[:COMPONENTS]
-        variation = {"raw": before.name, "v": v.tolist()}
+    if after is not None:
+        v = components.variation(h[:half], after[:half])[:COMPONENTS]
+        variation = {"raw": subject.name, "v": v.tolist()}
         reach = float(v[0])
     rows = sweep(subject, h[half:], texts[half:], u, [reach * step for step in STEPS])
     return {
@@ -316,8 +333,19 @@ def _part(documents: int) -> Collection:
     )
 
 
-def _search(embedder: Embedder, part: Collection) -> list[dict]:
-    """Search with the vectors, and with their tokens as in the paper's section 5."""
+def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
+    """Search with the vectors, and with their tokens as in the paper's section 5.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    part : Collection
+
+    Returns
+    -------
+    list[dict]
+        Rows of ``figure``, ``value``, ``low``, ``high``: nDCG@10 of dense, sparse and BM25, and how they compare.
+    """
     decoder, asking = embedder.decoder, embedder.for_queries()
     h, q = embedder.embed(list(part.documents.values())), asking.embed(list(part.queries.values()))
     vectors = sparsify_documents(decoder, h, min(KEPT, decoder.vocabulary_size), weights="raw")
@@ -332,7 +360,7 @@ def _search(embedder: Embedder, part: Collection) -> list[dict]:
         "BM25": bm25_run(part.queries, part.documents),
     }
     found = {name: evaluate_run(run, part.relevant)["nDCG@10"] for name, run in runs.items()}
-    rows = [("queries", len(part.queries), None, None)]
+    rows: list[tuple[str, float | None, float | None, float | None]] = [("queries", len(part.queries), None, None)]
     rows += [(f"nDCG@10, {name}", *bootstrap_interval(values)) for name, values in found.items()]
     rows.append(("nDCG@10, sparse minus dense", *bootstrap_interval(found["sparse"] - found["dense"])))
     dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
@@ -355,7 +383,7 @@ def _or_none(value: object) -> object:
 
 def _settings(
     spec: EmbedderSpec | Embedder, texts: list[str], raw: object, sts: object, documents: int, pairs: int
-) -> dict[str, "str | int"]:
+) -> dict[str, str | int]:
     """Say all that a report depends on, without loading anything."""
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     made = _named(spec) if isinstance(spec, Embedder) else _row(spec)
@@ -363,6 +391,7 @@ def _settings(
     return {
         "embedder": made, "raw": before, "texts": len(texts), "digest": digest, "documents": documents,
         "ratings": "STS benchmark" if sts else f"SimLex-999, {pairs}",
+        "vectors": "of length 1" if spec.unit_length else "as pooled",
         "version": importlib.metadata.version("tokalign-helpers"),
     }  # fmt: skip
 

@@ -22,6 +22,7 @@ home = pathlib.Path(ta.__file__).parent
 assert home.is_relative_to(sys.prefix), home
 print(importlib.metadata.version("tokalign-helpers"), ta.data_dir().relative_to(home))
 assert list(ta.data_dir().glob("adapters/*/*.safetensors")) and list((home / "notebooks").glob("0*.ipynb"))
+assert (home / "course" / "colab_lacks.txt").is_file()
 assert len(ta.two_labels()) > 100
 from tokalign_helpers.exercises import ex00
 ex00.q3.check("b")
@@ -50,10 +51,24 @@ def python(folder: Path, borrow: bool) -> Path:
     return found
 
 
-def main() -> int:
-    """Build and try; returns 0, or raises what went wrong."""
-    output = Path(sys.argv[1]).resolve()
-    output.mkdir(exist_ok=True)
+def build(output: Path) -> tuple[Path, Path]:
+    """Build the sdist and, from it alone, the wheel.
+
+    Parameters
+    ----------
+    output : Path
+        The folder where both appear.
+
+    Returns
+    -------
+    tuple[Path, Path]
+        The sdist and the wheel.
+
+    Raises
+    ------
+    ValueError
+        If the wheel would install anything beside the package.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         builder = python(folder / "builder", borrow=False)
@@ -62,15 +77,16 @@ def main() -> int:
         with tarfile.open(sdist) as packed:
             packed.extractall(folder / "source", filter="data")
         wheel = _build(builder, "build_wheel", output, next((folder / "source").iterdir()))
-        strangers = beside_the_package(wheel)
-        if strangers:
-            raise ValueError(f"{wheel.name} carries {', '.join(strangers)}; it must carry the package alone")
-        empty = python(folder / "empty", borrow=True)
-        subprocess.check_call([empty, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel])
-        subprocess.check_call([empty, "-I", "-c", SMOKE], cwd=folder)
-    for file in (sdist, wheel):
-        print(f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, installed and tried")
-    return 0
+    strangers = beside_the_package(wheel)
+    if strangers:
+        raise ValueError(f"{wheel.name} carries {', '.join(strangers)}; it must carry the package alone")
+    return sdist, wheel
+
+
+def _build(builder: Path, what: str, output: Path, source: Path) -> Path:
+    command = [builder, "-c", BUILD, what, str(output)]
+    done = subprocess.run(command, cwd=source, check=True, stdout=subprocess.PIPE, text=True)
+    return output / done.stdout.splitlines()[-1]
 
 
 def beside_the_package(wheel: Path) -> list[str]:
@@ -88,10 +104,18 @@ def beside_the_package(wheel: Path) -> list[str]:
     return sorted(top for top in tops if top != "tokalign_helpers" and not top.endswith(".dist-info"))
 
 
-def _build(builder: Path, what: str, output: Path, source: Path) -> Path:
-    command = [builder, "-c", BUILD, what, str(output)]
-    done = subprocess.run(command, cwd=source, check=True, stdout=subprocess.PIPE, text=True)
-    return output / done.stdout.splitlines()[-1]
+def main() -> int:
+    """Build and try; returns 0, or raises what went wrong."""
+    output = Path(sys.argv[1]).resolve()
+    output.mkdir(exist_ok=True)
+    built = build(output)
+    with tempfile.TemporaryDirectory() as scratch:
+        empty = python(Path(scratch) / "empty", borrow=True)
+        subprocess.check_call([empty, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", built[1]])
+        subprocess.check_call([empty, "-I", "-c", SMOKE], cwd=scratch)
+    for file in built:
+        print(f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, installed and tried")
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.files import sha256, write_text
-from tokalign_helpers.models import cache
-from tokalign_helpers.models.cache import read_shipped
 from tokalign_helpers.models.embedding import VERSION
+from tokalign_helpers.models.shipped import read_shipped, ship_embeddings
 
 HERE = Path(__file__).parent
 MADE = HERE / "made.json"
@@ -80,7 +79,7 @@ if __name__ == "__main__":
             texts, embedders = make_texts(), make_embedders()
             ta.embed_all(embedders, texts)  # those that share a model's states, in one pass
             if not args.check:
-                cache.ship_embeddings(embedders, texts, collection, folder=HERE)
+                ship_embeddings(embedders, texts, collection, folder=HERE)
                 continue
             for name, embedder in embedders.items():
                 try:

@@ -9,7 +9,6 @@ The settings of the improved retriever are those that notebook 04 chose on queri
 
 import argparse
 import random
-from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
 
 def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -> dict[str, dict]:
     """Search with one embedder in every way."""
-    h = replace(embedder, max_tokens=max_tokens).embed(list(collection.documents.values()))
+    h = embedder.with_input_format(max_tokens=max_tokens).embed(list(collection.documents.values()))
     q = embedder.embed(list(collection.queries.values()))
     literal = dict(zip(collection.queries, embedder.literal_tokens(list(collection.queries.values())), strict=True))
     own = embedder.literal_tokens(list(collection.documents.values()))
@@ -124,7 +123,7 @@ if __name__ == "__main__":
         }
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all
-        cut = {name: replace(embedder, max_tokens=TOKENS) for name, embedder in embedders.items()}
+        cut = {name: embedder.with_input_format(max_tokens=TOKENS) for name, embedder in embedders.items()}
         ta.embed_all(cut, list(collection.documents.values()))
         ta.embed_all(embedders, list(collection.queries.values()))
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []

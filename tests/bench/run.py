@@ -132,7 +132,7 @@ def against_sentence_transformers(embedder: ta.Embedder, texts: list[str], ours_
     try:
         from sentence_transformers import SentenceTransformer, models
     except ImportError:
-        print("       sentence-transformers is not installed: pip install '.[interop]' to compare")
+        print("       sentence-transformers is not installed: pip install -e '.[interop]' to compare")
         return
     device, dtype = embedder.model.device.type, embedder.model.dtype
     where = f"{device} {str(dtype).removeprefix('torch.')}"

@@ -1,6 +1,8 @@
 """The live page in a browser: what it shows against what Python computes, and what it says when it cannot run."""
 
 import importlib.util
+import itertools
+import shutil
 import threading
 import urllib.parse
 
@@ -29,6 +31,7 @@ TEXTS = [
 ]
 NEAR = 0.02  # of scores of unit vectors: llama.cpp multiplies in 8 bits, Python in 32
 SHARE = 0.01  # the same on average
+TURNS = itertools.count()
 READ = (
     "[...document.querySelectorAll('#cards .tokens')]"
     ".map(list => [...list.children].map(line => [+line.dataset.id, +line.dataset.score]))"
@@ -73,7 +76,8 @@ def page(address, tmp_path_factory):
 
 def read(page, **choices):
     """Follow a link within the page, and return what it shows of each text: token ids and scores."""
-    page.run(f"document.body.dataset.state = 'waiting'; location.hash = {urllib.parse.urlencode(choices)!r}")
+    link = urllib.parse.urlencode(choices | {"turn": next(TURNS)})  # the browser follows no link to where it is
+    page.run(f"document.body.dataset.state = 'waiting'; location.hash = {link!r}")
     page.wait("document.body.dataset.state === 'read'", 300)
     return [([i for i, _ in card], torch.tensor([s for _, s in card])) for card in page.run(READ)]
 
@@ -165,8 +169,6 @@ def test_a_copied_link_carries_the_choices(page):
 
 
 def test_a_missing_model_and_a_missing_engine_are_said(folder, tmp_path):
-    import shutil
-
     for source in folder.glob("*.*"):
         shutil.copy(source, tmp_path)
     shutil.copytree(folder / "engine", tmp_path / "engine")

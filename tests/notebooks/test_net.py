@@ -110,16 +110,19 @@ def red(tmp_path_factory):
     return red_notebooks(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["same", "number_within", "meant_to_raise"])
 def test_stays_green(red, name):
     assert name not in red
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["number_beyond", "token", "integer", "helper_line", "stripped"])
 def test_a_wrong_output_turns_red(red, name):
     assert name in red
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["raises", "long_marker", "bad_tolerance"])
 def test_a_faulty_cell_turns_red(red, name):
     assert name in red

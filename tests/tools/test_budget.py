@@ -25,6 +25,7 @@ def test_a_machine_of_half_the_speed_may_take_twice_as_long():
     assert (quicker, here, slower) == (200, 200, 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stated", "code"), [(1, 1), (60, 0)])
 def test_a_notebook_fails_by_its_title_alone(tmp_path, stated, code):
     cells = [

@@ -24,6 +24,7 @@ def save(path, *sources, title=TITLE):
     return notebook
 
 
+@pytest.mark.slow
 def test_write_stores_the_second_run(tmp_path, capsys):
     before = save(tmp_path / "01_made.ipynb", CACHED, "import sys\nprint(sys.executable)", "")
     assert run.main(["--write", "--folder", str(tmp_path)]) == 0
@@ -38,6 +39,7 @@ def test_write_stores_the_second_run(tmp_path, capsys):
     assert " ok " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_more_data_makes_outputs_and_takes_no_time(tmp_path, monkeypatch):
     monkeypatch.setenv(run.DATA, "a folder")
     seen = tmp_path / "seen"
@@ -48,6 +50,7 @@ def test_more_data_makes_outputs_and_takes_no_time(tmp_path, monkeypatch):
     assert "a folder" in read(tmp_path / "01_made.ipynb").cells[1].outputs[0].data["text/plain"]
 
 
+@pytest.mark.slow
 def test_a_failing_cell_fails_the_run_and_changes_no_file(tmp_path, capsys):
     save(tmp_path / "01_bad.ipynb", "x = 0", "# the bad cell\n1 / x")
     save(tmp_path / "02_other.ipynb", "x = 0")

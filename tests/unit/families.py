@@ -5,13 +5,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoTokenizer,
     BertConfig,
     BioGptConfig,
     BloomConfig,
@@ -73,6 +75,7 @@ FAMILIES = {
     "facebook/opt": (OPTConfig, "bytes, start", {**OPT, "hidden_size": 16, "word_embed_proj_dim": 16}),
     "huggyllama/": (LlamaConfig, "pieces", {**ROTARY, "tie_word_embeddings": False}),
     "mistralai/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
+    "GritLM/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
     "Qwen/": (Qwen3Config, "bytes, end", {**ROTARY, "tie_word_embeddings": True}),
     "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
@@ -209,6 +212,7 @@ def save_architecture(folder, config_class, kind, sizes, *, seed=0, bare=False, 
     config = config_class(vocab_size=len(tokenizer), **sizes, **special)
     torch.manual_seed(seed)
     whole = AutoModelForMaskedLM if kind == "words" else AutoModelForCausalLM
+    whole = AutoModelForPreTraining if config_class is BertConfig else whole  # with a pooler, as it is published
     model = (AutoModel if bare else whole).from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -239,6 +243,55 @@ def save_adapter(folder, model_folder, *, seed, head=True):
     save_file(tensors, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps(about), encoding="utf-8")
     return folder
+
+
+def as_published(folder, pickles=(), *, shards=False, legacy=False, tokenizer=False):
+    """Lay a model or an adapter out as the hub has it.
+
+    ``pickles``: which pickled files there may be, in place of safetensors; ``shards``: in several; ``legacy``: as
+    PyTorch wrote them before 1.6; ``tokenizer``: GPT-2's in its two old files, without a tokenizer.json.
+    """
+    for safe, name in (("model.safetensors", "pytorch_model.bin"), ("adapter_model.safetensors", "adapter_model.bin")):
+        if name in pickles and (folder / safe).is_file():
+            tensors = load_file(folder / safe)
+            if "lm_head.weight" not in tensors and (stem := tied_name(tensors)) and name.startswith("pytorch"):
+                tensors["lm_head.weight"] = tensors[stem]  # tied: one memory under two names, as pickles have it
+            (folder / safe).unlink()
+            _pickle(folder, name, tensors, shards, legacy)
+    if tokenizer:
+        _old_tokenizer(folder)
+    return folder
+
+
+def tied_name(tensors):
+    return next((n for n in tensors if n.startswith("model.") and n.endswith("embed_tokens.weight")), None)
+
+
+def _pickle(folder, name, tensors, shards, legacy):
+    how = {"_use_new_zipfile_serialization": not legacy}
+    if not shards:
+        torch.save(tensors, folder / name, **how)
+        return
+    names, index = list(tensors), {}
+    for number, some in enumerate((names[::2], names[1::2]), 1):
+        file = f"pytorch_model-{number:05d}-of-00002.bin"
+        torch.save({n: tensors[n] for n in some}, folder / file, **how)
+        index |= dict.fromkeys(some, file)
+    text = json.dumps({"metadata": {}, "weight_map": index})
+    (folder / "pytorch_model.bin.index.json").write_text(text, encoding="utf-8")
+
+
+def _old_tokenizer(folder):
+    whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    begins = len(AutoTokenizer.from_pretrained(folder)("a").input_ids) > 1
+    (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]), encoding="utf-8")
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]), encoding="utf-8")
+    about = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "add_bos_token": begins}
+    about |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>") | {"pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about), encoding="utf-8")
+    (folder / "tokenizer.json").unlink()
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
 
 
 def package(folder, monkeypatch):

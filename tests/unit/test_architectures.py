@@ -202,7 +202,7 @@ def test_untied_matrices_are_told_apart(tmp_path):
 
 def test_every_call_says_that_no_foreign_code_is_run():
     """No model's own code, anywhere in the package."""
-    package, seen = Path(hub.__file__).parent, 0
+    package, seen = Path(hub.__file__).parents[1], 0
     for file in package.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""

@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 import torch
 
-from tokalign_helpers.models.cache import TABLE, EmbeddingCache, embedding_cache_dir, fill_cache, ship_embeddings
+from tokalign_helpers.models.cache import TABLE, EmbeddingCache, embedding_cache_dir
+from tokalign_helpers.models.shipped import fill_cache, ship_embeddings
 
 TEXTS = [f"text {n}" for n in range(6)]
 

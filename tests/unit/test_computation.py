@@ -15,9 +15,9 @@ import torch
 import tokalign_helpers as ta
 from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.basics.files import sha256, write_text
-from tokalign_helpers.models import cache, embedding, pooling
-from tokalign_helpers.models.cache import read_shipped
+from tokalign_helpers.models import embedding, pooling, shipped
 from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.shipped import read_shipped
 
 KEPT = Path(__file__).with_name("computation.json")
 SHOWN = 24  # numbers of a vector that are kept
@@ -38,7 +38,8 @@ READINGS = {
 def made_of(name: str) -> list[float]:
     changes, text = READINGS[name]
     other = "Another text, longer than most of those, so that there is padding in the batch for the one that counts."
-    embedder = replace(ta.load_embedder("smol-eol"), **changes)
+    pooled = {"pooling": changes.pop("pooling")} if "pooling" in (changes := dict(changes)) else {}
+    embedder = replace(ta.load_embedder("smol-eol").with_input_format(**changes), **pooled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cut, as it was asked for
         return embedder.embed([text, other], cache=False)[0, :SHOWN].tolist()
@@ -106,7 +107,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_changed_computation_does_not_pass_under_the_old_version(smol, monkeypatch, tmp_path, change):
-    monkeypatch.setattr(cache, "AGREE", CLOSELY)
+    monkeypatch.setattr(shipped, "AGREE", CLOSELY)
     file = data_dir() / "embeddings" / "words-smol-eol.safetensors"
     read_shipped(smol, ta.rated_words(), file, 3)
     monkeypatch.setattr(*change)

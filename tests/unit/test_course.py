@@ -186,18 +186,9 @@ def test_the_conda_environment_is_in_step_with_the_package():
     }
 
 
-def test_the_lock_pins_every_dependency_and_names_no_place():
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert [p for p in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.!]+", p)] == []
-    names = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
-    assert set(bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])) <= names
-    assert "torch==2.13.0" in pins
-
-
 def test_what_the_readme_points_to_is_there():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    local = [target for target in re.findall(r"\]\(([^)#]+)", text) if not target.startswith("http")]
+    local = [target for target in re.findall(r"\]\(([^)#]+)", text) if not target.startswith(("http", "../../tree/"))]
     assert len(local) >= 3
     assert [target for target in local if not (ROOT / target).is_file()] == []
 

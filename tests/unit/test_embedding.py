@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
-from tokalign_helpers.models import cache
 from tokalign_helpers.models import embedders as embedders_module
 from tokalign_helpers.models.embedding import see_everything
 from tokalign_helpers.models.hub import HubError
 from tokalign_helpers.models.keys import weights_digest
 from tokalign_helpers.models.pooling import last_token
+from tokalign_helpers.models.shipped import ship_embeddings
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
 RAW = ["smol-last", "smol-mean", "smol-wmean", "smol-eol"]
@@ -108,7 +108,7 @@ def test_a_very_long_text_is_cut_with_one_warning(embedders):
 
 
 def test_cutting_spares_the_template(embedders):
-    short = replace(embedders["smol-eol"], max_tokens=3)
+    short = embedders["smol-eol"].with_input_format(max_tokens=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cut = short.embed(["one two three four five six"], cache=False)
@@ -138,7 +138,7 @@ def test_a_template_has_one_slot(embedders, template):
 def test_all_that_a_vector_depends_on_is_in_the_fingerprint(embedders):
     eol = embedders["smol-eol"]
     others = [eol.with_template("{text}"), eol.with_template("{text}!"), embedders["smol-mean"]]
-    others.append(replace(eol, max_tokens=7))
+    others.append(eol.with_input_format(max_tokens=7))
     assert len({e.fingerprint for e in [eol, *others]}) == 5
     assert re.fullmatch("[0-9a-f]{32}", eol.fingerprint)  # it names a file
     assert ta.load_embedder("smol-eol").fingerprint == eol.fingerprint
@@ -172,7 +172,7 @@ SHIPPED = [f"A parrot and {n} gardens." for n in range(40)]
 
 
 def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypatch, passes, recwarn):
-    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     expected = tiny.embed(SHIPPED)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "cold"))
     passes.clear()
@@ -185,15 +185,15 @@ def test_the_cache_is_filled_once_some_embeddings_agree(tiny, tmp_path, monkeypa
 
 
 def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monkeypatch):
-    cache.ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
+    ship_embeddings({"tiny": tiny, "other": tiny}, SHIPPED, "few", folder=tmp_path)
     (tmp_path / "half-tiny.safetensors").write_bytes(b"half")
     save_file(
         {"embeddings": torch.full((40, tiny.dimension), torch.nan)}, tmp_path / "nan-tiny.safetensors", about(tmp_path)
     )
     save_file({"embeddings": torch.ones(40, 3)}, tmp_path / "short-tiny.safetensors", about(tmp_path))
-    with pytest.raises(ValueError, match="checked is 0; at least one"):
+    with pytest.raises(ValueError, match="checked is 0; it must be a whole number, 1 or more"):
         ta.fill_cache({"tiny": tiny}, SHIPPED, "few", folder=tmp_path, checked=0)
-    other = replace(tiny, template="Not {text}", name="other")
+    other = tiny.with_template("Not {text}", "other")
     for case, (embedder, texts, collection, said) in enumerate(
         [
             (tiny, SHIPPED[::-1], "few", "is of other texts"),
@@ -218,7 +218,7 @@ def about(folder):
 @pytest.fixture
 def closely(monkeypatch):
     """Compare with shipped embeddings as closely as the same computation allows; see test_computation."""
-    monkeypatch.setattr("tokalign_helpers.models.cache.AGREE", 1e-4)
+    monkeypatch.setattr("tokalign_helpers.models.shipped.AGREE", 1e-4)
 
 
 @pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,19 +78,29 @@ def test_too_small_a_sample_has_no_interval_and_the_file_is_json(tiny, tmp_path)
 
 def test_the_variation_is_against_what_it_was_before(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
-    raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.template)
+    raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.input_format)
     found = ta.examine(spec, TEXTS, raw=raw, **SMALL)
     half = len(TEXTS) // 2
-    h, after = (ta.load_embedder(s).embed(TEXTS)[:half] for s in (raw, spec))
+    h, after = (replace(ta.load_embedder(s), unit_length=True).embed(TEXTS)[:half] for s in (raw, spec))
     expected = (after - h).mean(0) @ torch.linalg.svd(h, full_matrices=False).Vh[0]
     assert abs(found.figure("v_1 against before")) == pytest.approx(abs(float(expected)), rel=1e-3)
     assert found.figures["sweep"]["reach"] == pytest.approx(found.figures["variation"]["v"][0])
 
 
+def test_lengths_are_no_part_of_the_variation_where_the_makers_normalise(opt, theirs):
+    spec = describe(theirs, backbone=str(opt))
+    assert spec.unit_length
+    raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.input_format)
+    found = ta.examine(spec, TEXTS, raw=raw, **SMALL)
+    assert found.figures["settings"]["vectors"] == "of length 1"
+    assert max(map(abs, found.figures["variation"]["v"])) <= 2  # of vectors of length 1
+    assert "vectors: of length 1" in found.html()
+
+
 def test_a_sentence_transformers_folder_says_how_it_is_read(opt, theirs):
     spec = describe(theirs, backbone=str(opt))
     assert spec.name == theirs.name
-    assert (spec.pooling, spec.template, spec.max_tokens) == (ta.mean, "say: {text}", 40)
+    assert (spec.pooling, spec.template, spec.input_format.max_tokens) == (ta.mean, "say: {text}", 40)
     loaded = ta.load_embedder(spec)
     assert loaded.for_queries().template == "ask: {text}"
 
@@ -184,9 +195,29 @@ def test_the_list_has_every_embedder(capsys):
 def test_what_is_suggested_fits():
     assert ta.suggest(hub=False) == ["smol-eol", "smol-sim", "smol-cse"]
     for free in (0, 15 * 10**9, 40 * 10**9):
+        assert ta.suggest(hub=True, free=free)[-3:] == ta.suggest(hub=False)  # so that one loads
         for name in ta.suggest(hub=True, free=free):
             half = ta.plan(name, "bfloat16", "cpu", free=max(free, 6 * 10**9))
             assert half.fits, name
+
+
+def test_what_needs_terms_is_suggested_only_to_those_who_can_have_accepted_them(monkeypatch):
+    for token, there in ((None, False), ("hf_made", True)):
+        monkeypatch.setattr("huggingface_hub.get_token", lambda token=token: token)
+        assert ("llm2vec" in ta.suggest(hub=True, free=40 * 10**9)) is there
+        assert "gritlm" in ta.suggest(hub=True, free=40 * 10**9)
+
+
+@pytest.mark.slow
+def test_a_full_device_does_not_cost_the_others(tiny, tmp_path, monkeypatch):
+    def full(name, **how):
+        if name == "full":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTry less.")
+        return tiny
+
+    monkeypatch.setattr(examination, "describe", full)
+    reports, failures = ta.examine_all(["full", "tiny"], TEXTS, results=tmp_path, **SMALL)
+    assert (list(reports), failures) == (["tiny"], {"full": "CUDA out of memory."})
 
 
 def test_the_passages_that_answer_a_query_come_first(tiny, report):

@@ -23,6 +23,7 @@ from tokalign_helpers.exercises.grader.kernel import landlock_version
 from tokalign_helpers.exercises.grader.submission import KEEP, LARGEST, find_answers
 from tokalign_helpers.exercises.grader.wire import LONGEST, Channel, decode, encode
 
+pytestmark = pytest.mark.slow  # a process, or several, for each submission
 IMPORT = "from tokalign_helpers.exercises import ex04 as ex"
 RIGHT = "def score(query, document):\n    return sum(w * document.get(t, 0.0) for t, w in query.items())"
 OUTSIDE = "{outside}"
@@ -331,7 +332,7 @@ def test_where_the_kernel_cannot_confine_the_grader_does_not_start(monkeypatch, 
 def test_a_worker_that_dies_ends_neither_the_run_nor_the_other_notebooks(tmp_path, capsys):
     submission(tmp_path / "a.ipynb", [IMPORT])
     worker = Worker(seconds=20, gigabytes=8)
-    process = worker._started()
+    process = worker._started().process
     process.kill()
     process.wait()
     assert grade_all([tmp_path / "a.ipynb", tmp_path / "a.ipynb"], worker, as_csv=True) == 3

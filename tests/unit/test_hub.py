@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -14,10 +15,11 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from tests.unit.families import package, save_adapter, save_model
+from tests.unit.families import as_published, package, save_adapter, save_model
 from tokalign_helpers.__main__ import main
 from tokalign_helpers.models import hub
 from tokalign_helpers.models.embedders import EMBEDDERS, SMOL, EmbedderSpec, load_embedder
+from tokalign_helpers.models.embedding import Embedder, load_llm
 from tokalign_helpers.models.pooling import last_token, weighted_mean
 
 COMMIT = "c0ffee" + "0" * 34
@@ -46,9 +48,10 @@ class StandIn(BaseHTTPRequestHandler):
             return self.refuse(*hub_state.refused[repo])
         if repo not in hub_state.models:
             return self.refuse(404, "RepoNotFound")
-        if revision not in ("main", COMMIT):
+        if revision != "main" and not re.fullmatch("[0-9a-f]{40}", revision):
             return self.refuse(404, "RevisionNotFound")
         folder = hub_state.models[repo]
+        self.commit = COMMIT if revision == "main" else revision
         if info:
             return self.send_info(repo, folder, path)
         wanted = folder / file.group(3)
@@ -66,7 +69,7 @@ class StandIn(BaseHTTPRequestHandler):
         if "/tree/" in path:
             what = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": oid(f)} for f in files]
         else:
-            what = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": f.name} for f in files], "tags": []}
+            what = {"id": repo, "sha": self.commit, "siblings": [{"rfilename": f.name} for f in files], "tags": []}
         content = json.dumps(what).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -80,7 +83,7 @@ class StandIn(BaseHTTPRequestHandler):
         broken = body and self.server.state.breaks[file.name] > 0
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{oid(file)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
         if start:
@@ -167,23 +170,32 @@ def test_of_the_backbone_only_the_file_with_the_decoder_layer_is_fetched(stand_i
 
 
 @pytest.mark.parametrize("name", REMOTE)
-def test_each_name_asks_for_its_own_models_and_revision(name, stand_in, tmp_path, monkeypatch):
+def test_each_name_loads_at_the_first_try_from_its_own_models_and_revisions(name, stand_in, tmp_path, monkeypatch):
     spec = REMOTE[name]
-    repos = [spec.weights or spec.backbone, *spec.adapters, spec.backbone]
+    own = (spec.weights, spec.revision) if spec.weights else (spec.backbone, spec.backbone_revision)
+    adapters = [((f"{adapter}@{spec.revision}").split("@")[:2]) for adapter in spec.adapters]
+    revisions = dict([own, *adapters, (spec.backbone, spec.backbone_revision)])
+    repos = [own[0], *(repo for repo, _ in adapters), spec.backbone]
     monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
     stand_in.models = {repos[0]: save_model(tmp_path / "m", spec.backbone, seed=1, bare=bool(spec.weights))}
     if spec.weights:
         stand_in.models[spec.backbone] = save_model(tmp_path / "b", spec.backbone)
-    for number, adapter in enumerate(spec.adapters):
+    for number, (adapter, _) in enumerate(adapters):
         stand_in.models[adapter] = save_adapter(tmp_path / f"a{number}", tmp_path / "m", seed=number)
-    assert load_embedder(name, device="cpu").name == name
     for repo in repos:
-        assert f"api/models/{repo}/revision/main" in stand_in.asked
-        assert {"adapter_config.json", "adapter_model.safetensors"} <= stand_in.files(repo) or {
-            "config.json", "model.safetensors"} <= stand_in.files(repo)  # fmt: skip
+        as_published(stand_in.models[repo], spec.pickles if repo in (own[0], *dict(adapters)) else ())
+    assert load_embedder(name).name == name
+    for repo in repos:
+        wanted = re.compile(rf"api/models/{repo}/(revision|tree)/{revisions[repo]}")
+        assert any(wanted.fullmatch(path) for path in stand_in.asked)
+        published = {file.name for file in stand_in.models[repo].iterdir()}
+        assert stand_in.files(repo) == {file for file in published if not file.endswith(".py")}
     asked = {m[1] for path in stand_in.asked if (m := re.match(r"(?:api/models/)?([^/]+/[^/]+)", path))}
     assert asked == set(repos)
-    assert not any(file.endswith((".bin", ".py", ".pt")) for repo in repos for file in stand_in.files(repo))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_embedder(name).name == name
+    cached = [file.name for file in (tmp_path / "hub").rglob("*")]
+    assert not [file for file in cached if file.endswith((".bin", ".py", ".pt"))]
 
 
 def test_a_pinned_commit_is_what_is_asked_for(stand_in, opt):
@@ -210,6 +222,18 @@ def test_a_refusal_is_told_in_one_line(stand_in, refusal, said):
     with pytest.raises(hub.HubError) as caught:
         load_embedder("opt-125m-eol", device="cpu")
     assert re.search(said, one_line(caught))
+
+
+@pytest.mark.parametrize("name", ["llm2vec", "e5-mistral"])
+def test_terms_are_told_before_anything_is_downloaded(name, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**12)
+    spec, whole = EMBEDDERS[name], save_model(tmp_path / "m", "mistralai/")
+    stand_in.models = {spec.weights: whole} | dict.fromkeys((a.partition("@")[0] for a in spec.adapters), whole)
+    stand_in.refused[spec.backbone] = (403, "GatedRepo")
+    with pytest.raises(hub.HubError) as caught:
+        load_embedder(name)
+    assert f"{spec.backbone} is gated: accept its terms on https://huggingface.co/{spec.backbone}" in one_line(caught)
+    assert all(spec.backbone in path for path in stand_in.asked)
 
 
 def test_a_wrong_revision_is_told(stand_in, opt):
@@ -308,6 +332,47 @@ def test_code_beside_a_model_is_never_fetched_or_run(stand_in, tmp_path):
     stand_in.models["made/coded"] = folder
     assert load_embedder(EmbedderSpec("made", "made/coded", last_token)).dimension == 16
     assert "modeling_own.py" not in stand_in.files("made/coded")
+
+
+OWN = {
+    "config.json": {
+        "AutoConfig": "own.Config", "AutoModel": "own.Model", "AutoModelForCausalLM": "own.Model",
+        "AutoModelForMaskedLM": "own.Model",
+    },
+    "tokenizer_config.json": {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]},
+}  # fmt: skip
+READERS = {
+    "the tokenizer": hub.load_tokenizer,
+    "the body": hub.load_body,
+    "the decoder layer": hub.decoder_layer,
+    "a raw language model": lambda folder: Embedder.from_pretrained(folder, pooling=last_token, device="cpu"),
+    "the packaged kind": load_llm,
+    "a row": lambda folder: load_embedder(EmbedderSpec("made", str(folder), last_token), device="cpu"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", ["facebook/opt-125m", None])
+def test_code_beside_a_tokenizer_or_a_model_is_never_run_nor_asked_about(reader, kind, opt, tmp_path, monkeypatch):
+    """Also where the library knows no other way: it would ask, and whoever types y has run the code."""
+    folder = shutil.copytree(opt, tmp_path / "coded")
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
+    for name, own in OWN.items():
+        about = json.loads((folder / name).read_text(encoding="utf-8")) | {"auto_map": own}
+        if kind is None:
+            about |= {"model_type": "own"} if name == "config.json" else {"tokenizer_class": "OwnTokenizer"}
+        (folder / name).write_text(json.dumps(about), encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks whether to run the code"))
+    if kind:
+        READERS[reader](folder)
+    else:
+        with pytest.raises(ValueError if reader == "the packaged kind" else hub.HubError) as caught:
+            READERS[reader](folder)
+        if isinstance(caught.value, hub.HubError):
+            assert "coded works only with code of its own, and code that comes with a model is never" in one_line(
+                caught
+            )
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_command_line_tells_a_refusal_in_one_line(stand_in, capsys):

@@ -165,7 +165,7 @@ def test_ids_are_compared_in_their_order_and_not_as_floats():
 def test_the_message_names_the_case_the_place_and_both_numbers():
     assert wrong_array("case", torch.zeros(2, 2), [[0, 0], [0, 5]]) == "case: entry (1, 1) must be 0.0000, got 5.0000"
     assert wrong_number("case", 1, "x" * 99) == f"case: expected the number 1.0000, got {repr('x' * 99)[:60]}…"
-    assert numbers("case", (2,), [1, math.inf])[1] == "case: the result holds NaN or an infinite number"
+    assert numbers("case", (2,), [1, math.inf]) == "case: the result holds NaN or an infinite number"
 
 
 @pytest.mark.parametrize("said", ["b", "B", " b ", "(b)", "b.", "'b'"])
@@ -182,7 +182,8 @@ def test_no_other_letter_and_no_other_type_is_right(said):
     ("sentence", "right"),
     [
         ("My dog loves to chase the ball in the garden.", True),
-        ("Water is wet, and cold water is good for you.", True),
+        ("The orchestra played a symphony by Beethoven.", True),
+        ("Water is wet, and cold water is good for you.", False),
         ("water water water water water", False),
         ("It was in the of and to.", False),
         ("Water is wet", False),

@@ -7,7 +7,7 @@ import time
 import types
 import uuid
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokalign_helpers.models import pooling
-from tokalign_helpers.models.embedding import Embedder, embed_all
+from tokalign_helpers.models.embedding import Embedder, _shared_passes, embed_all
+from tokalign_helpers.models.input_format import InputFormat
 from tokalign_helpers.models.keys import (
     Describer,
     NotKeyableError,
@@ -430,12 +431,56 @@ def test_the_tokenizer_is_in_the_key(tiny_folder):
     assert len(keys) == 4
 
 
-def test_how_a_text_is_read_is_in_the_key(tiny):
-    others = [
-        {}, {"template": "{text}!"}, {"max_tokens": 7}, {"span": "text"}, {"attention": "full"},
-        {"brackets": ("<|end|>", "")}, {"pooling": mean},
-    ]  # fmt: skip
-    assert len({replace(tiny, **changes).fingerprint for changes in others}) == len(others)
+OTHERWISE = {
+    "template": "{text}!", "max_tokens": 7, "max_length": 9, "span": "rest", "attention": "full",
+    "brackets": ("<|end|>", ""), "query_template": "q {text}", "query_brackets": ("", "<|end|>"),
+    "instruction_format": "{instruction} {text}",
+}  # fmt: skip
+
+
+def test_every_field_of_the_input_format_is_tried():
+    assert OTHERWISE.keys() == {field.name for field in fields(InputFormat)}
+
+
+@pytest.mark.parametrize("field", OTHERWISE)
+def test_how_a_text_is_read_is_in_the_key_and_parts_the_passes(tiny, field):
+    other = tiny.with_input_format(**{field: OTHERWISE[field]})
+    assert other.fingerprint != tiny.fingerprint
+    assert _shared_passes({"a": tiny, "b": other, "c": replace(tiny, pooling=mean)}) == [["a", "c"], ["b"]]
+
+
+def test_what_is_made_of_the_states_is_in_the_key_but_shares_the_pass(tiny):
+    others = [tiny, replace(tiny, pooling=mean), replace(tiny, unit_length=True)]
+    assert len({embedder.fingerprint for embedder in others}) == 3
+    assert _shared_passes(dict(zip("abc", others, strict=True))) == [["a", "b", "c"]]
+
+
+def test_a_vector_has_the_length_that_its_makers_give_it(tiny):
+    unit = replace(tiny, name="unit", unit_length=True)
+    both = embed_all({"plain": tiny, "unit": unit}, TEXTS, cache=False)
+    assert torch.equal(both["unit"], nn.functional.normalize(both["plain"], dim=1))
+    assert torch.equal(unit.embed(TEXTS), both["unit"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("template", "none", "must contain {text} exactly once"), ("query_template", "none", "exactly once"),
+        ("instruction_format", "{instruction}", "exactly once"), ("template", "\ud800 {text}", "lone surrogate"),
+        ("max_tokens", 0, "max_tokens is 0"), ("max_length", -1, "max_length is -1"),
+        ("span", "some", "span is one of"), ("attention", "both", "attention of"),
+        ("brackets", "[]", "brackets is .*give two strings"),
+        ("query_brackets", ("[",), "query_brackets is .*give two strings"),
+    ],
+)  # fmt: skip
+def test_an_input_format_that_says_nothing_sensible_is_refused(field, value, said):
+    with pytest.raises(ValueError, match=said):
+        InputFormat(**{field: value})
+
+
+def test_an_embedder_takes_an_input_format_only(tiny):
+    with pytest.raises(TypeError, match="input_format is '{text}'; give InputFormat"):
+        replace(tiny, input_format="{text}")
 
 
 def test_how_the_machine_counts_is_in_the_key(tiny):

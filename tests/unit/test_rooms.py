@@ -13,6 +13,7 @@ FLOORS = (
     {"reading", "retrieval"},
     {"course", "exercises", "training"},
     {"examination"},
+    {"reproduction"},
     {"__main__"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -43,6 +44,6 @@ def test_imports_run_downwards():
 
 def test_every_room_says_what_it_is():
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} - {"data", "notebooks"}
-    assert rooms == set(FLOOR) - {"examination", "__main__"}
+    assert rooms == set(FLOOR) - {"examination", "reproduction", "__main__"}
     for room in rooms:
         assert ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tokalign_helpers as ta
 from tokalign_helpers.models.decoding import TokenDecoder
@@ -62,6 +64,19 @@ def test_numbers_of_any_kind_are_judged():
 def test_a_negative_grade_is_not_relevant():
     run, judged = {"q": {"x": 2.0, "y": 1.0}}, {"q": {"x": -1, "y": 1}}
     pd.testing.assert_frame_equal(ta.evaluate_run(run, judged), ta.evaluate_run(run, {"q": {"x": 0, "y": 1}}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 150), st.integers(1, 40))
+def test_runs_are_judged_as_trec_eval_judges_them(random, hits, judged):
+    ir_measures = pytest.importorskip("ir_measures")  # has no wheel for Linux on ARM
+    ids = [f"d{place}" for place in range(200)]
+    run = {"q": {document: float(random.randint(0, 30)) for document in random.sample(ids, hits)}}
+    relevant = {"q": {document: random.randint(0, 3) for document in random.sample(ids, judged)}}
+    relevant["q"]["d0"] = 1
+    measures = [ir_measures.nDCG @ 10, ir_measures.R @ 100, ir_measures.RR]
+    wanted = {str(found.measure): found.value for found in ir_measures.iter_calc(measures, relevant, run)}
+    assert ta.evaluate_run(run, relevant).loc["q"].to_dict() == pytest.approx(wanted, abs=1e-12)
 
 
 def test_scores_that_differ_beyond_single_precision_keep_their_order():

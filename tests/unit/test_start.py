@@ -12,11 +12,11 @@ import pytest
 import tokalign_helpers as ta
 
 SLOW = (
-    "torch", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "peft", "bm25s", "ir_measures",
+    "torch", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "peft", "bm25s",
     "ipywidgets", "IPython", "mwparserfromhell", "platformdirs",
 )  # fmt: skip
 NOT_TO_EMBED = (
-    "scipy.stats", "matplotlib", "seaborn", "peft", "bm25s", "ir_measures", "pytrec_eval", "ipywidgets",
+    "scipy.stats", "matplotlib", "seaborn", "peft", "bm25s", "ipywidgets",
     "mwparserfromhell", "platformdirs",
 )  # fmt: skip
 
@@ -48,10 +48,13 @@ def test_every_public_name_is_found_where_it_is_made():
 
 def test_the_lists_of_names_agree():
     tree = ast.parse(Path(inspect.getfile(ta)).read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    short = {a.asname: f"{node.module.partition('.')[2]}.{a.name}" for node in nodes for a in node.names if a.asname}
+    assert short == ta._SHORT
     imported = {
         node.module.partition(".")[2]: {alias.name for alias in node.names}
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("tokalign_helpers.")
+        for node in nodes
+        if not node.names[0].asname
     }
     assert imported == {module: set(names) for module, names in ta._MODULES.items()}
     assert set(ta.__all__) == set().union(*imported.values())

@@ -62,6 +62,13 @@ def test_a_share_has_an_interval_at_its_ends():
             ta.share_interval(wrong)
 
 
+def test_an_interval_is_written_in_one_format():
+    found = ta.Interval(0.10949, 0.0985, float("nan"))
+    assert f"{ta.Interval(0.1094, 0.0981, 0.1183):+.3f}" == "+0.109 [+0.098, +0.118]"
+    assert f"{ta.Interval(0.1094, 0.0981, 0.1183):.1%}" == "10.9% [9.8%, 11.8%]"
+    assert str(found._replace(low=float("nan"))) == "0.109 [no interval]"
+
+
 def test_a_share_of_all_texts_is_not_certain():
     aligned, literal = np.arange(10), [{0}] * 30
 

@@ -86,7 +86,7 @@ FULL = ["🦜" * 300, "parrots " * 300, '""' * 300, "é€" * 200, "a" * 400, " 
 )
 def test_a_full_context_is_read_and_not_overrun(family, readers):
     context = FAMILIES[family][2]["max_position_embeddings"] - 2 * (family == "microsoft/mpnet")
-    embedder = replace(readers[family], max_tokens=5000)
+    embedder = readers[family].with_input_format(max_tokens=5000)
     embedder.tokenizer.model_max_length = 10**30  # the tokenizer of many a model does not say
     ids, cut = embedder.prompts(FULL)
     assert max(map(len, ids)) <= context
@@ -105,13 +105,13 @@ def test_a_prompt_that_leaves_no_room_is_told(tiny, monkeypatch):
 
 
 def test_the_warning_names_the_limit_that_applied(tiny):
-    few = replace(tiny, max_tokens=5)
+    few = tiny.with_input_format(max_tokens=5)
     with pytest.warns(UserWarning, match=r"^1 of 2 texts are longer than 5 tokens and were cut to fit$"):
         few.embed(["parrots " * 20, "No"])
     with pytest.warns(UserWarning, match=r"^1 of the 2 texts that were not in the cache are longer than 5 tokens and"):
         few.embed(["No", "garden " * 20, "Yes"])
     prompt = len(tiny.tokenizer(EOL.replace("{text}", "a")).input_ids) - 1
-    whole = replace(tiny, max_tokens=4000, template=EOL)
+    whole = tiny.with_input_format(max_tokens=4000, template=EOL)
     said = rf"1 of 1 texts are longer than {1024 - prompt} tokens \(the 1024 that the model reads, less the {prompt} of"
     with pytest.warns(UserWarning, match=said):
         whole.embed(["parrots " * 2000])
@@ -120,15 +120,15 @@ def test_the_warning_names_the_limit_that_applied(tiny):
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "512", None])
 def test_a_limit_is_a_whole_number(tiny, value):
     with pytest.raises(ValueError, match="max_tokens is .*; it must be a whole number, 1 or more"):
-        replace(tiny, max_tokens=value)
+        tiny.with_input_format(max_tokens=value)
     if value is not None:
         with pytest.raises(ValueError, match="max_tokens is"):
             tiny.prompts(TEXTS, max_tokens=value)
-    assert type(replace(tiny, max_tokens=np.int64(7)).max_tokens) is int
+    assert type(tiny.with_input_format(max_tokens=np.int64(7)).max_tokens) is int
 
 
 def test_the_tokens_of_a_text_are_those_of_the_whole_text(tiny):
-    few = replace(tiny, max_tokens=2)
+    few = tiny.with_input_format(max_tokens=2)
     assert few.literal_tokens(TEXTS) == tiny.literal_tokens(TEXTS)
 
 
@@ -225,7 +225,7 @@ def test_a_mark_at_the_beginning_of_the_template_is_not_doubled(readers, templat
 
 
 def test_marks_at_both_ends_are_not_doubled(readers):
-    bert = replace(readers["google-bert/"], template="[CLS] a {text} . [SEP]", span="text")
+    bert = readers["google-bert/"].with_input_format(template="[CLS] a {text} . [SEP]", span="text")
     (ids,), _ = bert.prompts(["beak"])
     assert ids == readers["google-bert/"].tokenizer("a beak .").input_ids
     ((start, end),) = bert.pooled_spans(["beak"])

@@ -548,7 +548,7 @@ def _convert(gguf: Path, target: Path) -> None:
         bar.update()
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **how)
         # The weights are float32 by now; the leftovers of the quantised file would forbid saving them.
-        model.hf_quantizer, model.is_quantized = None, False
+        vars(model).update(hf_quantizer=None, is_quantized=False)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.save_pretrained(target)

@@ -5,6 +5,7 @@ import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import SupportsIndex, cast
 
 # Controls, marks that change how their neighbours are drawn, private characters, halves of characters, line breaks,
 # and spaces that look like nothing or like the plain one.
@@ -37,7 +38,7 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     """
     is_truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "torch.bool"  # which counts as an index
     try:
-        number = None if is_truth else operator.index(value)
+        number = None if is_truth else operator.index(cast(SupportsIndex, value))  # whatever is none raises TypeError
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
@@ -95,7 +96,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     return texts
 
 
-def _ordered(texts: object) -> Iterable[object]:
+def _ordered(texts: Iterable[str]) -> Iterator[str]:
     """Refuse what can be iterated but does not give texts, or not in an order that the vectors could keep."""
     kind = type(texts).__name__
     if isinstance(texts, str):

@@ -4,10 +4,11 @@ Every interval here is meant to hold the true value in 95 of 100 samples. How of
 whose true value is known, and is said with each function.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 RESAMPLES = 2000  # of every bootstrap
 FEWEST = 20  # below, resampling knows too little of the spread: a 95 % interval of 10 skewed values holds in 86 of 100
@@ -22,17 +23,22 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        """Write all three numbers in one way: ``f"{interval:+.3f}"`` is ``+0.109 [+0.099, +0.118]``."""
+        spec = spec or ".3f"
+        bounds = "no interval" if np.isnan(self.low) else f"{self.low:{spec}}, {self.high:{spec}}"
+        return f"{self.estimate:{spec}} [{bounds}]"
+
     def __str__(self) -> str:
-        bounds = "no interval" if np.isnan(self.low) else f"{self.low:.3f}, {self.high:.3f}"
-        return f"{self.estimate:.3f} [{bounds}]"
+        return format(self)
 
 
-def share_interval(answers: Sequence[bool], *, level: float = 0.95) -> Interval:
+def share_interval(answers: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return the share of yes among answers of yes or no, with its exact interval (Clopper and Pearson 1934).
 
     Parameters
     ----------
-    answers : Sequence[bool], n of them
+    answers : array_like of bool, (n,)
         Or of 0 and 1.
     level : float
 
@@ -87,14 +93,14 @@ def bootstrap(
     return float(low), float(high)
 
 
-def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Interval:
     """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
 
     Parameters
     ----------
-    values : Sequence[float], one a text
-        For a comparison of two embedders on the same texts, give the differences. For answers of yes or no there is
-        :func:`share_interval`.
+    values : array_like, (n,)
+        One for each text. For a comparison of two embedders on the same texts, give the differences. For answers of
+        yes or no there is :func:`share_interval`.
     level : float
     seed : int
 
@@ -121,7 +127,7 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
 
 def jackknife_interval(
     estimate: float,
-    leave_one_out: Sequence[float],
+    leave_one_out: ArrayLike,
     *,
     level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
@@ -136,7 +142,7 @@ def jackknife_interval(
     ----------
     estimate : float
         The statistic on all n texts.
-    leave_one_out : Sequence[float], n of them
+    leave_one_out : array_like, (n,)
         The statistic on all texts but the i-th.
     level : float
     bounds : (float, float)
@@ -161,12 +167,12 @@ def jackknife_interval(
     return Interval(float(estimate), float(low), float(high))
 
 
-def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed: int = 0) -> Interval:
+def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -> Interval:
     """Return Spearman's ρ between a model's scores and people's ratings, with a percentile bootstrap interval.
 
     Parameters
     ----------
-    predicted, rated : Sequence[float], n of them each
+    predicted, rated : array_like, (n,)
     seed : int
 
     Returns
@@ -184,14 +190,12 @@ def rank_correlation(predicted: Sequence[float], rated: Sequence[float], *, seed
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
 
 
-def rank_correlation_difference(
-    first: Sequence[float], second: Sequence[float], rated: Sequence[float], *, seed: int = 0
-) -> Interval:
+def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: ArrayLike, *, seed: int = 0) -> Interval:
     """Return how much better the first model's scores agree with people's ratings than the second's, on the same pairs.
 
     Parameters
     ----------
-    first, second, rated : Sequence[float], n of them each
+    first, second, rated : array_like, (n,)
     seed : int
 
     Returns
@@ -223,7 +227,7 @@ def _is_constant(values: np.ndarray) -> bool:
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
-def _to_correlate(predicted: Sequence[float], rated: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _to_correlate(predicted: ArrayLike, rated: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(predicted, dtype=float), np.asarray(rated, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
         got = " and ".join(str(len(side)) if side.ndim == 1 else f"the shape {side.shape}" for side in (x, y))

@@ -13,11 +13,13 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from tokalign_helpers.basics.checks import JOINERS, escaped
+from tokalign_helpers.basics.statistics import bootstrap_interval
 from tokalign_helpers.reading.vocabulary import KINDS
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9"
 PALE = "#F4B183"  # of the orange
+KEY_SHARES = "share of key tokens: ○ among all tokens of the text, ● among those that align"
 EMBEDDER_COLORS = {
     "smol-last": GREY,
     "smol-mean": SKY,
@@ -137,7 +139,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
     for kind in KINDS:
         width = shares[kind].to_numpy()
         ax.barh(shares.index, width, left=left, color=KIND_COLORS[kind], label=kind, height=0.72)
-        for place in np.flatnonzero(width > 0.05):
+        for place in np.flatnonzero(width > 0.05).tolist():
             ax.text(left[place] + width[place] / 2, place, f"{100 * width[place]:.0f}", ha="center", va="center",
                     fontsize=9, color="white" if kind in ("content word", "punctuation") else "black")  # fmt: skip
         left += width
@@ -173,6 +175,36 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
     ax.set_title(title)
     ax.legend(frameon=False)
+    return ax
+
+
+def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
+    """Draw how common key tokens are among all tokens of a text, and among those that align.
+
+    Parameters
+    ----------
+    tables : Mapping[str, DataFrame]
+        Embedder → :func:`~tokalign_helpers.reading.key_tokens.key_shares`, without texts of which no token aligns.
+    title : str
+
+    Returns
+    -------
+    Axes
+        Dots with 95 % intervals (bootstrap over texts): hollow for all tokens, filled for the aligned ones.
+    """
+    ax = plt.subplots(figsize=(9, 0.55 * len(tables) + 1.4), layout="constrained")[1]
+    for place, (name, table) in enumerate(tables.items()):
+        whole, aligned = (bootstrap_interval(table[column]) for column in ("text", "aligned"))
+        color = color_of(name)
+        arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.6, "shrinkA": 5, "shrinkB": 5}
+        ax.annotate("", (aligned.estimate, place), (whole.estimate, place), arrowprops=arrow)
+        for found, face in ((whole, "white"), (aligned, color)):
+            ax.plot([found.low, found.high], [place, place], color=color, lw=5, alpha=0.25, solid_capstyle="butt")
+            ax.plot(found.estimate, place, "o", mfc=face, mec=color, ms=8)
+        ax.text(aligned.high + 0.012, place, f"{aligned.estimate:.2f}", va="center", color=color)
+    ax.set_yticks(range(len(tables)), list(tables))
+    ax.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), xlabel=KEY_SHARES)
+    ax.set_title(title)
     return ax
 
 
@@ -353,7 +385,7 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     """
     ax = plt.subplots(figsize=(1.2 * len(table.columns) + 2, 0.6 * len(table) + 1.5), layout="constrained")[1]
     sns.heatmap(table, annot=True, fmt=".3f", cmap="cividis", ax=ax, cbar=False, linewidths=1)
-    row, column = np.unravel_index(np.argmax(table.to_numpy()), table.shape)
+    row, column = divmod(int(np.argmax(table.to_numpy())), table.shape[1])
     ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Container
 from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.basics.lines import as_number, at, json_lines, lines
@@ -79,12 +79,12 @@ def checked_id(value: object) -> str:
     raise ValueError(f"{value!r} is no id; an id is a string or a whole number")
 
 
-def checked_grade(value: float) -> int:
+def checked_grade(value: SupportsFloat) -> int:
     """Return a judgement's grade as the whole number that it is.
 
     Parameters
     ----------
-    value : float
+    value : SupportsFloat
         Any kind of number. TREC's negative grades (junk, spam; Cranfield's −1) say "not relevant", as 0 does.
 
     Returns
@@ -241,7 +241,8 @@ def cranfield(folder: str | Path) -> Collection:
     for place, block in enumerate(re.findall(r"<title>(.*?)</title>", asked, re.S), 1):
         queries[str(place)] = re.sub(r"\s+", " ", block).strip()
     relevant: dict[str, dict[str, int]] = {}
-    file, seen = folder / "cranqrel.trec.txt", {}
+    seen: dict[tuple[str, str], int] = {}
+    file = folder / "cranqrel.trec.txt"
     for place, line in lines(file):
         with at(file, place):
             fields = line.split()

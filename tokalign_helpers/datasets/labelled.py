@@ -7,6 +7,7 @@ import pandas as pd
 
 from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.basics.lines import at, csv_rows, lines
+from tokalign_helpers.datasets.wikipedia import sentences
 
 EMOTIONS = ("joy", "anger", "sadness", "fear", "surprise")
 TOPICS = ("travel", "food", "health", "sport", "technology", "work", "music", "home")
@@ -117,6 +118,34 @@ def lexicon() -> pd.DataFrame:
     columns = ["labelling", "label", "word"]
     rows = [row for _, row in csv_rows(data_dir() / "texts" / "lexicon.csv", columns)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def key_words() -> pd.DataFrame:
+    """Return 100 of the Wikipedia sentences with the words that two readers marked as their key words.
+
+    The two marked independently of each other, by the rule in ``data/texts/README.md``.
+
+    Returns
+    -------
+    DataFrame, 100 rows
+        ``text``: a sentence, one of ``sentences(1000, seed=0)``. ``first``, ``second``: list[str], the words that each
+        reader marked, as they stand in the text.
+
+    Raises
+    ------
+    ValueError
+        If the file is not about the sentences that are here.
+    """
+    texts, file = sentences(1000, seed=0), data_dir() / "texts" / "key_words.csv"
+    rows = [
+        (texts[int(row["sentence"])], row["first"].split(), row["second"].split())
+        for _, row in csv_rows(file, ("sentence", "first", "second"))
+    ]
+    for text, *marked in rows:
+        missing = {word for words in marked for word in words if word not in text}
+        if missing:
+            raise ValueError(f"{file} is about other sentences: {min(missing)!r} does not occur in {text[:60]!r}")
+    return pd.DataFrame(rows, columns=["text", "first", "second"])
 
 
 def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:

@@ -16,11 +16,15 @@ def _judge_sentence(answer: Any) -> str | None:
     words = set(re.findall(r"[^\W\d_]+", answer.casefold())) if isinstance(answer, str) else set()
     if len(words) < 5:
         return f"it must be a sentence of at least five different words, as a string; got {shown(answer)}"
-    tokens = aligned_tokens(load_embedder("smol-eol"), [answer], k=3)["token"].tolist()
+    tokens = aligned_tokens(load_embedder("smol-cse"), [answer], k=3)["token"].tolist()
     content = {word for word in words if len(word) >= 3} - function_words()
-    if any(token.lstrip("▁").casefold() in content for token in tokens):
+    found = {token.lstrip("▁").casefold() for token in tokens} & content
+    if len(found) >= 2:
         return None
-    return f"the three best tokens of {shown(answer)} are {', '.join(tokens)}; none is a whole content word of the text"
+    return (
+        f"the three best tokens of {shown(answer)} are {', '.join(tokens)}; "
+        f"{len(found) or 'none'} of your content words {'is' if len(found) < 2 else 'are'} among them, two are asked"
+    )
 
 
 def _judge_top_ids(answer: Any) -> str | None:
@@ -35,18 +39,18 @@ def _judge_top_ids(answer: Any) -> str | None:
 
 
 q1 = Question(
-    task="Change the sentence until at least one of the three best tokens of `smol-eol` is a content word of your "
-    "text.",
+    task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text.",
     judge=_judge_sentence,
-    clue="A short sentence about one thing works best, with a word as common as water, music or love. Capitals and the "
-    "leading space do not matter.",
-    answer='answer = "Water is wet, and cold water is good for you."',
-    why="A common word has a token of its own without a leading space, and so it can be the one word of the answer.",
+    clue="A short sentence about two things works best, each of them a common word. Capitals and the leading space do "
+    "not matter, but `dogs` is not `dog`.",
+    answer='answer = "My dog loves to chase the ball in the garden."',
+    why="A trained embedding says several words of its text, and the two best are often its subject and what it does.",
     wrong=(
         'answer = "Hello"',
         "answer = 5",
         'answer = "it was in the of and to"',
         'answer = "water water water water water"',
+        'answer = "What diseases are parrots prone to?"',
     ),
 )
 q2 = Question(

@@ -36,9 +36,9 @@ def _judge_removal(answer: Any) -> str | None:
     for rows, d, n in ((9, 4, 1), (30, 8, 3)):
         h = torch.randn(rows, d, generator=generator) * torch.linspace(4, 1, d) + 3
         case = f"with h of the shape {tuple(h.shape)} and n = {n}"
-        got, problem = numbers(case, tuple(h.shape), answer(h, n))
-        if problem:
-            return problem
+        got = numbers(case, tuple(h.shape), answer(h, n))
+        if isinstance(got, str):
+            return got
         mean = got.mean(dim=0).abs().max()
         if not mean <= 1e-3:
             return f"the mean of the result is not zero: {mean:.3f} in one coordinate"

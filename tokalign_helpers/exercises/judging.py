@@ -81,7 +81,7 @@ def wrong_number(case: str, expected: float, got: Any, tolerance: float = 1e-6) 
     return None
 
 
-def numbers(case: str, shape: tuple[int, ...], got: Any) -> tuple[torch.Tensor | None, str | None]:
+def numbers(case: str, shape: tuple[int, ...], got: Any) -> torch.Tensor | str:
     """Read an array of a given shape out of what a learner's function returned.
 
     Parameters
@@ -95,21 +95,19 @@ def numbers(case: str, shape: tuple[int, ...], got: Any) -> tuple[torch.Tensor |
 
     Returns
     -------
-    array : Tensor or None
-        float64, of the shape; None when there is a problem.
-    problem : str or None
-        What is wrong; None when nothing is.
+    Tensor or str
+        float64, of the shape; or what is wrong.
     """
     if got is None:
-        return None, f"{case}: {_NOTHING}"
+        return f"{case}: {_NOTHING}"
     found = _numbers(got)
     if found is None:
-        return None, f"{case}: expected numbers of the shape {shape}, got {shown(got)}"
+        return f"{case}: expected numbers of the shape {shape}, got {shown(got)}"
     if found.shape != shape:
-        return None, f"{case}: expected the shape {shape}, got {found.shape}"
+        return f"{case}: expected the shape {shape}, got {found.shape}"
     if not np.isfinite(found).all():
-        return None, f"{case}: the result holds NaN or an infinite number"
-    return torch.from_numpy(found.astype(np.float64)), None
+        return f"{case}: the result holds NaN or an infinite number"
+    return torch.from_numpy(found.astype(np.float64))
 
 
 def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 1e-4) -> str | None:
@@ -128,9 +126,9 @@ def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 
     str or None
         What is wrong; None when the array is right.
     """
-    found, problem = numbers(case, tuple(expected.shape), got)
-    if problem:
-        return problem
+    found = numbers(case, tuple(expected.shape), got)
+    if isinstance(found, str):
+        return found
     far = ~((found - expected.double()).abs() <= tolerance)
     if not far.any():
         return None

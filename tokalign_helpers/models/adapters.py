@@ -94,8 +94,10 @@ def _merged(model: PreTrainedModel, folder: Path, copied: bool) -> PreTrainedMod
     adapter = _read(folder)
     with _one_line_for(adapter):
         whole = _shadow(model)
-        outer = whole is not None and _places(adapter, whole) >= _places(adapter, _inner(whole, model))
-        touched = _tried_on(adapter, whole if outer else _inner(whole, model))
+        inner = _inner(whole, model)
+        shadow = inner if whole is None or _places(adapter, whole) < _places(adapter, inner) else whole
+        outer = shadow is whole
+        touched = _tried_on(adapter, shadow)
         root = _around(model, touched) if outer else model
         if copied:
             root = copy.deepcopy(root, _left_alone(adapter, root, touched))
@@ -189,7 +191,9 @@ def _shadow(model: PreTrainedModel) -> PreTrainedModel | None:
 
 def _inner(whole: PreTrainedModel | None, model: PreTrainedModel) -> PreTrainedModel:
     if whole is not None:
-        return whole.base_model
+        body = whole.base_model
+        assert isinstance(body, PreTrainedModel)  # _shadow has compared its class with the model's
+        return body
     with torch.device("meta"):
         return AutoModel.from_config(copy.deepcopy(model.config), trust_remote_code=False)
 
@@ -212,9 +216,10 @@ def _module_of(name: str, root: nn.Module) -> str:
     """Return the module that an adapter's tensor belongs to, by its name; empty if there is none."""
     parts, module, path = name.removeprefix(OUTER).split("."), root, []
     for part in parts:
-        if part not in module._modules:
+        inner = module._modules.get(part)
+        if inner is None:
             break
-        module = module._modules[part]
+        module = inner
         path.append(part)
     return ".".join(path)
 
@@ -246,7 +251,7 @@ def _tried_on(adapter: _Adapter, shadow: PreTrainedModel) -> set[str]:
     expected = peft.get_peft_model_state_dict(tried, save_embedding_layers=False)
     _compare(adapter, expected, tried.state_dict())
     changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-    inside = tried.base_model.model.named_modules()
+    inside = tried.get_base_model().named_modules()
     return own & ({name for name, module in inside if isinstance(module, changed)} | {*homes.values()} - {""})
 
 
@@ -277,9 +282,9 @@ def _left_alone(adapter: _Adapter, root: nn.Module, touched: set[str]) -> dict[i
     return {id(p): p for p in root.parameters() if id(p) not in changed}
 
 
-def _wrapped(root: PreTrainedModel, config: "PeftConfig", **how: bool) -> "PeftModel":
+def _wrapped(root: PreTrainedModel, config: "PeftConfig", *, low_cpu_mem_usage: bool = False) -> "PeftModel":
     import peft
 
     with torch.random.fork_rng(devices=[]):  # the quick way to PiSSA's start draws numbers
         torch.manual_seed(0)
-        return peft.PeftModel(root, config, **how)
+        return peft.PeftModel(root, config, low_cpu_mem_usage=low_cpu_mem_usage)

@@ -173,12 +173,13 @@ class TokenDecoder:
 
 
 def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    stored = tokenizer.convert_ids_to_tokens(token_id)
+    stored = tokenizer.convert_ids_to_tokens([token_id])[0]
     if not stored:  # the rows of a padded vocabulary, or a gap in the tokenizer's numbering
         return f"<unused {token_id}>"
     if stored.startswith("▁"):  # SentencePiece drops the space of a text's first token
         return escaped(stored)
     text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+    assert isinstance(text, str)  # of one list of ids; only several lists give a list
     if "\ufffd" in text:  # part of a character: name the bytes instead
         return _bytes_named(stored)
     return escaped((text or stored).replace(" ", "▁"))

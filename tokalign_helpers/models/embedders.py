@@ -3,9 +3,10 @@
 import difflib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import pandas as pd
 import psutil  # comes with accelerate
@@ -14,70 +15,130 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.assets import data_dir, default_model_path, quiet_transformers
-from tokalign_helpers.models.adapters import merge_adapter, merge_into
-from tokalign_helpers.models.decoding import TokenDecoder
-from tokalign_helpers.models.embedding import EOL, EOL_ABOUT, SLOT, Embedder, check_backbone, load_llm
+from tokalign_helpers.models.adapters import merge_adapter
+from tokalign_helpers.models.embedding import Embedder, load_llm, load_parts
 from tokalign_helpers.models.heads import Head
-from tokalign_helpers.models.hub import adapter_folder, decoder_layer, load_body, load_tokenizer, weights_folder
-from tokalign_helpers.models.pooling import Pooling, first_token, last_token, mean, weighted_mean
+from tokalign_helpers.models.hub import (
+    ADAPTER_PICKLE,
+    PICKLE,
+    PICKLE_INDEX,
+    adapter_folder,
+    check_pickles,
+)
+from tokalign_helpers.models.input_format import EOL, EOL_ABOUT, InputFormat
+from tokalign_helpers.models.pooling import Pooling, last_token, mean, pooler_output, weighted_mean
+from tokalign_helpers.models.published import SMOL
 
-SMOL = "SmolLM2-135M-Instruct"
 SHARE_ALIKE = "CC BY-SA 4.0 (adapter), Apache-2.0 (model)"
 OPT_LICENSE = "OPT licence, research only"
 LLAMA_LICENSE = "LLaMA licence, research only"
 WEB_SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
 ASK = "Instruct: {instruction}\nQuery: {text}"
+ASK_QWEN = "Instruct: {instruction}\nQuery:{text}"  # no space before the text
 ASK_GRIT = "<|user|>\n{instruction}\n<|embed|>\n{text}"
 ASK_INST = "[INST] {instruction} {text} [/INST]"
 # PromptEOL as its authors spell it (Jiang et al. 2023). EOL is another spelling: other tokens, other rates.
 OFFICIAL_EOL = 'This sentence : "{text}" means in one word:"'
+OFFICIAL_ABOUT = 'This sentence : "{text}" The {instruction} in one word:"'
 OPEN_EOL = 'This sentence: "{text}" means in one word:'  # without the quotation mark that opens the answer
-MASKED = 'This sentence of "{text}" means [MASK].'
+MASKED = 'This sentence : "{text}" means [MASK].'
+
+# Known to be pickled on the hub, in one file or in several: those rows consent to reading them.
+PICKLES = (PICKLE, PICKLE_INDEX)
+
+
+class Backbone(TypedDict):
+    """What the rows of the table that share a backbone have in common; fields of :class:`EmbedderSpec`."""
+
+    backbone: str
+    parameters: int
+    vocabulary: int
+    width: int
+    license: NotRequired[str]
+    gated: NotRequired[bool]
+    tied: NotRequired[bool]
+    pickles: NotRequired[tuple[str, ...]]
+
+
+class Weights(TypedDict):
+    """The same of rows that read the same weights in different ways."""
+
+    weights: str
+    made_by: str
+    raw: str
+    unit_length: bool
+    revision: str
+
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
-SMOL_135M = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
-NEO_125M = {
+SMOL_135M: Backbone = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
+NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
-    "license": "MIT",
+    "license": "MIT", "tied": True,
 }  # fmt: skip
-NEO_1B3 = NEO_125M | {"backbone": "EleutherAI/gpt-neo-1.3B", "parameters": 1_315_575_808, "width": 2048}
-OPT_125M = {
+NEO_1B3: Backbone = NEO_125M | {"backbone": "EleutherAI/gpt-neo-1.3B", "parameters": 1_315_575_808, "width": 2048}
+SGPT_125M: Backbone = NEO_125M | {"pickles": PICKLES}
+SGPT_1B3: Backbone = NEO_1B3 | {"pickles": PICKLES}
+OPT_125M: Backbone = {
     "backbone": "facebook/opt-125m", "parameters": 125_239_296, "vocabulary": 50_272, "width": 768,
     "license": OPT_LICENSE,
+    "tied": True, "pickles": PICKLES,
 }  # fmt: skip
-OPT_350M = OPT_125M | {"backbone": "facebook/opt-350m", "parameters": 331_196_416, "width": 512}
-OPT_1B3 = OPT_125M | {"backbone": "facebook/opt-1.3b", "parameters": 1_315_758_080, "width": 2048}
-LLAMA_7B = {
+OPT_350M: Backbone = OPT_125M | {"backbone": "facebook/opt-350m", "parameters": 331_196_416, "width": 512}
+OPT_1B3: Backbone = OPT_125M | {"backbone": "facebook/opt-1.3b", "parameters": 1_315_758_080, "width": 2048}
+LLAMA_7B: Backbone = {
     "backbone": "huggyllama/llama-7b", "parameters": 6_607_343_616, "vocabulary": 32_000, "width": 4096,
-    "license": LLAMA_LICENSE, "gated": True,
+    "license": LLAMA_LICENSE,
 }  # fmt: skip
-MISTRAL_7B = {
+MISTRAL_7B: Backbone = {
     "backbone": "mistralai/Mistral-7B-Instruct-v0.2", "parameters": 7_110_660_096, "vocabulary": 32_000, "width": 4096,
     "gated": True,
 }  # fmt: skip
-QWEN3_600M = {
+QWEN3_600M: Backbone = {
     "backbone": "Qwen/Qwen3-0.6B-Base", "parameters": 596_049_920, "vocabulary": 151_936, "width": 1024,
+    "tied": True,
 }  # fmt: skip
-BERT = {
+BERT: Backbone = {
     "backbone": "google-bert/bert-base-uncased", "parameters": 109_482_240, "vocabulary": 30_522, "width": 768,
+    "tied": True,
 }  # fmt: skip
-MPNET = {
+MPNET: Backbone = {
     "backbone": "microsoft/mpnet-base", "parameters": 109_486_464, "vocabulary": 30_527, "width": 768,
-    "license": "MIT",
+    "license": "MIT", "tied": True, "pickles": PICKLES,
 }  # fmt: skip
-GRITLM = {
-    "weights": "GritLM/GritLM-7B", "template": "<|embed|>\n{text}", "instruction_format": ASK_GRIT,
-    "query_template": ASK_GRIT.replace("{instruction}", WEB_SEARCH), "span": "text", "attention": "full",
-}  # fmt: skip
+GRITLM_7B: Backbone = MISTRAL_7B | {"backbone": "GritLM/GritLM-7B", "gated": False}
+GRITLM = InputFormat(
+    template="<|embed|>\n{text}", instruction_format=ASK_GRIT, max_length=512,
+    query_template=ASK_GRIT.replace("{instruction}", WEB_SEARCH), span="text", attention="full",
+)  # fmt: skip
 MNTP = "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp"
-LLM2VEC = {
-    "template": "[INST] {text} [/INST]", "instruction_format": ASK_INST, "span": "text", "attention": "full",
-    "query_template": ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"),
-    "license": "MIT (adapters), Apache-2.0 (model)",
+LLM2VEC = InputFormat(
+    template="[INST] {text} [/INST]", instruction_format=ASK_INST, span="text", attention="full",
+    query_template=ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"), max_tokens=400, max_length=512,
+)  # fmt: skip
+LLM2VEC_7B: Backbone = MISTRAL_7B | {"license": "MIT (adapters), Apache-2.0 (model)"}
+PROMPT_EOL = InputFormat(template=OFFICIAL_EOL, instruction_format=OFFICIAL_ABOUT)
+LLAMA_EOL = replace(PROMPT_EOL, brackets=("<s>", ""))
+OUR_EOL = InputFormat(template=EOL, instruction_format=EOL_ABOUT)
+NLI = InputFormat(max_length=75)
+MSMARCO = InputFormat(max_length=300)
+SPECB = replace(MSMARCO, brackets=("{", "}"), query_brackets=("[", "]"))
+E5_MISTRAL_7B: Backbone = MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1"}
+E5_MISTRAL = InputFormat(
+    brackets=("<s>", "</s>"), instruction_format=ASK, query_template=ASK.replace("{instruction}", WEB_SEARCH)
+)  # fmt: skip
+QWEN3 = InputFormat(
+    brackets=("", "<|endoftext|>"), instruction_format=ASK_QWEN,
+    query_template=ASK_QWEN.replace("{instruction}", WEB_SEARCH),
+)  # fmt: skip
+E5 = InputFormat(template="query: {text}")
+E5_PASSAGES = InputFormat(template="passage: {text}", query_template="query: {text}")
+E5_BASE: Weights = {
+    "weights": "intfloat/e5-base-v2", "made_by": "contrastive", "raw": "bert-mean", "unit_length": True,
+    "revision": "1c644c92ad3ba1efdad3f1451a637716616a20e8",
 }  # fmt: skip
-SPECB = {"brackets": ("{", "}"), "query_brackets": ("[", "]")}
-ASKED_QUERIES = {"instruction_format": ASK, "query_template": ASK.replace("{instruction}", WEB_SEARCH)}
-E5_PREFIXES = {"template": "passage: {text}", "query_template": "query: {text}"}
+PROMPT_BERT = InputFormat(template=MASKED, span="mask")
 
 
 @dataclass(frozen=True)
@@ -90,10 +151,11 @@ class EmbedderSpec:
     backbone : str
         The LLM whose decoder layer reads the embeddings: a name on the hub, or a local folder.
     pooling : Pooling
-    template : str
+    input_format : InputFormat
+        How a text is read.
     adapters : tuple[str, ...]
         PEFT adapters, merged one after another: those of ``data/adapters`` by their bare names, local folders, or names
-        on the hub.
+        on the hub, which may end in ``@`` and a revision.
     made_by : str
         ``as it is``, ``prompt``, ``contrastive``, ``prompt + contrastive``, …
     license : str
@@ -108,14 +170,19 @@ class EmbedderSpec:
         Whether terms must be accepted before the download.
     parameters, vocabulary, width : int
         Parameters below the decoder layer; V and d of that layer.
-    instruction_format, span, attention, brackets, query_template, query_brackets, max_tokens
-        As :class:`Embedder`.
+    tied : bool
+        Whether the backbone's decoder layer is its matrix of token embeddings, so that one copy serves as both.
+    pickles : tuple[str, ...]
+        Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``. A row
+        of this table names those that its makers are known to have published.
+    unit_length : bool
+        Whether its makers scale each vector to length 1.
     """
 
     name: str
     backbone: str
     pooling: Pooling
-    template: str = SLOT
+    input_format: InputFormat = InputFormat()
     adapters: tuple[str, ...] = ()
     made_by: str = "as it is"
     license: str = "Apache-2.0"
@@ -127,13 +194,19 @@ class EmbedderSpec:
     parameters: int = 0
     vocabulary: int = 0
     width: int = 0
-    instruction_format: str = ""
-    span: str = "all"
-    attention: str = "causal"
-    brackets: tuple[str, str] = ("", "")
-    query_template: str = ""
-    query_brackets: tuple[str, str] = ("", "")
-    max_tokens: int = 512
+    tied: bool = False
+    pickles: tuple[str, ...] = ()
+    unit_length: bool = False
+
+    @property
+    def template(self) -> str:
+        """The prompt; ``{text}`` stands for the text."""
+        return self.input_format.template
+
+    @property
+    def attention(self) -> str:
+        """In which direction the model looks; see :class:`InputFormat`."""
+        return self.input_format.attention
 
     @property
     def packaged(self) -> bool:
@@ -153,7 +226,7 @@ class EmbedderSpec:
         int
         """
         layer = self.vocabulary * self.width
-        beside = 0 if self.packaged else layer  # the packaged model's decoder layer is its embedding matrix
+        beside = 0 if self.packaged or (self.tied and not self.weights) else layer
         if dtype == "4bit":
             return int((self.parameters - layer) * DTYPES[dtype] + 2 * (layer + beside))
         return int((self.parameters + beside) * DTYPES[dtype])
@@ -169,109 +242,132 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec("smol-mean", pooling=mean, **SMOL_135M),
         EmbedderSpec("smol-wmean", pooling=weighted_mean, **SMOL_135M),
         EmbedderSpec(
-            "smol-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **SMOL_135M
-        ),
-        EmbedderSpec("smol-eol-official", pooling=last_token, template=OFFICIAL_EOL, made_by="prompt", **SMOL_135M),
-        EmbedderSpec("smol-eol-open", pooling=last_token, template=OPEN_EOL, made_by="prompt", **SMOL_135M),
-        EmbedderSpec(
-            "smol-cse", pooling=weighted_mean, adapters=("smol-cse",), made_by="contrastive", license=SHARE_ALIKE,
-            raw="smol-wmean", **SMOL_135M,
+            "smol-eol", pooling=last_token, input_format=OUR_EOL, made_by="prompt", **SMOL_135M
         ),
         EmbedderSpec(
-            "smol-sim", pooling=last_token, template=EOL, adapters=("smol-sim",), made_by="prompt + contrastive",
-            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+            "smol-eol-official", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **SMOL_135M,
         ),
         EmbedderSpec(
-            "smol-rel", pooling=last_token, template=EOL, adapters=("smol-rel",), made_by="prompt + contrastive",
-            license=SHARE_ALIKE, raw="smol-eol", instruction_format=EOL_ABOUT, **SMOL_135M,
+            "smol-eol-open", pooling=last_token, input_format=InputFormat(template=OPEN_EOL), made_by="prompt",
+            **SMOL_135M,
+        ),
+        EmbedderSpec(
+            "smol-cse", pooling=weighted_mean, adapters=("smol-cse",), made_by="contrastive", raw="smol-wmean",
+            **ADAPTED_135M,
+        ),
+        EmbedderSpec(
+            "smol-sim", pooling=last_token, input_format=OUR_EOL, adapters=("smol-sim",),
+            made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
+        ),
+        EmbedderSpec(
+            "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
+            made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
         ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
         EmbedderSpec(
-            "sgpt-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-nli",
-            made_by="contrastive", raw="gpt-neo-1.3b", **NEO_1B3,
+            "sgpt-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-nli", input_format=NLI,
+            made_by="contrastive", raw="gpt-neo-1.3b", **SGPT_1B3,
         ),
         EmbedderSpec(
             "sgpt-msmarco", pooling=weighted_mean, weights="Muennighoff/SGPT-1.3B-weightedmean-msmarco-specb-bitfit",
-            made_by="contrastive", raw="gpt-neo-1.3b", **SPECB, **NEO_1B3,
+            input_format=SPECB, made_by="contrastive", raw="gpt-neo-1.3b", **SGPT_1B3,
+        ),
+        EmbedderSpec(  # as the paper's authors read it
+            "sgpt-msmarco-plain", pooling=weighted_mean, input_format=MSMARCO, made_by="contrastive",
+            weights="Muennighoff/SGPT-1.3B-weightedmean-msmarco-specb-bitfit", raw="gpt-neo-1.3b", **SGPT_1B3,
         ),
         EmbedderSpec("opt-1.3b", pooling=last_token, **OPT_1B3),
         EmbedderSpec(
-            "opt-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **OPT_1B3
+            "opt-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="opt-1.3b", **OPT_1B3
         ),
         EmbedderSpec(
-            "opt-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-opt-1.3b",),
-            made_by="prompt + contrastive", raw="opt-eol", instruction_format=EOL_ABOUT, **OPT_1B3,
+            "opt-eol-cse", pooling=last_token, input_format=PROMPT_EOL, adapters=("royokong/prompteol-opt-1.3b",),
+            made_by="prompt + contrastive", raw="opt-eol", **OPT_1B3 | {"pickles": (*PICKLES, ADAPTER_PICKLE)},
         ),
-        EmbedderSpec("llama-7b", pooling=last_token, **LLAMA_7B),
+        EmbedderSpec("llama-7b", pooling=last_token, input_format=InputFormat(brackets=("<s>", "")), **LLAMA_7B),
         EmbedderSpec(
-            "llama-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT, **LLAMA_7B
-        ),
-        EmbedderSpec(
-            "llama-eol-cse", pooling=last_token, template=EOL, adapters=("royokong/prompteol-llama-7b",),
-            made_by="prompt + contrastive", raw="llama-eol", instruction_format=EOL_ABOUT, **LLAMA_7B,
-        ),
-        EmbedderSpec("mistral-7b", pooling=mean, **MISTRAL_7B),
-        EmbedderSpec(
-            "gritlm", pooling=mean, made_by="contrastive + next token", raw="mistral-7b", **GRITLM, **MISTRAL_7B
+            "llama-eol", pooling=last_token, input_format=LLAMA_EOL, made_by="prompt", raw="llama-7b", **LLAMA_7B
         ),
         EmbedderSpec(
-            "llm2vec", pooling=mean, adapters=(MNTP, f"{MNTP}-supervised"), made_by="masked tokens + contrastive",
-            raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+            "llama-eol-cse", pooling=last_token, input_format=LLAMA_EOL, adapters=("royokong/prompteol-llama-7b",),
+            made_by="prompt + contrastive", raw="llama-eol", **LLAMA_7B | {"pickles": (ADAPTER_PICKLE,)},
+        ),
+        EmbedderSpec(  # as the paper's authors read it: through GritLM's wrapper, which is causal here
+            "mistral-7b", pooling=mean, input_format=replace(GRITLM, attention="causal"), unit_length=True,
+            **MISTRAL_7B,
         ),
         EmbedderSpec(
-            "llm2vec-unsup", pooling=mean, adapters=(MNTP, f"{MNTP}-unsup-simcse"),
-            made_by="masked tokens + contrastive", raw="mistral-7b", **MISTRAL_7B | LLM2VEC,
+            "gritlm", pooling=mean, input_format=GRITLM, made_by="contrastive + next token", raw="mistral-7b",
+            backbone_revision="13f00a0e36500c80ce12870ea513846a066004af", unit_length=True, **GRITLM_7B,
+        ),
+        EmbedderSpec(
+            "mistral-7b-inst", pooling=mean, input_format=replace(LLM2VEC, attention="causal"), **MISTRAL_7B
+        ),
+        EmbedderSpec(
+            "llm2vec", pooling=mean, made_by="masked tokens + contrastive", raw="mistral-7b-inst",
+            adapters=(MNTP, f"{MNTP}-supervised@0ae69bdd5816105778b971c3138e8f8a18eaa3ae"), input_format=LLM2VEC,
+            **LLM2VEC_7B,
+        ),
+        EmbedderSpec(
+            "llm2vec-unsup", pooling=mean, made_by="masked tokens + contrastive", raw="mistral-7b-inst",
+            adapters=(MNTP, f"{MNTP}-unsup-simcse@2c055a5d77126c0d3dc6cd8ffa30e2908f4f45f8"), input_format=LLM2VEC,
+            **LLM2VEC_7B,
+        ),
+        EmbedderSpec(
+            "mistral-7b-v0.1", pooling=last_token, input_format=E5_MISTRAL, unit_length=True, **E5_MISTRAL_7B
         ),
         EmbedderSpec(
             "e5-mistral", pooling=last_token, weights="intfloat/e5-mistral-7b-instruct", made_by="contrastive",
-            brackets=("", "</s>"), **ASKED_QUERIES,
-            **MISTRAL_7B | {"backbone": "mistralai/Mistral-7B-v0.1", "license": "MIT"},
+            revision="07163b72af1488142a360786df853f237b1a3ca1", raw="mistral-7b-v0.1", input_format=E5_MISTRAL,
+            unit_length=True, **E5_MISTRAL_7B | {"license": "MIT"},
         ),
         # Smaller kin, for a free GPU or a CPU.
         EmbedderSpec("gpt-neo-125m", pooling=weighted_mean, **NEO_125M),
         EmbedderSpec(
             "sgpt-125m-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-125M-weightedmean-nli-bitfit",
-            made_by="contrastive", raw="gpt-neo-125m", **NEO_125M,
+            input_format=NLI, made_by="contrastive", raw="gpt-neo-125m", **SGPT_125M,
         ),
         EmbedderSpec(
             "sgpt-125m-msmarco", pooling=weighted_mean,
-            weights="Muennighoff/SGPT-125M-weightedmean-msmarco-specb-bitfit", made_by="contrastive",
-            raw="gpt-neo-125m", **SPECB, **NEO_125M,
+            weights="Muennighoff/SGPT-125M-weightedmean-msmarco-specb-bitfit", input_format=SPECB,
+            made_by="contrastive", raw="gpt-neo-125m", **SGPT_125M,
         ),
+        EmbedderSpec("opt-125m", pooling=last_token, **OPT_125M),
         EmbedderSpec(
-            "opt-125m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
-            **OPT_125M,
+            "opt-125m-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="opt-125m", **OPT_125M
         ),
+        EmbedderSpec("opt-350m", pooling=last_token, **OPT_350M),
         EmbedderSpec(
-            "opt-350m-eol", pooling=last_token, template=EOL, made_by="prompt", instruction_format=EOL_ABOUT,
-            **OPT_350M,
+            "opt-350m-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="opt-350m", **OPT_350M
         ),
         EmbedderSpec("qwen3-0.6b", pooling=last_token, **QWEN3_600M),
         EmbedderSpec(
             "qwen3-embedding", pooling=last_token, weights="Qwen/Qwen3-Embedding-0.6B", made_by="contrastive",
-            raw="qwen3-0.6b", brackets=("", "<|endoftext|>"), **ASKED_QUERIES, **QWEN3_600M,
+            revision="b22da495047858cce924d27d76261e96be6febc0", raw="qwen3-0.6b", input_format=QWEN3,
+            unit_length=True, **QWEN3_600M,
         ),
         # Encoders, which decode through their own masked-LM head.
-        EmbedderSpec("bert-cls", pooling=first_token, **BERT),
+        EmbedderSpec("bert-cls", pooling=pooler_output, **BERT),
         EmbedderSpec("bert-mean", pooling=mean, **BERT),
-        EmbedderSpec("prompt-bert", pooling=mean, template=MASKED, span="mask", made_by="prompt", **BERT),
         EmbedderSpec(
-            "prompt-bert-cse", pooling=mean, template=MASKED, span="mask", weights="royokong/sup-PromptBERT",
-            made_by="prompt + contrastive", raw="prompt-bert", **BERT | {"license": "unstated"},
+            "prompt-bert", pooling=mean, input_format=PROMPT_BERT, made_by="prompt", raw="bert-cls", **BERT
         ),
         EmbedderSpec(
-            "simcse", pooling=first_token, weights="princeton-nlp/sup-simcse-bert-base-uncased",
-            made_by="contrastive", raw="bert-cls", **BERT | {"license": "MIT"},
+            "prompt-bert-cse", pooling=mean, input_format=PROMPT_BERT, weights="royokong/sup-PromptBERT",
+            made_by="prompt + contrastive", raw="prompt-bert", **BERT | {"license": "unstated", "pickles": PICKLES},
         ),
         EmbedderSpec(
-            "e5", pooling=mean, weights="intfloat/e5-base-v2", made_by="contrastive", raw="bert-mean",
-            **E5_PREFIXES, **BERT | {"license": "MIT"},
+            "simcse", pooling=pooler_output, weights="princeton-nlp/sup-simcse-bert-base-uncased",
+            made_by="contrastive", raw="bert-cls", **BERT | {"license": "MIT", "pickles": PICKLES},
         ),
+        EmbedderSpec("e5", pooling=mean, input_format=E5, **E5_BASE, **BERT | {"license": "MIT"}),
+        EmbedderSpec("e5-passages", pooling=mean, input_format=E5_PASSAGES, **E5_BASE, **BERT | {"license": "MIT"}),
         EmbedderSpec("mpnet-mean", pooling=mean, **MPNET),
         EmbedderSpec(
             "all-mpnet", pooling=mean, weights="sentence-transformers/all-mpnet-base-v2", made_by="contrastive",
-            raw="mpnet-mean", max_tokens=384, **MPNET | {"license": "Apache-2.0"},
+            revision="9a3225965996d404b775526de6dbfe85d3368642", raw="mpnet-mean", unit_length=True,
+            input_format=InputFormat(max_length=384), **MPNET | {"license": "Apache-2.0"},
         ),
     )
 }  # fmt: skip
@@ -433,7 +529,7 @@ def load_embedder(
         A key of :data:`DTYPES`. Default: the most exact one that fits.
     pickles : Sequence[str]
         Names of pickled files that may be read where an embedder has no safetensors, such as ``pytorch_model.bin``.
-        A pickle can hold code: name it only if you trust whoever made it.
+        A pickle can hold code: name it only if you trust whoever made it. What the embedder's row names is read.
 
     Returns
     -------
@@ -449,20 +545,15 @@ def load_embedder(
         If its files cannot be fetched.
     """
     spec = embedder if isinstance(embedder, EmbedderSpec) else spec_of(embedder)
+    pickles = (*spec.pickles, *pickles)
     if spec.packaged:
         model, tokenizer, unembedding, head = _backbone()
         if spec.adapters:
+            check_pickles([], _on_the_hub(spec), pickles)
             model = _adapted([_adapter(name, spec.revision, pickles) for name in spec.adapters])
     else:
         model, tokenizer, unembedding, head = _fetched(spec, plan(spec, dtype, device), pickles)
-    as_the_row_says = {
-        name: getattr(spec, name)
-        for name in (
-            "pooling", "template", "max_tokens", "instruction_format", "span", "attention", "brackets",
-            "query_template", "query_brackets",
-        )
-    }  # fmt: skip
-    return Embedder(spec.name, model, tokenizer, unembedding, head=head, **as_the_row_says)
+    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.input_format, spec.unit_length, head)
 
 
 def _fetched(
@@ -473,17 +564,14 @@ def _fetched(
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
-    source, revision = (spec.weights, spec.revision) if spec.weights else (spec.backbone, spec.backbone_revision)
-    folder = weights_folder(source, revision, pickles)
-    model = load_body(folder, dtype, chosen.device, four_bit=chosen.dtype == "4bit")
-    backbone = str(default_model_path()) if spec.backbone == SMOL else spec.backbone
-    for adapter in spec.adapters:
-        model = merge_into(model, _adapter(adapter, spec.revision, pickles))
-    tokenizer = load_tokenizer(folder)
-    unembedding, head = decoder_layer(backbone, spec.backbone_revision, dtype, chosen.device, pickles)
-    decoder = TokenDecoder(unembedding, tokenizer, head)
-    check_backbone(source, model, tokenizer, backbone, decoder, spec.backbone_revision)
-    return model, tokenizer, unembedding, head
+    backbone = (default_model_path() if spec.backbone == SMOL else spec.backbone, spec.backbone_revision)
+    return load_parts(
+        (spec.weights, spec.revision) if spec.weights else backbone,
+        backbone,
+        [(adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
+         for name in spec.adapters],
+        pickles=pickles, device=chosen.device, dtype=dtype, four_bit=chosen.dtype == "4bit",
+    )  # fmt: skip
 
 
 def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
@@ -513,9 +601,24 @@ def adapters_dir() -> Path:
 
 def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
     """Return an adapter's folder: one of the course's own, a local one, or one from the hub."""
-    if Path(name).name == name and (adapters_dir() / name / "adapter_config.json").is_file():
+    if _of_the_course(name):
         return adapters_dir() / name
-    return adapter_folder(name, revision, pickles)
+    return adapter_folder(*_pinned(name, revision), pickles)
+
+
+def _of_the_course(name: str) -> bool:
+    return Path(name).name == name and (adapters_dir() / name / "adapter_config.json").is_file()
+
+
+def _pinned(name: str, revision: str) -> tuple[str, str]:
+    """Split what stands behind the @ of an adapter's name on the hub off it."""
+    repo, at, own = name.partition("@")
+    return (repo, own) if at and not Path(name).is_dir() else (name, revision)
+
+
+def _on_the_hub(spec: EmbedderSpec) -> list[tuple[str, str]]:
+    """List the adapters that do not come with the course, each with its revision."""
+    return [_pinned(name, spec.revision) for name in spec.adapters if not _of_the_course(name)]
 
 
 def _adapted(folders: Sequence[Path]) -> PreTrainedModel:

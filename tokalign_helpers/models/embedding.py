@@ -12,30 +12,40 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.checks import check_texts, lone_surrogate, shown, whole_number
+from tokalign_helpers.basics.assets import default_model_path
+from tokalign_helpers.basics.checks import check_texts, shown, whole_number
+from tokalign_helpers.models.adapters import merge_into
 from tokalign_helpers.models.cache import EmbeddingCache
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.heads import Head
-from tokalign_helpers.models.hub import decoder_layer, load_body, load_tokenizer, weights_folder
+from tokalign_helpers.models.hub import (
+    adapter_folder,
+    check_pickles,
+    decoder_layer,
+    load_body,
+    load_tokenizer,
+    moved,
+    saved_without_head,
+    weights_folder,
+)
+from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
-from tokalign_helpers.models.pooling import Pooling, last_token, pooling_name
+from tokalign_helpers.models.pooling import OwnPooler, Pooling, last_token, pooler_output, pooling_name
+from tokalign_helpers.models.published import SMOL, published
 
 VERSION = 1  # of the computation in this module: another one, as soon as any text may get another vector
-EOL = 'This sentence: "{text}" means in one word: "'
-SLOT = "{text}"
-ASKED = "{instruction}"
-EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
-SPANS = ("all", "text", "mask")
-ATTENTIONS = ("causal", "full")
-Item, Made = TypeVar("Item"), TypeVar("Made")
+SPARE = 8  # tokens more than fit beside a prompt by a first count, in which the two do not merge
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Known = dict[int, tuple[Plain, dict[str, str]]]  # by the id of a model or a tokenizer: its words, and their libraries
 
 
 @dataclass(frozen=True)
@@ -75,27 +85,10 @@ class Embedder:
         E_g, the decoder layer of the original LLM.
     pooling : Pooling
         See :mod:`tokalign_helpers.models.pooling`; or any callable (b, L, d), (b, L) → (b, d), a module as well.
-    template : str
-        The prompt; ``{text}`` stands for the text, once. Other braces are ordinary characters. A mark at its beginning
-        or end that the tokenizer sets there itself, such as ``<s>``, is not set twice.
-    max_tokens : int
-        A longer text is cut to so many tokens, or fewer where the prompt leaves less room in what the model reads. The
-        cut falls between two characters; only where the first one alone has more tokens than that, inside it. The
-        template is never cut.
-    instruction_format : str
-        How this embedder is asked for something: holds ``{instruction}`` and ``{text}``. Empty if it cannot be asked.
-    span : str
-        Which positions the pooling sees. ``all``; ``text``: those from the text on, not the instruction before it;
-        ``mask``: only that of the tokenizer's mask token, which the template holds.
-    attention : str
-        ``causal``: as the model was built (for an encoder: in both directions). ``full``: every token sees every other.
-    brackets : tuple[str, str]
-        Tokens set before and after what the model reads, each empty or a single token; a special token that the
-        tokenizer sets there itself is not set twice.
-    query_template : str
-        The prompt of a search query, where it differs from that of a document.
-    query_brackets : tuple[str, str]
-        The same for the brackets; both empty: as those of a document.
+    input_format : InputFormat
+        The prompt, the limits, what is pooled and in which direction the model looks.
+    unit_length : bool
+        Whether its makers scale each vector to length 1; :meth:`embed` then does as well.
     head : Head, optional
         What the backbone has around that matrix: a bias, an encoder's masked-LM head.
     """
@@ -105,31 +98,22 @@ class Embedder:
     tokenizer: PreTrainedTokenizerBase
     unembedding: Tensor
     pooling: Pooling = last_token
-    template: str = SLOT
-    max_tokens: int = 512
-    instruction_format: str = ""
-    span: str = "all"
-    attention: str = "causal"
-    brackets: tuple[str, str] = ("", "")
-    query_template: str = ""
-    query_brackets: tuple[str, str] = ("", "")
+    input_format: InputFormat = InputFormat()
+    unit_length: bool = False
     head: Head | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "max_tokens", whole_number(self.max_tokens, "max_tokens"))
         if not callable(self.pooling):
             raise ValueError(f"pooling is {self.pooling!r}; give a function, such as tokalign_helpers.mean")
-        if (place := lone_surrogate(self.template)) is not None:
-            raise ValueError(f"the template {self.template!r} holds a lone surrogate at character {place}")
-        if self.template.count(SLOT) != 1:
-            raise ValueError(f"the template {self.template!r} must contain {SLOT} exactly once")
+        if self.pooling is pooler_output:
+            object.__setattr__(self, "pooling", OwnPooler(self.model))
+        if not isinstance(self.input_format, InputFormat):
+            raise TypeError(f"input_format is {self.input_format!r}; give InputFormat(template=...)")
         if not self.tokenizer.is_fast:
             raise ValueError(f"the tokenizer of {self.name!r} gives no character offsets; load its fast version")
-        if self.span not in SPANS or self.attention not in ATTENTIONS:
-            raise ValueError(f"span is one of {SPANS} and attention of {ATTENTIONS}; got {(self.span, self.attention)}")
-        if self.span == "mask" and (self.tokenizer.mask_token or SLOT) not in self.template.replace(SLOT, ""):
+        if self.input_format.span == "mask" and (self.tokenizer.mask_token or SLOT) not in "".join(self._template):
             raise ValueError(f"the template {self.template!r} does not hold the tokenizer's mask token")
-        for bracket in filter(None, self.brackets):
+        for bracket in filter(None, self.input_format.brackets):
             if len(self.tokenizer(bracket, add_special_tokens=False).input_ids) != 1:
                 raise ValueError(f"the bracket {bracket!r} is not a single token of {self.name!r}")
         context, asked = self._context, self._overhead
@@ -141,9 +125,13 @@ class Embedder:
         cls,
         path: str | Path,
         *,
-        pooling: Pooling,
-        template: str = SLOT,
+        pooling: Pooling | str | None = None,
+        template: str | None = None,
         backbone: str | Path | None = None,
+        attention: str | None = None,
+        query_prompt: str | None = None,
+        pickles: Sequence[str] = (),
+        revision: str = "main",
         name: str | None = None,
         device: str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -153,12 +141,18 @@ class Embedder:
         Parameters
         ----------
         path : str or Path
-            The embedder's weights.
-        pooling, template
-            As the embedder was trained; see its model card.
+            A language model, a sentence-transformers model, or a PEFT adapter.
+        pooling, template, attention, query_prompt, optional
+            As the embedder was trained; see its model card. Default: what its files say, as
+            :func:`~tokalign_helpers.models.published.published` reads them.
         backbone : str or Path, optional
-            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: `path` itself,
-            for an LLM used as it is (raw or with a prompt).
+            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: what an adapter
+            names, else `path` itself, for an LLM used as it is (raw or with a prompt).
+        pickles : Sequence[str]
+            Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``. A
+            pickle can hold code: name it only if you trust whoever made it.
+        revision : str
+            Branch, tag or commit of `path` on the hub.
         name : str, optional
             Default: the last part of `path`.
         device : str, optional
@@ -173,17 +167,30 @@ class Embedder:
         Raises
         ------
         ValueError
-            If the backbone's decoder layer does not fit the embedder's dimension.
+            If the files do not say how it pools, or as :func:`~tokalign_helpers.models.published.published`; if the
+            backbone's decoder layer does not fit the embedder's dimension.
         HubError
             If there is no model of that name; the message says what to do.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        folder, origin = weights_folder(path), backbone or path
-        model = load_body(folder, dtype, device)
-        tokenizer = load_tokenizer(folder)
-        unembedding, head = decoder_layer(origin, dtype=dtype, device=device)
-        check_backbone(path, model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head))
-        return cls(name or Path(path).name, model, tokenizer, unembedding, pooling, template, head=head)
+        found = published(
+            path, revision, backbone=backbone, pooling=pooling, template=template, attention=attention,
+            query_prompt=query_prompt,
+        )  # fmt: skip
+        if found.pooling is None:
+            raise ValueError(f"{path} does not say how it pools; say pooling, such as tokalign_helpers.mean")
+        own = (path, revision)
+        base = (default_model_path() if found.base == SMOL else found.base, "main")
+        weights = base if found.is_adapter else own
+        model, tokenizer, unembedding, head = load_parts(
+            weights,
+            (backbone, "main") if backbone else weights,
+            [own] if found.is_adapter else [],
+            pickles=pickles,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=dtype,
+        )
+        name = name or Path(path).name
+        return cls(name, model, tokenizer, unembedding, found.pooling, found.input_format, found.unit_length, head)
 
     def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
         """Embed texts.
@@ -201,7 +208,7 @@ class Embedder:
         Returns
         -------
         Tensor, (n, d), float32, on the CPU
-            Not normalised: the scale carries the weights of the tokens.
+            Of length 1 where :attr:`unit_length` says so, else as pooled: the scale carries the weights of the tokens.
 
         Raises
         ------
@@ -258,7 +265,26 @@ class Embedder:
         -------
         Embedder
         """
-        return replace(self, template=template, name=name or self.name)
+        return replace(self.with_input_format(template=template), name=name or self.name)
+
+    def with_input_format(self, **changes: Any) -> "Embedder":
+        """Return the same embedder reading texts another way.
+
+        Parameters
+        ----------
+        **changes
+            Fields of :class:`~tokalign_helpers.models.input_format.InputFormat`, such as ``max_tokens=64``.
+
+        Returns
+        -------
+        Embedder
+
+        Raises
+        ------
+        ValueError
+            As :class:`~tokalign_helpers.models.input_format.InputFormat`.
+        """
+        return replace(self, input_format=replace(self.input_format, **changes))
 
     def with_instruction(self, instruction: str) -> "Embedder":
         """Return the same embedder asked for something about the text.
@@ -281,12 +307,13 @@ class Embedder:
         """
         if not isinstance(instruction, str) or not instruction.strip():
             raise ValueError(f"the instruction is {instruction!r}; say what to look for, such as 'topic'")
-        if ASKED not in self.instruction_format:
+        try:
+            asked = self.input_format.asked(instruction.strip())
+        except ValueError as error:
             raise ValueError(
                 f"{self.name!r} has no place for an instruction; write a prompt with with_template instead"
-            )
-        filled = self.instruction_format.replace(ASKED, instruction.strip().replace(SLOT, "text"))
-        return self.with_template(filled, f"{self.name}: {instruction.strip()}")
+            ) from error
+        return replace(self, input_format=asked, name=f"{self.name}: {instruction.strip()}")
 
     def for_queries(self) -> "Embedder":
         """Return the same embedder as it reads search queries; itself, where it reads them as it does documents.
@@ -295,10 +322,22 @@ class Embedder:
         -------
         Embedder
         """
-        if not self.query_template and not any(self.query_brackets):
-            return self
-        brackets = self.query_brackets if any(self.query_brackets) else self.brackets
-        return replace(self, template=self.query_template or self.template, brackets=brackets)
+        asking = self.input_format.for_queries
+        return self if asking is self.input_format else replace(self, input_format=asking)
+
+    @property
+    def template(self) -> str:
+        """The prompt; ``{text}`` stands for the text."""
+        return self.input_format.template
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text are read at most."""
+        return self.input_format.max_tokens
+
+    @property
+    def _template(self) -> tuple[str, str]:
+        return self.input_format.around
 
     @cached_property
     def decoder(self) -> TokenDecoder:
@@ -331,7 +370,7 @@ class Embedder:
         """
         return self._key_parts({})
 
-    def _key_parts(self, known: dict[int, tuple[Plain, dict[str, str]]]) -> dict[str, Plain]:
+    def _key_parts(self, known: Known) -> dict[str, Plain]:
         """Do so with what is known of models and tokenizers already: several embedders share them."""
         told, libraries = {}, {library: version_of(library) for library in ("torch", "transformers", "tokenizers")}
         for part, value, words in (
@@ -355,12 +394,9 @@ class Embedder:
         return [device, torch.get_float32_matmul_precision(), autocast]
 
     def _reading(self) -> dict[str, Plain]:
-        return {
-            "template": self.template, "max_tokens": int(self.max_tokens), "context": self._context,
-            "span": self.span, "attention": self.attention, "brackets": list(self.brackets),
-        }  # fmt: skip
+        return {**self.input_format.parts(), "context": self._context, "unit length": self.unit_length}
 
-    def _tokenize(self, texts: list[str]) -> "object":
+    def _tokenize(self, texts: list[str]) -> BatchEncoding:
         return self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
 
     def prompts(self, texts: Sequence[str], *, max_tokens: int | None = None) -> tuple[list[list[int]], int]:
@@ -401,7 +437,7 @@ class Embedder:
         TypeError, ValueError
             As :meth:`embed`.
         """
-        return None if self.span == "all" else self._read(check_texts(texts))[1]
+        return None if self.input_format.span == "all" else self._read(check_texts(texts))[1]
 
     def _read(
         self, texts: list[str], max_tokens: int | None = None, positions: Sequence[int] | None = None
@@ -411,17 +447,18 @@ class Embedder:
         `positions`: where the caller's caller has these texts, for the messages.
         """
         places = range(len(texts)) if positions is None else positions
-        limit = self._limit(self.max_tokens if max_tokens is None else whole_number(max_tokens, "max_tokens"))
+        most = self.max_tokens if max_tokens is None else whole_number(max_tokens, "max_tokens")
+        limit = self._limit(most)
         plain = self._tokenize(texts)
         kept, cut = list(texts), set()
         for i, (text, ids, offsets) in enumerate(zip(texts, plain.input_ids, plain.offset_mapping, strict=True)):
             if not ids:
                 raise ValueError(f"texts[{places[i]}] is {shown(text)}, which has no tokens; leave it out")
             if len(ids) > limit:
-                kept[i] = text[: offsets[limit - 1][1]]
+                kept[i] = text[: offsets[limit - 1][1]] if limit == most else self._fitting(text, offsets, limit)
                 cut.add(i)
-        prompts, offsets = self._in_template(kept, offsets=self.span != "all")
-        for i in sorted(self._too_long(kept, cut, limit) | self._beyond_context(prompts)):
+        prompts, offsets = self._in_template(kept, offsets=self.input_format.span != "all")
+        for i in sorted(self._too_long(kept, cut, most) | self._beyond_context(prompts)):
             shorter = self._shortened(texts[i], limit)
             if shorter is None:
                 raise ValueError(
@@ -435,6 +472,16 @@ class Embedder:
         self._check_rows(prompts, places)
         spans = [self._span(*read) for read in zip(prompts, offsets, strict=True)] if offsets else None
         return [self._bracketed(ids) for ids in prompts], spans, len(cut)
+
+    def _fitting(self, text: str, offsets: Sequence[tuple[int, int]], limit: int) -> str:
+        """Cut a text to what the model reads beside the prompt, with which its first tokens may have merged."""
+        part = text[: offsets[min(limit + SPARE, len(offsets)) - 1][1]]
+        (ids,), (places,) = self._in_template([part], offsets=True)
+        context, begin = self._context, len(self._template[0])
+        assert context is not None  # a model without a limit reads every text whole
+        ends = [stop - begin for _, stop in places if begin < stop <= begin + len(part)]
+        over = max(0, len(self._bracketed(ids)) - context)
+        return part[: ends[-1 - over]] if over < len(ends) else text[: offsets[limit - 1][1]]
 
     def _too_long(self, kept: list[str], cut: set[int], limit: int) -> set[int]:
         """Return which of the texts that were cut still have more tokens than they may: those cut in a character."""
@@ -463,7 +510,7 @@ class Embedder:
             over = max(0, len(self._bracketed(ids)) - self._context) if self._context else 0
             if alone <= limit and not over:
                 return ids, offsets
-        begin = len(self.template.split(SLOT)[0])
+        begin = len(self._template[0])
         own = [i for i, (_, stop) in enumerate(offsets) if begin < stop <= begin + len(part)]
         keep = min(limit, len(own) - over)
         if keep < 1:
@@ -472,16 +519,14 @@ class Embedder:
         kept = [i for i in range(len(ids)) if i not in lost]
         return [ids[i] for i in kept], [offsets[i] for i in kept]
 
-    def _in_template(
-        self, texts: list[str], *, offsets: bool
-    ) -> tuple[list[list[int]], list[list[tuple[int, int]]] | None]:
+    def _in_template(self, texts: list[str], *, offsets: bool) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Return the token ids of texts in the template and, if asked, which characters of it each token stands for."""
-        prefix, suffix = self.template.split(SLOT)
+        prefix, suffix = self._template
         written = [prefix + text + suffix for text in texts]
         read = self.tokenizer(written, return_offsets_mapping=offsets, verbose=False)
         front, back = self._doubled
         ids = [row[front : len(row) - back] for row in read.input_ids]
-        return ids, [row[front : len(row) - back] for row in read.offset_mapping] if offsets else None
+        return ids, [row[front : len(row) - back] for row in read.offset_mapping] if offsets else []
 
     @cached_property
     def _doubled(self) -> tuple[int, int]:
@@ -490,20 +535,32 @@ class Embedder:
         own = sample.special_tokens_mask
         front = own.index(0) if 0 in own else 0
         back = own[::-1].index(0) if 0 in own else 0
-        before, after = (self.tokenizer(part, add_special_tokens=False).input_ids for part in self.template.split(SLOT))
+        before, after = (self.tokenizer(part, add_special_tokens=False).input_ids for part in self._template)
         twice = before[:front] == sample.input_ids[:front], after[len(after) - back :] == sample.input_ids[-back:]
         return front if twice[0] else 0, back if twice[1] else 0
 
     def _span(self, ids: list[int], offsets: list[tuple[int, int]]) -> tuple[int, int]:
         before, after = self._around(ids)
         start, end = 0, len(before) + len(ids) + len(after)
-        begin = len(self.template.split(SLOT)[0].rstrip(" "))  # the space before a word is the word's
-        if self.span == "mask":
+        begin = len(self._template[0].rstrip(" "))  # the space before a word is the word's
+        if self.input_format.span == "mask":
             start = len(before) + len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id)
             end = start + 1
+        elif self.input_format.span == "rest":
+            start = min(len(before) + self._prompt_length, end - 1)
         elif begin:
             start = len(before) + next(i for i, (_, stop) in enumerate(offsets) if stop > begin)
         return start, end
+
+    @cached_property
+    def _prompt_length(self) -> int:
+        """How many tokens stand before the text when it is not there."""
+        prompt = self._template[0]
+        if not prompt:
+            return 0
+        own = self.tokenizer(prompt, return_special_tokens_mask=True).special_tokens_mask
+        behind = own[::-1].index(0) if 0 in own else 0
+        return len(own) - behind - self._doubled[0]
 
     def _check_rows(self, prompts: list[list[int]], places: Sequence[int]) -> None:
         """Refuse a token that was added to the tokenizer but not to the model."""
@@ -520,7 +577,8 @@ class Embedder:
     def _context(self) -> int | None:
         """How many tokens the model reads at most; some encoders keep two of their positions for themselves."""
         places = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return min(places - self._reserved, self.tokenizer.model_max_length) if places else None
+        known = [min(places - self._reserved, self.tokenizer.model_max_length)] if places else []
+        return min([*known, *filter(None, [self.input_format.max_length])], default=None)
 
     @cached_property
     def _reserved(self) -> int:
@@ -542,7 +600,9 @@ class Embedder:
 
     @cached_property
     def _bracket_ids(self) -> tuple[list[int], list[int]]:
-        before, after = (self.tokenizer(bracket, add_special_tokens=False).input_ids for bracket in self.brackets)
+        before, after = (
+            self.tokenizer(bracket, add_special_tokens=False).input_ids for bracket in self.input_format.brackets
+        )
         return before, after
 
     def _around(self, ids: list[int]) -> tuple[list[int], list[int]]:
@@ -553,7 +613,7 @@ class Embedder:
         return [] if twice[0] else before, [] if twice[1] else after
 
     def _bracketed(self, ids: list[int]) -> list[int]:
-        if not any(self.brackets):
+        if not any(self.input_format.brackets):
             return ids
         before, after = self._around(ids)
         return before + ids + after
@@ -598,7 +658,8 @@ def embed_all(
 
 def _caches(embedders: Mapping[str, Embedder]) -> dict[str, EmbeddingCache]:
     """Return the cache of each embedder that can be named; say of the others that nothing is kept."""
-    caches, known = {}, {}
+    caches: dict[str, EmbeddingCache] = {}
+    known: Known = {}
     for name, embedder in embedders.items():
         try:
             caches[name] = EmbeddingCache(digest(embedder._key_parts(known)), embedder.dimension)
@@ -661,12 +722,80 @@ def load_llm(
     """
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False)
-    llm.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    llm.requires_grad_(False)
+    moved(llm, device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
     layer = llm.get_output_embeddings()
     bias = getattr(layer, "bias", None)
     head = None if bias is None else Head(layer.weight.shape[1], bias.detach().float())
-    return llm.base_model, tokenizer, layer.weight, head
+    body = llm.base_model
+    assert isinstance(body, PreTrainedModel)  # a language model's own body is one, too
+    return body, tokenizer, layer.weight, head
+
+
+def load_parts(
+    weights: tuple[str | Path, str],
+    backbone: tuple[str | Path, str],
+    adapters: Sequence[tuple[str | Path, str]] = (),
+    *,
+    pickles: Sequence[str] = (),
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
+    """Load an embedder's body, its tokenizer, and the decoder layer of its backbone.
+
+    Parameters
+    ----------
+    weights, backbone : tuple[str or Path, str]
+        A local folder or a name on the hub, and the revision there.
+    adapters : Sequence[tuple[str or Path, str]]
+        Merged one after another.
+    pickles : Sequence[str]
+        Names of pickled files that may be read where there are no safetensors.
+    device : str
+    dtype : torch.dtype
+    four_bit : bool
+        Keep the weights in 4 bits (bitsandbytes, on a GPU only).
+
+    Returns
+    -------
+    model : PreTrainedModel
+        f̂, final norm included, in evaluation mode.
+    tokenizer : PreTrainedTokenizerBase
+    unembedding : Tensor, (V, d)
+        E_g; the model's own token embeddings where the two are the same numbers.
+    head : Head or None
+
+    Raises
+    ------
+    ValueError
+        If the backbone is not its backbone, or an adapter does not fit.
+    HubError
+        If files cannot be had, or are pickles that nobody has named.
+    """
+    check_pickles([backbone, weights], adapters, pickles)  # the backbone first: its terms may have to be accepted
+    folder = weights_folder(*weights, pickles)
+    model = load_body(folder, dtype, device, four_bit=four_bit)
+    for adapter in adapters:
+        model = merge_into(model, adapter_folder(*adapter, pickles))
+    tokenizer = load_tokenizer(folder)
+    unembedding, head = decoder_layer(*backbone, dtype, device, pickles)
+    origin, revision = backbone
+    check_backbone(weights[0], model, tokenizer, origin, TokenDecoder(unembedding, tokenizer, head), revision)
+    if str(weights[0]) == str(origin) and not adapters and saved_without_head(folder):
+        warnings.warn(
+            f"{origin} was saved without a decoder layer and is read through its own token embeddings, which its "
+            "training may have moved; name the language model that it was made from as backbone",
+            stacklevel=3,
+        )
+    return model, tokenizer, _shared(unembedding, model), head
+
+
+def _shared(unembedding: Tensor, model: PreTrainedModel) -> Tensor:
+    """Return the model's own token embeddings where the decoder layer is the same matrix: one copy in memory."""
+    own = model.get_input_embeddings().weight
+    assert isinstance(own, Tensor)  # not a module, which the library's types allow as well
+    same = own.dtype == unembedding.dtype and own.device == unembedding.device and own.shape == unembedding.shape
+    return own.detach() if same and torch.equal(own, unembedding) else unembedding
 
 
 def check_backbone(
@@ -734,8 +863,7 @@ def _width(model: PreTrainedModel) -> int:
 def _shared_passes(embedders: Mapping[str, Embedder]) -> list[list[str]]:
     groups: dict[tuple, list[str]] = {}
     for name, e in embedders.items():
-        how = (id(e.model), id(e.tokenizer), e.template, e.max_tokens, e.span, e.attention, e.brackets)
-        groups.setdefault(how, []).append(name)
+        groups.setdefault((id(e.model), id(e.tokenizer), e.input_format), []).append(name)
     return list(groups.values())
 
 
@@ -797,7 +925,7 @@ def _embed_group(
 def _limit_told(embedder: Embedder) -> str:
     """Say which limit applies to a text: the embedder's own, or what the prompt leaves of the model's."""
     limit, context = embedder._limit(embedder.max_tokens), embedder._context
-    if limit == embedder.max_tokens:
+    if context is None or limit == embedder.max_tokens:
         return f"{limit} tokens"
     return f"{limit} tokens (the {context} that the model reads, less the {context - limit} of the prompt)"
 
@@ -811,7 +939,7 @@ def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
             f"the pooling {pooling_name(embedder.pooling)} of {embedder.name!r} made {tuple(h.shape)} of states of the "
             f"shape {tuple(hidden.shape)}; expected {(len(hidden), embedder.dimension)}"
         )
-    return h.float()
+    return nn.functional.normalize(h.float(), dim=1) if embedder.unit_length else h.float()
 
 
 def _check_finite(group: Mapping[str, Embedder], texts: list[str], rows: list[int], out: Mapping[str, Tensor]) -> None:
@@ -853,7 +981,8 @@ def _embed_chunk(
     """
     device = next(iter(group.values())).model.device
     order = np.argsort([-len(ids) for ids in prompts], kind="stable").tolist()
-    done, parts = 0, {name: [] for name in group}
+    parts: dict[str, list[Tensor]] = {name: [] for name in group}
+    done = 0
     while done < len(order):
         batch = budget.take(order[done:], prompts)
         try:
@@ -879,7 +1008,7 @@ def _pool(
     """Return by name the vectors of one batch, (b, d), float32, on the model's device."""
     first = next(iter(group.values()))
     with torch.no_grad(), evaluating(first.model, *(embedder.pooling for embedder in group.values())):
-        hidden, mask = _forward(first.model, prompts, first.attention)
+        hidden, mask = _forward(first.model, prompts, first.input_format.attention)
         if spans:
             mask = within(mask, spans)
         return {name: _pooled(embedder, hidden, mask) for name, embedder in group.items()}

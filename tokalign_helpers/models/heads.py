@@ -71,7 +71,7 @@ class Outline:
     @cached_property
     def matrix(self) -> str:
         """Name of E_g in the model."""
-        rows = len(self.model.get_input_embeddings().weight)
+        rows = len(self.model.get_input_embeddings().get_parameter("weight"))
         weight = getattr(self.layer, "weight", None)
         of_the_layer = weight is not None and weight.ndim == 2 and len(weight) >= rows
         return f"{self._layer_name}.weight" if of_the_layer else self._input_name  # DeBERTa names another layer
@@ -109,13 +109,15 @@ class Outline:
         """
         held = self._by_own_name(names)
         needed = [self.matrix, *filter(None, [self.bias]), *self.transform]
-        found = {name: next((held[n] for n in self._tied_to(name) if n in held), None) for name in needed}
-        for name, stored in found.items():
+        found: dict[str, str] = {}
+        for name in needed:
+            stored = next((held[n] for n in self._tied_to(name) if n in held), None)
             if stored is None:
                 raise ValueError(
                     f"{self.source} holds no decoder layer ({name} is missing); "
                     "name the language model that it was made from as backbone"
                 )
+            found[name] = stored
         return found
 
     def head(self, tensors: Mapping[str, Tensor]) -> Head | None:
@@ -136,8 +138,8 @@ class Outline:
         ValueError
             If the library computes the scores in a way that cannot be told apart into layers and a matrix.
         """
-        matrix, bias = tensors[self.matrix], tensors.get(self.bias)
-        bias = None if bias is None else bias.float()
+        matrix = tensors[self.matrix]
+        bias = None if self.bias is None or self.bias not in tensors else tensors[self.bias].float()
         if not self.transform:
             return None if bias is None else Head(matrix.shape[1], bias)
         try:

@@ -1,15 +1,16 @@
 """Files of a model, from a local folder or the Hugging Face hub, and single tensors out of them.
 
 Code that comes with a model is never run. Weights are read from safetensors; a pickle, which may hold code, is read
-only when the caller names the file.
+only when the caller names the file, as tensors and nothing else. One from the hub is read once: the safetensors made of
+it take its place in the cache.
 """
 
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,8 @@ import huggingface_hub
 import torch
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -31,9 +33,12 @@ from transformers import (
 
 from tokalign_helpers.basics.assets import AssetError, quiet_transformers
 from tokalign_helpers.basics.checks import escaped, first_line, one_line
+from tokalign_helpers.basics.files import replacing, write_text
 from tokalign_helpers.models.heads import Head, Outline
+from tokalign_helpers.models.patience import Silence, limited_wait, patience
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=nn.Module)
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, and which tensor is in which file
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
@@ -48,6 +53,10 @@ ADAPTER_PICKLE = "adapter_model.bin"
 
 class HubError(AssetError):
     """A model's files could not be had; the message says why and what to do."""
+
+
+class SilentHubError(HubError):
+    """The hub took the connection and sent nothing, or next to nothing."""
 
 
 def settings_folder(source: str | Path, revision: str = "main") -> Path:
@@ -94,7 +103,8 @@ def weights_folder(source: str | Path, revision: str = "main", pickles: Sequence
     source, revision
         As :func:`settings_folder`.
     pickles : Sequence[str]
-        Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``.
+        Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``; that of
+        an index, ``pytorch_model.bin.index.json``, stands for the files that it names.
 
     Returns
     -------
@@ -108,7 +118,11 @@ def weights_folder(source: str | Path, revision: str = "main", pickles: Sequence
     folder = settings_folder(source, revision)
     index = _index(source, folder, revision, pickles)
     names = sorted(set(index.values())) or [_weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)]
-    return _with_files(source, folder, revision, names)
+    folder = _with_files(source, folder, revision, names)
+    if index and not (folder / WEIGHTS_INDEX).is_file() and (folder / _safe_name(names[0])).is_file():
+        made = {tensor: _safe_name(name) for tensor, name in index.items()}
+        write_text(folder / WEIGHTS_INDEX, json.dumps({"metadata": {}, "weight_map": made}))
+    return folder
 
 
 def adapter_folder(source: str | Path, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
@@ -131,6 +145,65 @@ def adapter_folder(source: str | Path, revision: str = "main", pickles: Sequence
     folder = settings_folder(source, revision)
     name = _weights_file(source, folder, revision, ADAPTER, ADAPTER_PICKLE, pickles)
     return _with_files(source, folder, revision, [name])
+
+
+def pickles_of(source: str | Path, revision: str = "main", *, adapter: bool = False) -> list[str]:
+    """List the pickled files that would have to be read: none where the weights are there as safetensors.
+
+    Parameters
+    ----------
+    source, revision
+        As :func:`settings_folder`.
+    adapter : bool
+        Whether it is a PEFT adapter.
+
+    Returns
+    -------
+    list[str]
+
+    Raises
+    ------
+    HubError
+        As :func:`settings_folder`.
+    """
+    folder = settings_folder(source, revision)
+    there = _listed(source, folder, revision)
+    safe, whole, index = (ADAPTER, ADAPTER_PICKLE, "") if adapter else (WEIGHTS, PICKLE, PICKLE_INDEX)
+    if safe in there or (not adapter and (folder / WEIGHTS_INDEX).is_file()):
+        return []
+    if whole in there:
+        return [whole]
+    return sorted(set(_weight_map(folder / index).values())) if index and (folder / index).is_file() else []
+
+
+def check_pickles(
+    weights: Iterable[tuple[str | Path, str]], adapters: Iterable[tuple[str | Path, str]], allowed: Sequence[str]
+) -> None:
+    """Refuse pickles that nobody has named, all of them at once and before anything is downloaded.
+
+    Parameters
+    ----------
+    weights, adapters : Iterable[tuple[str or Path, str]]
+        Source and revision of each.
+    allowed : Sequence[str]
+        As `pickles` of :func:`weights_folder`.
+
+    Raises
+    ------
+    HubError
+        One line that names every file, and how to consent.
+    """
+    found = {(source, revision): pickles_of(source, revision) for source, revision in weights}
+    found |= {(source, revision): pickles_of(source, revision, adapter=True) for source, revision in adapters}
+    refused = {str(key[0]): names for key, names in found.items() if not _consented(names, allowed)}
+    if refused:
+        every = sorted({name for names in found.values() for name in names})
+        raise HubError(_only_pickles(" and ".join(refused), every))
+
+
+def _consented(names: Sequence[str], allowed: Sequence[str]) -> bool:
+    sharded = len(names) > 1 or (names and names[0] not in (PICKLE, ADAPTER_PICKLE))
+    return set(names) <= set(allowed) or bool(sharded and PICKLE_INDEX in allowed)
 
 
 def load_body(
@@ -174,10 +247,28 @@ def load_body(
             folder, config=config, dtype=dtype, output_loading_info=True, use_safetensors=not pickled,
             trust_remote_code=False, **how,
         )  # fmt: skip
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # nobody asks the pooler
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if len(missing) < len(found["missing_keys"]):
+        model.pooler = None  # or it would be random; most embedders never ask it
     if missing:
         raise ValueError(f"{folder} lacks {len(missing)} tensors of the model, such as {missing[0]}")
     return (model if four_bit else model.to(device)).eval().requires_grad_(False)
+
+
+def saved_without_head(folder: Path) -> bool:
+    """Say whether a folder's model was saved without its decoder layer, as embedders are.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`weights_folder`.
+
+    Returns
+    -------
+    bool
+    """
+    made = _config(folder, folder, "main").architectures or [""]
+    return str(made[0]).endswith("Model") and not str(made[0]).endswith("LMHeadModel")
 
 
 @contextmanager
@@ -192,6 +283,36 @@ def _loading(folder: Path) -> Iterator[None]:
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError("its weights have other shapes than its config.json says; fetch both again") from error
+
+
+@contextmanager
+def _own_code(source: str | Path) -> Iterator[None]:
+    """Say it plainly where the library would have run code that lies beside a model."""
+    try:
+        yield
+    except HubError as error:
+        if "trust_remote_code" not in str(error.__cause__):
+            raise
+        said = f"{source} works only with code of its own, and code that comes with a model is never run here"
+        raise HubError(f"{said}; choose another model") from error.__cause__
+
+
+def moved(model: Model, to: str | torch.device | torch.dtype) -> Model:
+    """Move a model to a device, or give its numbers another type, in place.
+
+    transformers wraps its own ``to`` in such a way that type checkers reject every call; PyTorch's signature holds.
+
+    Parameters
+    ----------
+    model : Module
+    to : str, torch.device or torch.dtype
+
+    Returns
+    -------
+    Module
+        The same.
+    """
+    return model.to(to)
 
 
 def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedTokenizerBase:
@@ -212,7 +333,8 @@ def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedToke
         As :func:`settings_folder`; or if the library cannot make a tokenizer of the files.
     """
     folder = settings_folder(source, revision)
-    with one_line(f"the tokenizer of {source} cannot be read; fetch its files again", HubError), quiet_transformers():
+    said = f"the tokenizer of {source} cannot be read; fetch its files again"
+    with _own_code(source), one_line(said, HubError), quiet_transformers():
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -253,12 +375,14 @@ def decoder_layer(
     if not index:
         file = _weights_file(source, folder, revision, WEIGHTS, PICKLE, pickles)
         folder = _with_files(source, folder, revision, [file])
+        file = _held(folder, file)
         index = dict.fromkeys(tensor_names(folder / file), file)
     if getattr(config, "legacy", False) and any(name.startswith("lm_predictions.") for name in index):
         config.legacy = False  # DeBERTa as its makers saved it, with a head that the library reads only if told so
         outline = Outline(config, str(source))
     found = outline.found_in(index)
     folder = _with_files(source, folder, revision, sorted({index[name] for name in found.values()}))
+    index = {name: _held(folder, index[name]) for name in found.values()}
     tensors = {name: _read(folder, index, dtype, device, stored) for name, stored in found.items()}
     _check(source, tensors, outline)
     return tensors[outline.matrix], outline.head(tensors)
@@ -345,7 +469,7 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
 def _config(source: str | Path, folder: Path, revision: str) -> PretrainedConfig:
     if not (folder / "config.json").is_file():
         raise HubError(f"{source} has no config.json{_instead(_listed(source, folder, revision))}")
-    with one_line(f"the configuration of {source} cannot be read", HubError):
+    with _own_code(source), one_line(f"the configuration of {source} cannot be read", HubError):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config.return_dict = True  # old files may say otherwise; what comes out of a model is asked for by name
         return config
@@ -362,7 +486,7 @@ def _index(source: str | Path, folder: Path, revision: str, pickles: Sequence[st
         return {}
     index = _weight_map(folder / PICKLE_INDEX)
     shards = sorted(set(index.values()))
-    if not set(pickles).issuperset(shards):
+    if not _consented(shards, pickles):
         raise HubError(_only_pickles(source, shards))
     return index
 
@@ -401,7 +525,10 @@ def _weights_file(
 
 
 def _only_pickles(source: str | Path, names: list[str]) -> str:
-    return f"{source} has only pickled weights, and a pickle can hold code; if you trust it, say pickles={names!r}"
+    return (
+        f"of {source} there are only pickled weights, and a pickle can hold code; if you trust whoever made them, say "
+        f"pickles={names!r} (on the command line: --pickles {' '.join(names)})"
+    )
 
 
 def _instead(there: set[str]) -> str:
@@ -427,20 +554,90 @@ def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
 
 def _with_files(source: str | Path, folder: Path, revision: str, names: Sequence[str]) -> Path:
     """Return a folder that holds these files as well."""
-    absent = [name for name in names if not (folder / name).is_file()]
-    if absent and _is_folder(source):
-        raise HubError(f"{source} lacks {absent[0]}, which its own index names")
+    absent = [name for name in names if not (folder / _held(folder, name)).is_file()]
+    if _is_folder(source):
+        if absent:
+            raise HubError(f"{source} lacks {absent[0]}, which its own index names")
+        return folder
     if absent:
-        folder = _download(str(source), revision, [*SETTINGS, *names])
-        gone = [name for name in names if not (folder / name).is_file()]
+        folder = _download(str(source), revision, [*SETTINGS, *absent])
+        gone = [name for name in absent if not (folder / name).is_file()]
         if gone:
             raise HubError(f"{source}: {gone[0]} is not in the cache; go online once to fetch it")
+    for name in names:
+        if name.endswith(".bin") and (folder / name).is_file():
+            _convert(folder, name)
     return folder
 
 
+def _safe_name(name: str) -> str:
+    """Return what the safetensors made of a pickle are called: as if its makers had published them."""
+    if name == ADAPTER_PICKLE:
+        return ADAPTER
+    return name.removesuffix(".bin").replace("pytorch_model", "model", 1) + ".safetensors"
+
+
+def _held(folder: Path, name: str) -> str:
+    """Return the file that holds these weights: of a pickle the safetensors made of it, where there are any."""
+    made = _safe_name(name) if name.endswith(".bin") else name
+    return made if (folder / made).is_file() else name
+
+
+def _convert(folder: Path, name: str) -> None:
+    """Write the tensors of a downloaded pickle as safetensors, compare the two, and remove the pickle."""
+    pickled, target = folder / name, folder / _safe_name(name)
+    tensors = _apart(_unpickled(pickled))
+    try:
+        with replacing(target) as partial:
+            save_file(tensors, partial, {"format": "pt"})
+            _compare(tensors, partial)
+    except OSError as error:
+        raise HubError(f"{name} cannot be kept as safetensors in {folder} ({first_line(error)}); make room") from error
+    blob = pickled.resolve()
+    pickled.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give each tensor memory of its own, which safetensors ask for and a pickle of tied weights has not."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        out[name] = tensor.clone().contiguous() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return out
+
+
+def _compare(tensors: dict[str, Tensor], file: Path) -> None:
+    with safe_open(file, "pt") as written:
+        kept = set(written.keys())
+        for name, tensor in tensors.items():
+            again = written.get_tensor(name) if name in kept else None
+            if again is None or again.dtype != tensor.dtype or not _same_bytes(again, tensor):
+                raise OSError(f"{name} was not written as it was read")
+
+
+def _same_bytes(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    return a.numel() == 0 or torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+
+
 def _download(repo: str, revision: str, patterns: Sequence[str]) -> Path:
-    fetch = partial(huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint())
-    return Path(_ask(repo, revision, lambda: fetch(allow_patterns=list(patterns))))
+    """Fetch files, or find them in the cache: after a silence, those that were there before it."""
+    fetch = partial(
+        huggingface_hub.snapshot_download, repo, revision=revision, endpoint=_endpoint(), allow_patterns=list(patterns)
+    )
+    cached = None
+    with suppress(Exception):  # nothing of it is there
+        cached = fetch(local_files_only=True)
+    try:
+        return Path(_ask(repo, revision, fetch))
+    except SilentHubError:
+        if cached is None:
+            raise
+        return Path(cached)
 
 
 def _endpoint() -> str | None:
@@ -450,10 +647,16 @@ def _endpoint() -> str | None:
 def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
     """Ask the hub; every way of failing becomes one line."""
     try:
-        return call()
+        with limited_wait(patience()):
+            return call()
+    except Silence as error:
+        raise SilentHubError(
+            f"{repo} is not in the cache and the hub does not answer ({error}); try again later, or wait longer: set "
+            "HF_HUB_DOWNLOAD_TIMEOUT=60"
+        ) from error
     except errors.GatedRepoError as error:
         raise HubError(
-            f"{repo} is gated: accept its terms on its page on the hub, then log in with `hf auth login`"
+            f"{repo} is gated: accept its terms on https://huggingface.co/{repo}, then log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{repo} has no revision {revision!r}; look at its commits on the hub") from error
@@ -480,7 +683,7 @@ def _unreachable(error: BaseException | None) -> bool:
     return False
 
 
-def _status(error: BaseException) -> int | None:
+def _status(error: BaseException | None) -> int | None:
     """Return the HTTP status behind an error, which the library may have wrapped."""
     while error is not None:
         response = getattr(error, "response", None)

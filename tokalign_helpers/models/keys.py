@@ -57,6 +57,7 @@ NO_MATTER = frozenset(
     ("_name_or_path", "_model_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype",
      "torch_dtype", "use_cache", "_commit_hash")
 )  # fmt: skip
+NEW_OBJECT = vars(copyreg)["__newobj__"]  # how pickle makes an object; the library's stubs leave it out
 HAS_DOCSTRING = 0x4000000  # a flag of code objects from Python 3.13 on
 SMALL = 1 << 16  # bytes of a tensor that are hashed rather than summed at every look
 BLOCK = 1021  # words of 8 bytes in a sum; a prime, so that no row of a matrix begins where a block does
@@ -305,7 +306,7 @@ class Describer:
         for step in dis.get_instructions(code):
             if isinstance(step.argval, types.CodeType):
                 rows.append([step.opname, self._code(step.argval)])
-            elif step.opname in CONSTANTS:  # dis does not resolve every one of them in every Python
+            elif step.opname in CONSTANTS and step.arg is not None:  # dis does not resolve all of them in every Python
                 rows.append([step.opname, self.of(code.co_consts[step.arg])])
             else:
                 rows.append([step.opname, step.argrepr or step.arg])
@@ -347,7 +348,7 @@ class Describer:
         if isinstance(parts, str):
             return ["named", self.of(type(value)), parts]
         make, arguments, state, items, pairs = (*parts, None, None, None, None)[:5]
-        if make is copyreg.__newobj__ and state is None and not arguments[1:] and not (items or pairs):
+        if make is NEW_OBJECT and state is None and not arguments[1:] and not (items or pairs):
             return ["object", self.of(type(value))]
         rest = [list(part) if isinstance(part, Iterator) else part for part in (items, pairs)]
         return ["object", self.of(type(value)), self.of(make), self.of(arguments), self.of(state), *map(self.of, rest)]
@@ -465,7 +466,7 @@ def weights_digest(model: nn.Module) -> str:
     whole = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        whole.update(_bytes(tensor).cpu().numpy())
+        whole.update(_bytes(tensor).cpu().numpy().data)
     _digests[model] = (state, whole.hexdigest())
     return whole.hexdigest()
 
@@ -490,8 +491,8 @@ def quick_sum(tensors: Mapping[str, Tensor]) -> str:
         flat = _bytes(tensor)
         summed = 0 if len(flat) <= SMALL else len(flat) // (8 * BLOCK) * 8 * BLOCK
         if summed:
-            state.update(_sums(flat[:summed]))
-        state.update(flat[summed:].cpu().numpy())
+            state.update(_sums(flat[:summed]).data)
+        state.update(flat[summed:].cpu().numpy().data)
     return state.hexdigest()
 
 
@@ -521,7 +522,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 
 def _tensor(tensor: Tensor) -> Plain:
-    content = hashlib.blake2b(_bytes(tensor).cpu().numpy(), digest_size=16).hexdigest()
+    content = hashlib.blake2b(_bytes(tensor).cpu().numpy().data, digest_size=16).hexdigest()
     return ["tensor", str(tensor.dtype), list(tensor.shape), content]
 
 

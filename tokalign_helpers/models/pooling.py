@@ -1,9 +1,9 @@
-"""Hidden states of a text's tokens → one vector. Four pure functions, right under left and right padding."""
+"""Hidden states of a text's tokens → one vector. Pure functions, right under left and right padding."""
 
 from collections.abc import Callable
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,6 +68,52 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """
     weights = mask * mask.cumsum(dim=1)  # positions among the real tokens; plain columns are wrong under left padding
     return _weighted_sum(hidden, weights) / weights.sum(dim=1, keepdim=True)
+
+
+def pooler_output(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Stand for the model's own pooler: a trained layer on top of the first token (BERT, SimCSE).
+
+    An :class:`~tokalign_helpers.models.embedding.Embedder` that is given this function takes :class:`OwnPooler` of its
+    model.
+
+    Parameters
+    ----------
+    hidden : Tensor, (n, L, d), float32
+    mask : Tensor, (n, L)
+
+    Raises
+    ------
+    ValueError
+        Always: the layer's weights belong to a model.
+    """
+    raise ValueError("pooler_output is a layer of a model; give it to an Embedder, which takes the model's own")
+
+
+class OwnPooler(nn.Module):
+    """A model's pooler: ``pooler_output`` of the library, from the hidden states.
+
+    Parameters
+    ----------
+    model : Module
+        With a trained ``pooler``.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        pooler = getattr(model, "pooler", None)
+        if pooler is None:
+            raise ValueError(f"this {type(model).__name__} has no trained pooler; choose another pooling, such as mean")
+        self.pooler: nn.Module = pooler
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the pooled vectors, (n, d)."""
+        states = first_token(hidden, mask)[:, None]
+        return self.pooler(states.to(next(self.pooler.parameters()).dtype))
 
 
 def pooling_name(pooling: Pooling) -> str:

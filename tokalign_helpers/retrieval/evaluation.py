@@ -1,12 +1,16 @@
 """Judge runs and fuse them; how sure a figure is, :mod:`~tokalign_helpers.basics.statistics` says."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import SupportsFloat, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.datasets.collections import checked_grade, checked_id
+
+Number = TypeVar("Number", bound=float)
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
@@ -34,19 +38,32 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
         If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
         id is neither a string nor a whole number, or there twice; the message names the query.
     """
-    import ir_measures
-
     judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
         raise ValueError("no query has a relevant document; there is nothing to judge")
-    measures = {"nDCG@10": ir_measures.nDCG @ 10, "R@100": ir_measures.R @ 100, "RR": ir_measures.RR}
-    table = pd.DataFrame(0.0, index=list(judged), columns=list(measures))
-    known = {query: _places(hits) for query, hits in _checked(run, _score).items() if query in judged and hits}
-    names = {str(measure): name for name, measure in measures.items()}
-    if known:
-        for found in ir_measures.iter_calc(list(measures.values()), judged, known):
-            table.loc[found.query_id, names[str(found.measure)]] = found.value
-    return table
+    ranked = {query: _ranking(hits) for query, hits in _checked(run, _score).items() if query in judged}
+    rows = [
+        _measures([grades.get(hit, 0) for hit in ranked.get(query, ())], grades) for query, grades in judged.items()
+    ]
+    return pd.DataFrame(rows, index=list(judged), columns=["nDCG@10", "R@100", "RR"], dtype=float)
+
+
+def _ranking(hits: Mapping[str, float]) -> list[str]:
+    """Put the best first; equal scores in the order of the ids, backwards."""
+    return [document for document, _ in sorted(hits.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)]
+
+
+def _measures(found: Sequence[int], grades: Mapping[str, int]) -> tuple[float, float, float]:
+    """Return nDCG@10, recall@100 and reciprocal rank of the grades that a ranking found; some judged grade is not 0."""
+    best = sorted(grades.values(), reverse=True)
+    first = next((rank for rank, grade in enumerate(found, start=1) if grade), np.inf)
+    recall = np.count_nonzero(found[:100]) / np.count_nonzero(best)
+    return _gain(found[:10]) / _gain(best[:10]), recall, 1 / first
+
+
+def _gain(grades: Sequence[int]) -> float:
+    """Add the grades up, each divided by log2(1 + rank)."""
+    return sum(grade / math.log2(1 + rank) for rank, grade in enumerate(grades, start=1))
 
 
 def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
@@ -119,11 +136,11 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     return fused
 
 
-def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dict[str, float]]:
+def _checked(table: Mapping, number: Callable[[SupportsFloat], Number]) -> dict[str, dict[str, Number]]:
     """Return {query: {document: number}} with ids as strings; what is refused names the query."""
     if not hasattr(table, "items"):  # a pandas table has them too
         raise TypeError(f"expected a mapping from queries to documents and numbers, not {table!r:.80}")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Number]] = {}
     for query, row in table.items():
         try:
             name = checked_id(query)
@@ -137,19 +154,13 @@ def _checked(table: Mapping, number: Callable[[object], float]) -> dict[str, dic
     return found
 
 
-def _score(value: object) -> float:
+def _score(value: SupportsFloat) -> float:
     if isinstance(value, str | bytes) or value is None or np.isnan(score := float(value)):
         raise ValueError(f"the score {value!r} is not a number")
     return score
 
 
-def _finite(value: object) -> float:
+def _finite(value: SupportsFloat) -> float:
     if np.isinf(score := _score(value)):
         raise ValueError(f"the score {value!r} has no place between the others")
     return score
-
-
-def _places(hits: Mapping[str, float]) -> dict[str, float]:
-    """Put small whole numbers in the scores' order in place of them: trec_eval keeps scores at single precision."""
-    ranks = np.unique(list(hits.values()), return_inverse=True)[1] + 1.0
-    return dict(zip(hits, ranks.tolist(), strict=True))

@@ -22,6 +22,7 @@ from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.versions import open_version, save_version
 
 Run = dict[str, dict[str, float]]
+Names = Mapping[str, object] | Sequence[str]  # of queries or documents: a mapping's keys, or a list
 
 ARRAYS = ("data", "indices", "indptr")  # of a CSC matrix, and the names of their files
 
@@ -419,9 +420,7 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     return places[np.argsort(-scores[places], kind="stable")][:k]
 
 
-def sparse_run(
-    index: SparseIndex, queries: Mapping[str, object] | Sequence[str], vectors: sparse.csr_array, k: int = 100
-) -> Run:
+def sparse_run(index: SparseIndex, queries: Names, vectors: sparse.csr_array, k: int = 100) -> Run:
     """Search for every query.
 
     Parameters
@@ -445,9 +444,7 @@ def sparse_run(
     return {name: dict(hits) for name, hits in zip(names, index.search(vectors, k), strict=True)}
 
 
-def dense_run(
-    queries: Mapping[str, object] | Sequence[str], q: Tensor, documents: Sequence[str], h: Tensor, k: int = 100
-) -> Run:
+def dense_run(queries: Names, q: Tensor, documents: Names, h: Tensor, k: int = 100) -> Run:
     """Search by the cosine of embeddings, exactly.
 
     Parameters
@@ -455,7 +452,7 @@ def dense_run(
     queries : Mapping or Sequence of str
         Names, in the order of the rows of q.
     q : Tensor, (n, d)
-    documents : Sequence of str
+    documents : Mapping or Sequence of str
         Names, in the order of the rows of h.
     h : Tensor, (m, d)
     k : int
@@ -475,7 +472,7 @@ def dense_run(
     asking, names = _distinct(queries, len(q), "queries"), _distinct(documents, len(h), "documents")
     for what, vectors in (("query", q), ("document", h)):
         if not torch.isfinite(vectors).all():
-            bad = (~torch.isfinite(vectors)).any(dim=1).nonzero()[0].item()
+            bad = int((~torch.isfinite(vectors)).any(dim=1).nonzero()[0])
             raise ValueError(f"the embedding of {what} {(asking if vectors is q else names)[bad]!r} holds NaN or Inf")
     scores = (torch.nn.functional.normalize(q, dim=1) @ torch.nn.functional.normalize(h, dim=1).T).numpy()
     return {

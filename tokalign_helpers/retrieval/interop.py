@@ -1,15 +1,26 @@
 """Our sparse vectors in the ``SparseEncoder`` of sentence-transformers: its evaluators and search engines work on them.
 
-Needs the extra ``interop``: ``pip install 'tokalign-helpers[interop]'``. Nothing else in the package needs it.
+Needs the extra ``interop``: in a checkout, ``pip install -e '.[interop]'``. Nothing else in the package needs it.
 """
 
+from typing import TypedDict
+
 import numpy as np
+from scipy import sparse
 from sentence_transformers import SparseEncoder
 from sentence_transformers.models import Module, Router
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.retrieval.sparse import sparsify_documents, sparsify_queries, to_torch
+
+
+class _Features(TypedDict, total=False):
+    """What one module of sentence-transformers leaves to the next."""
+
+    texts: list[str]
+    sentence_embedding: Tensor
 
 
 class _Aligned(Module):
@@ -20,18 +31,18 @@ class _Aligned(Module):
         self.embedder, self.k, self.weights = embedder, k, weights
         self.max_seq_length = embedder.max_tokens
 
-    def tokenize(self, texts: list[str], **_: object) -> dict[str, object]:
+    def tokenize(self, texts: list[str], **_: object) -> _Features:
         return {"texts": list(texts)}
 
     preprocess = tokenize  # its name from sentence-transformers 5.3 on
 
-    def forward(self, features: dict[str, object], **_: object) -> dict[str, object]:
+    def forward(self, features: _Features, **_: object) -> _Features:
         embedder, texts = self.embedder, features["texts"]
         h = embedder.embed(texts, cache=False, progress=False)
         features["sentence_embedding"] = to_torch(self.vectors(texts, h)).to_dense()
         return features
 
-    def vectors(self, texts: list[str], h: Tensor) -> object:
+    def vectors(self, texts: list[str], h: Tensor) -> sparse.csr_array:
         return sparsify_documents(self.embedder.decoder, h, self.k, weights=self.weights)
 
     def get_sentence_embedding_dimension(self) -> int:
@@ -40,7 +51,7 @@ class _Aligned(Module):
     get_embedding_dimension = get_sentence_embedding_dimension
 
     @property
-    def tokenizer(self) -> object:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         return self.embedder.tokenizer
 
     def save(self, *_: object, **__: object) -> None:
@@ -54,7 +65,7 @@ class _AlignedQuery(_Aligned):
         super().__init__(embedder, m, "raw")
         self.importance = importance
 
-    def vectors(self, texts: list[str], h: Tensor) -> object:
+    def vectors(self, texts: list[str], h: Tensor) -> sparse.csr_array:
         literal = self.embedder.literal_tokens(texts)
         return sparsify_queries(self.embedder.decoder, literal, h, self.k, importance=self.importance)
 

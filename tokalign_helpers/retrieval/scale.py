@@ -1,6 +1,6 @@
 """Past one machine: a Milvus index with the interface of :class:`SparseIndex`, and encoding with Ray workers.
 
-Needs the extra ``scale``: ``pip install 'tokalign-helpers[scale]'``. Nothing else in the package needs it.
+Needs the extra ``scale``: in a checkout, ``pip install -e '.[scale]'``. Nothing else in the package needs it.
 """
 
 import contextlib
@@ -407,7 +407,7 @@ class SparseWorker:
         from tokalign_helpers.retrieval.sparse import WEIGHTS, sparsify_documents
 
         digest = hashlib.sha256(self.embedder.fingerprint.encode())
-        digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy())
+        digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy().data)
         digest.update(json.dumps(described([sparsify_documents, WEIGHTS[self.weights]], "the code")).encode())
         return digest.hexdigest()
 

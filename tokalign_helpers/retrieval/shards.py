@@ -301,7 +301,7 @@ def _digest(about: Mapping[str, object], names: Sequence[str], vectors: sparse.c
     told = {name: value for name, value in about.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps([told, list(names)], sort_keys=True).encode())
     for array, dtype in ((vectors.indptr, "<i8"), (vectors.indices, "<i4"), (vectors.data, "<f4")):
-        digest.update(np.ascontiguousarray(array, dtype=dtype))
+        digest.update(np.ascontiguousarray(array, dtype=dtype).data)
     return digest.hexdigest()
 
 

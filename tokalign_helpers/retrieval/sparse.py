@@ -103,7 +103,7 @@ def sparsify_queries(
             raise ValueError(
                 f"importance[{wrong[0]}] is {importance[wrong[0]]}; a weight must be finite and not negative"
             )
-    aligned = decoder.top_tokens(h, m)[0].tolist() if m else [[]] * len(literal)
+    aligned = [[]] * len(literal) if h is None or not m else decoder.top_tokens(h, m)[0].tolist()
     weight = [
         dict.fromkeys(more, expansion) | dict.fromkeys(own, 1.0) for own, more in zip(literal, aligned, strict=True)
     ]
@@ -283,8 +283,8 @@ def to_torch(matrix: sparse.csr_array) -> Tensor:
     Tensor, (n, V), float32, sparse CSR
     """
     matrix = matrix.tocsr()
-    parts = [torch.from_numpy(part.copy()) for part in (matrix.indptr, matrix.indices, matrix.data)]
-    return torch.sparse_csr_tensor(*parts, size=matrix.shape, dtype=torch.float32)
+    rows, columns, values = (torch.from_numpy(part.copy()) for part in (matrix.indptr, matrix.indices, matrix.data))
+    return torch.sparse_csr_tensor(rows, columns, values, size=matrix.shape, dtype=torch.float32)
 
 
 def _check_tokens(tokens: np.ndarray, vocabulary_size: int) -> None:

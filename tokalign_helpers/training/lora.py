@@ -168,6 +168,7 @@ def _backward(
         h = _vectors(embedder, model, prompts, passes)
     loss = _loss(h.requires_grad_(), batch, recipe, teacher)
     loss.backward()
+    assert h.grad is not None  # the loss is a function of every vector
     for rows in passes:
         _pooled(embedder, model, [prompts[i] for i in rows]).backward(h.grad[rows])
     return loss.detach()
@@ -183,6 +184,7 @@ def _loss(h: Tensor, batch: list[Triplet], recipe: Recipe, teacher: Splade | Non
     contrast = info_nce(anchors, positives, negatives, _same(batch).to(h.device), recipe.temperature)
     if not recipe.teacher:
         return contrast
+    assert teacher is not None  # train_adapter refuses a recipe whose teacher is missing
     seen = teacher.vectors(_texts(batch)[: 2 * b]).to(h.device)
     grades = seen[:b] @ seen[b:].T / recipe.teacher_scale
     agreement = distillation_loss(anchors, positives, grades, recipe.temperature)

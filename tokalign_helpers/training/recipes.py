@@ -1,7 +1,7 @@
 """How each adapter is made: everything that the result depends on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,17 @@ class Recipe:
 # Every kind of pair that needs no label, and how often.
 UNLABELLED = {"passage": 0.45, "definition": 0.35, "caption": 0.1, "neighbour": 0.1}
 JUDGED = {"inference": 0.2, "negation": 0.05, "antonym": 0.05, "synonym": 0.05, "graded": 0.25}
-LONG = {"steps": 1500, "batch": 128, "learning_rate": 1e-3, "layers": 30}
-TAUGHT = {"teacher": 0.7, "teacher_scale": 4.0}
+
+
+def _long(name: str, start_from: str, sources: Mapping[str, float]) -> Recipe:
+    return Recipe(name, start_from, sources, steps=1500, batch=128, learning_rate=1e-3, layers=30)
+
+
+def _taught(name: str, start_from: str, sources: Mapping[str, float]) -> Recipe:
+    """Train for long, beside a small trained retriever."""
+    return replace(_long(name, start_from, sources), teacher=0.7, teacher_scale=4.0)
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -37,22 +46,20 @@ RECIPES = {
         ),
         Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=100),
         # Distilled from a small trained retriever, from three spellings of the prompt.
-        Recipe("smol-distil", "smol-eol-official", UNLABELLED, **LONG, **TAUGHT),
-        Recipe("smol-distil-eol", "smol-eol", UNLABELLED, **LONG, **TAUGHT),
-        Recipe("smol-distil-open", "smol-eol-open", UNLABELLED, **LONG, **TAUGHT),
+        _taught("smol-distil", "smol-eol-official", UNLABELLED),
+        _taught("smol-distil-eol", "smol-eol", UNLABELLED),
+        _taught("smol-distil-open", "smol-eol-open", UNLABELLED),
         # Judged pairs beside the teacher, and without one.
-        Recipe(
-            "smol-sim2", "smol-eol-official", JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2},
-            **LONG, **TAUGHT,
-        ),
-        Recipe(
-            "smol-cse-distil", "smol-wmean",
+        _taught("smol-sim2", "smol-eol-official", JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2}),
+        _taught(
+            "smol-cse-distil",
+            "smol-wmean",
             {"inference": 0.2, "negation": 0.05, "graded": 0.25, "passage": 0.25, "definition": 0.1, "caption": 0.15},
-            **LONG, **TAUGHT,
         ),
-        Recipe(
-            "smol-cse2", "smol-wmean",
-            {"inference": 0.4, "negation": 0.05, "graded": 0.3, "passage": 0.15, "gloss": 0.1}, **LONG,
+        _long(
+            "smol-cse2",
+            "smol-wmean",
+            {"inference": 0.4, "negation": 0.05, "graded": 0.3, "passage": 0.15, "gloss": 0.1},
         ),
     )
-}  # fmt: skip
+}

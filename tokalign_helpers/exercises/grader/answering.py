@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[st
         given = _size(scratch)
         started.add(_fork(lambda: _serve(answer.source, far, scratch, limits), far.fileno()))
         started.add(_fork(lambda: _judge(question, near, out, limits), near.fileno(), out))
-        near.close(), far.close(), os.close(out)
+        near.close()
+        far.close()
+        os.close(out)
         return _await(verdict, limits.seconds, scratch, given)
     finally:
         os.close(verdict)
@@ -224,7 +227,8 @@ def _serve(source: str, far: socket.socket, scratch: Path, limits: Limits) -> No
     os.chdir(scratch)
     seconds = int(2 * limits.seconds) + 1
     held = kernel.confine(scratch, (cache_dir(), data_dir()), seconds=seconds, gigabytes=limits.gigabytes)
-    channel, functions = Channel(far), []
+    channel = Channel(far)
+    functions: list[Callable] = []
     if not (held or limits.unsafe):
         channel.send({"refused": "this kernel cannot confine it"})
         return
@@ -243,7 +247,11 @@ def _serve(source: str, far: socket.socket, scratch: Path, limits: Limits) -> No
     while True:
         message = channel.receive()
         positional, named = decode(message["given"], lambda number: functions[number])
-        channel.send(_attempt(lambda m=message, p=positional, n=named: functions[m["call"]](*p, **n), functions))
+        channel.send(_attempt(partial(_call, functions, message["call"], positional, named), functions))
+
+
+def _call(functions: list[Callable], number: int, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    return functions[number](*positional, **named)
 
 
 def _attempt(work: Callable[[], Any], functions: list[Callable]) -> dict[str, Any]:

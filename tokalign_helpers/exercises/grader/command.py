@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from tokalign_helpers.exercises.grader import NOT_JUDGED, VERDICTS
 
@@ -23,6 +24,14 @@ _KEPT = (
     "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
     "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "TOKALIGN_CACHE", "TOKALIGN_EMBEDDING_CACHE", "TMPDIR", "SYSTEMROOT",
 )  # fmt: skip
+
+
+class _Process(NamedTuple):
+    """A process that was started, and the pipes to it and from it."""
+
+    process: subprocess.Popen[bytes]
+    given: IO[bytes]
+    said: IO[bytes]
 
 
 @dataclass
@@ -42,7 +51,7 @@ class Worker:
     seconds: float
     gigabytes: float
     unsafe: bool = False
-    _process: subprocess.Popen | None = field(default=None, repr=False)
+    _process: _Process | None = field(default=None, repr=False)
 
     def grade(self, path: Path) -> Iterator[dict[str, str]]:
         """Grade one notebook.
@@ -58,13 +67,13 @@ class Worker:
         """
         process = self._started()
         try:
-            process.stdin.write(os.fsencode(os.path.abspath(path)) + b"\0")
-            process.stdin.flush()
+            process.given.write(os.fsencode(os.path.abspath(path)) + b"\0")
+            process.given.flush()
         except OSError:
-            yield self._died()
+            yield self._died(process)
             return
         rows = 0
-        for line in iter(process.stdout.readline, b""):
+        for line in iter(process.said.readline, b""):
             message = _message(line)
             if message.get("ended"):
                 if not rows:
@@ -73,33 +82,33 @@ class Worker:
             if "verdict" in message:
                 rows += 1
                 yield message
-        yield self._died()
+        yield self._died(process)
 
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._process.stdin.close()
-            self._process.wait()
-            self._process.stdout.close()
+            self._process.given.close()
+            self._process.process.wait()
+            self._process.said.close()
             self._process = None
 
-    def _started(self) -> subprocess.Popen:
+    def _started(self) -> _Process:
         if self._process is None:
             home = str(Path(__file__).resolve().parents[3])  # where the package itself lies
             command = [sys.executable, "-P", "-m", "tokalign_helpers.exercises.grader.worker", str(os.getpid()),
                        str(self.seconds), str(self.gigabytes), "unsafe" if self.unsafe else "safe"]  # fmt: skip
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONPATH": home}
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd="/"
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd="/")
+            assert process.stdin is not None and process.stdout is not None  # both are pipes
+            self._process = _Process(process, process.stdin, process.stdout)
         return self._process
 
-    def _died(self) -> dict[str, str]:
-        process, self._process = self._process, None
+    def _died(self, process: _Process) -> dict[str, str]:
+        self._process = None
         with contextlib.suppress(OSError):  # what was not sent any more
-            process.stdin.close()
-        process.stdout.close()
-        return _not_judged(f"the process that grades died (status {process.wait()})")
+            process.given.close()
+        process.said.close()
+        return _not_judged(f"the process that grades died (status {process.process.wait()})")
 
 
 def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) -> int:

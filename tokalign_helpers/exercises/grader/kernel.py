@@ -188,7 +188,7 @@ def restrict_files(folder: Path, readable: Iterable[Path] = ()) -> bool:
     ruleset = _libc().syscall(444, ctypes.byref(rules), ctypes.c_size_t(size), 0)
     if ruleset < 0:
         return False
-    package = Path(__file__).parents[2]  # an editable install is on no path
+    package = str(Path(__file__).parents[2])  # an editable install is on no path
     modules = {Path(place) for place in (*sys.path, sys.prefix, sys.base_prefix, package) if place}
     for place in {*modules, *readable, *map(Path, _EVERYWHERE)}:
         _allow(ruleset, place, (_READ | _READ_FOLDER) & files)

@@ -150,24 +150,19 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
 
 def _checked(statement: ast.stmt) -> dict[int, ast.expr]:
     """Find each ``ex.q1.check(value)`` in a statement, however deep: the value by the question's number."""
-    found = {}
-    for node in ast.walk(statement):
-        number, value = _check(node)
-        if number:
-            found[number] = value
-    return found
+    return dict(check for node in ast.walk(statement) if (check := _check(node)))
 
 
-def _check(node: ast.AST) -> tuple[int, ast.expr | None]:
-    """Match ``ex.q1.check(value)`` or ``q1.check(answer=value)``; (0, None) for anything else."""
+def _check(node: ast.AST) -> tuple[int, ast.expr] | None:
+    """Match ``ex.q1.check(value)`` or ``q1.check(answer=value)``: the question's number and the value."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "check"):
-        return 0, None
+        return None
     owner = node.func.value
     name = owner.attr if isinstance(owner, ast.Attribute) else owner.id if isinstance(owner, ast.Name) else ""
-    match = re.fullmatch(r"q(\d)", name)
+    match = re.fullmatch(r"q([1-9])", name)
     given = [*node.args, *(word.value for word in node.keywords if word.arg == "answer")]
     one = len(given) == 1 == len(node.args) + len(node.keywords)
-    return (int(match[1]), given[0]) if match and one else (0, None)
+    return (int(match[1]), given[0]) if match and one else None
 
 
 class _HandOver(ast.NodeTransformer):
@@ -176,11 +171,14 @@ class _HandOver(ast.NodeTransformer):
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 - the name that ast looks for
-        number, value = _check(node)
-        if number == self.number:
-            return ast.Call(ast.Name(KEEP, ast.Load()), [self.visit(value)], [])
-        return ast.Constant(None) if number else self.generic_visit(node)
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - the name that ast looks for
+        check = _check(node)
+        if check is None:
+            return self.generic_visit(node)
+        number, value = check
+        if number != self.number:
+            return ast.Constant(None)
+        return ast.Call(ast.Name(KEEP, ast.Load()), [self.visit(value)], [])
 
 
 def _answer(number: int, earlier: list[ast.stmt], own: list[ast.stmt], last: list[ast.stmt]) -> Answer:
@@ -201,7 +199,7 @@ def _answer(number: int, earlier: list[ast.stmt], own: list[ast.stmt], last: lis
 
 def _is_a_check(statement: ast.stmt) -> bool:
     """Say whether a statement is a check and nothing else."""
-    return isinstance(statement, ast.Expr) and _check(statement.value)[0] > 0
+    return isinstance(statement, ast.Expr) and _check(statement.value) is not None
 
 
 def _is_blank(own: list[ast.stmt], value: ast.expr) -> bool:
@@ -266,6 +264,7 @@ def _changed(statement: ast.stmt, set_by: dict[str, set[str]] | None = None) -> 
 
     Where `set_by` knows a function of the notebook's own that is called: its arguments too, and the globals it declares.
     """
+    set_by = set_by or {}
     top, *inner = _scopes(statement)
     names = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
     names |= {s.get_name() for scope in inner for s in scope.get_symbols() if s.is_declared_global()}
@@ -278,7 +277,7 @@ def _changed(statement: ast.stmt, set_by: dict[str, set[str]] | None = None) -> 
             names.add("*")
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             names |= _root(node.value.func)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (set_by or {}):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in set_by:
             given = [*node.args, *(word.value for word in node.keywords)]
             names |= set_by[node.func.id].union(*map(_root, given))
     return names

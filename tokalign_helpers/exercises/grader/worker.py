@@ -25,9 +25,9 @@ from tokalign_helpers.datasets.wikipedia import sentences
 from tokalign_helpers.exercises.grader import NOT_JUDGED, kernel
 from tokalign_helpers.exercises.grader.answering import Limits, grade_answer, remove_tree
 from tokalign_helpers.exercises.grader.submission import Answer, read_submission
-from tokalign_helpers.models.cache import fill_cache
 from tokalign_helpers.models.embedders import load_embedders
 from tokalign_helpers.models.embedding import embed_all
+from tokalign_helpers.models.shipped import fill_cache
 
 BEFORE = 900.0  # seconds for what several answers need, embedded before their time runs
 EACH = 20.0  # seconds beside an answer's own: starting and ending its processes
@@ -35,7 +35,7 @@ QUESTIONS = 9  # at most, in a notebook
 # What answers import: once, before the forks. matplotlib runs a program when it first looks for fonts, and no answer may.
 IMPORTED_BEFORE = (
     "matplotlib.font_manager", "tokalign_helpers.course.plots", "tokalign_helpers.course.widgets", "tokalign_helpers.examination",
-    "tokalign_helpers.reading.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "ir_measures", "bm25s",
+    "tokalign_helpers.reading.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "bm25s",
 )  # fmt: skip
 
 
@@ -195,8 +195,8 @@ def main() -> int:
     os.environ["TMPDIR"] = str(scratch)
     _write(out, {"ready": True})
     try:
-        for name in _names(sys.stdin.buffer.fileno()):
-            supervise(Path(os.fsdecode(name)), limits, out)
+        for file in _names(sys.stdin.buffer.fileno()):
+            supervise(Path(os.fsdecode(file)), limits, out)
             _write(out, {"ended": True})
     finally:
         remove_tree(scratch)
