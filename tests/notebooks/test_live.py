@@ -175,8 +175,9 @@ def test_a_missing_model_and_a_missing_engine_are_said(folder, tmp_path):
     with live.server(tmp_path, 0) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{serving.server_address[1]}/"
-        for flags, said in (((), "model is missing"), (("--js-flags=--no-expose-wasm",), "WebAssembly")):
-            with browser(tmp_path / f"profile{len(flags)}", *flags) as opened:
+        with browser(tmp_path / "profile") as opened:
+            for before, said in (("", "model is missing"), ("delete globalThis.WebAssembly", "has no WebAssembly")):
+                opened.send("Page.addScriptToEvaluateOnNewDocument", source=before)
                 opened.open(address)
                 opened.wait("document.body.dataset.state === 'trouble'", 60)
                 assert said in opened.run("document.getElementById('trouble').textContent")
