@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 NET = -p tests.notebooks.nbval_tolerance -p tests.notebooks.nbval_budget --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
       --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: help FORCE lab run reproduce claims test quick lint unit notebooks bench mutants badges students colab site dist pins lock clean
+.PHONY: help FORCE lab run reproduce claims test quick lint unit notebooks bench mutants badges students colab site live dist pins lock clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -76,6 +76,9 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a 
 
 site: .venv-site/.installed  ## build the pages of the course in build/site, from the stored outputs
 	@.venv-site/bin/python docs/site/build.py build/site
+
+live: $(VENV)/.installed  ## serve the page where one types a sentence and sees its tokens; PORT=8001 moves it
+	@$(RUN) docs/site/live.py build/site/live --serve
 
 dist: $(VENV)/.installed  ## build the sdist and the wheel in dist, install the wheel in an empty venv, try it
 	@$(RUN) -m tools.dist dist

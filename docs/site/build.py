@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import live
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
@@ -270,6 +271,11 @@ def main() -> int:
         command = [sys.executable, "-m", "sphinx", "-q", "-E", "-b", "html", sources, str(output)]
         status = subprocess.run(command).returncode
     print(f"the pages are in {output / 'index.html'}")
+    try:
+        live.write_page(output / "live")
+        print("the live page is beside them, without the model; make live adds it")
+    except live.FetchError as error:
+        print(f"without the live page: {error}", file=sys.stderr)
     return status
 
 
