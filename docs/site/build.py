@@ -131,6 +131,8 @@ def reference() -> str:
     }
     lines = ["Reference", "=========", "", "Everything below is imported as ``import tokalign_helpers as ta``.", ""]
     for module, names in named.items():
+        if (package / module.replace(".", "/")).is_dir():
+            continue  # of a room only modules are taken, which come under their short names
         lines += section(package, module, module, lambda name, names=names: name in names)
     for name, module in short.items():
         lines += section(package, module, f"ta.{name}", lambda name: not name.startswith("_"))

@@ -170,7 +170,10 @@ function card({ text, h, ids, scores }, { way }) {
 function sentence({ way }, found) {
   const long = found.some(({ text }) => page.tokenizer.encode(text).length > LONGEST);
   const said = { raw: 'The raw embedding says', adjusted: 'The adjusted embedding says', trained: 'The trained embedding says' };
-  const names = found.map(({ ids }) => ids.slice(0, 3).map((id) => page.tokenizer.readable(id).replace(/^▁/u, '')).join(', '));
+  const names = found.map(({ ids }) => {
+    const distinct = new Map(ids.map((id) => [page.tokenizer.folded(id), id]).reverse()); // of each its best form stays
+    return [...distinct.values()].reverse().slice(0, 3).map((id) => page.tokenizer.readable(id).replace(/^▁/u, '')).join(', ');
+  });
   const cut = long ? ` Only the first ${LONGEST} tokens of a text are read.` : '';
   return `${said[way]}: ${names.join('; and ')} …${cut}`;
 }
