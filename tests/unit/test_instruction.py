@@ -1,9 +1,12 @@
 """Instructions, and the texts written for the course."""
 
+import re
+
 import pytest
 
 import tokalign_helpers as ta
 from tokalign_helpers.datasets import labelled
+from tokalign_helpers.reading.key_tokens import WORD
 
 
 def test_an_instruction_stands_in_the_prompt(smol):
@@ -84,3 +87,21 @@ def test_requests_with_intent_and_domain(tmp_path):
     (tmp_path / "domains.json").write_text("{")
     with pytest.raises(ValueError, match=r"domains\.json is not JSON"):
         ta.clinc150(tmp_path)
+
+
+def test_the_marked_words_are_words_of_their_sentences():
+    table = ta.key_words()
+    assert len(table) == table["text"].nunique() == 100
+    assert set(table["text"]) <= set(ta.sentences(1000, seed=0))
+    for text, first, second in table.itertuples(index=False):
+        words = {re.sub(r"['’]s$", "", word) for word in WORD.findall(text)}
+        for marked in (first, second):
+            assert set(marked) <= words
+            assert 1 <= len(marked) == len(set(marked)) <= max(1, len(text.split()) // 3)
+        assert set(first) & set(second), text  # a key word is one that both marked
+
+
+def test_the_two_readers_agree_as_the_readme_says():
+    table = ta.key_words()
+    kappa = ta.word_agreement(table["text"], table["first"], table["second"])
+    assert f"κ = {kappa:.2f}" in (ta.data_dir() / "texts" / "README.md").read_text(encoding="utf-8")
