@@ -201,7 +201,10 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
         for found, face in ((whole, "white"), (aligned, color)):
             ax.plot([found.low, found.high], [place, place], color=color, lw=5, alpha=0.25, solid_capstyle="butt")
             ax.plot(found.estimate, place, "o", mfc=face, mec=color, ms=8)
-        ax.text(aligned.high + 0.012, place, f"{aligned.estimate:.2f}", va="center", color=color)
+        ahead = aligned.estimate >= whole.estimate  # beyond the arrow's head
+        side = aligned.high + 0.012 if ahead else aligned.low - 0.012
+        ha = "left" if ahead else "right"
+        ax.text(side, place, f"{aligned.estimate:.2f}", va="center", ha=ha, color=color)
     ax.set_yticks(range(len(tables)), list(tables))
     ax.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), xlabel=KEY_SHARES)
     ax.set_title(title)
