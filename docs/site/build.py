@@ -231,6 +231,7 @@ def home(pages: list[str]) -> str:
     """
     readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
+    text = re.sub(r"\[([^\]]+)\]\(\.\./\.\./tree/[^)]*\)", r"\1", text)  # pages of the repository, not of the site
     if not (ROOT / "docs" / "one_sentence.png").exists():
         text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)
     tree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", *pages, "```"])
