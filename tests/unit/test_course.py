@@ -7,6 +7,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -198,5 +199,6 @@ def test_set_up_says_what_is_there_and_refuses_another_version(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["device", "model", "embeddings"]
     assert "from the cache" in lines[1]
+    assert pd.get_option("display.width") == np.get_printoptions()["linewidth"] == 100
     with pytest.raises(RuntimeError, match="this notebook is for tokalign-helpers 9.9, but"):
         ta.setup("9.9")

@@ -2,14 +2,17 @@
 
 import importlib.metadata
 
+import numpy as np
 import torch
 
 from tokalign_helpers.basics.assets import default_model_path, is_ready
 from tokalign_helpers.models.cache import embedding_cache_dir
 
+WIDTH = 100  # characters a line of output; a wider table breaks in the middle of its numbers
+
 
 def setup(version: str) -> None:
-    """Check the package's version, set the figures' style, fetch the model if it is missing, say what is there.
+    """Prepare a notebook: check the version, set how figures and tables look, fetch the model, say what is there.
 
     Parameters
     ----------
@@ -23,12 +26,17 @@ def setup(version: str) -> None:
     AssetError
         If the model cannot be fetched.
     """
-    from tokalign_helpers.course.plots import use_style  # seaborn takes a second to import
+    import pandas as pd
+
+    from tokalign_helpers.course.plots import use_style  # seaborn, and pandas with it, take a second to import
 
     installed = importlib.metadata.version("tokalign-helpers")
     if installed != version:
         raise RuntimeError(f"this notebook is for tokalign-helpers {version}, but {installed} is installed")
     use_style()
+    pd.set_option("display.width", WIDTH)
+    np.set_printoptions(linewidth=WIDTH)
+    torch.set_printoptions(linewidth=WIDTH)
     was_ready = is_ready()
     default_model_path()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
