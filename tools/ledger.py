@@ -15,10 +15,9 @@ from pathlib import Path
 
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.course.claims import COLUMNS, read_ledger
-from tools.notebooks import NOTEBOOKS, REPOSITORY
+from tools.notebooks import NOTEBOOKS, REPOSITORY, is_check
 
 LEDGER, README = REPOSITORY / "data" / "paper_claims.csv", REPOSITORY / "README.md"
-MARKER = "# NBVAL_CHECK_OUTPUT"
 TABLE = re.compile(r"(<!-- claims: .*? -->)\n(?:.*?\n)?(<!-- end of claims -->)", re.DOTALL)
 
 
@@ -35,7 +34,7 @@ def stored_outputs(notebook: Path) -> str:
     """
     printed = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code" and MARKER in "".join(cell["source"]).splitlines():
+        if cell["cell_type"] == "code" and is_check(cell):
             streams = [output for output in cell["outputs"] if output.get("name") == "stdout"]
             printed += ["".join(output["text"]) for output in streams]
     return "\n".join(printed)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -10,6 +11,7 @@ from nbformat import NotebookNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 OUTPUT_WAIT = 60  # seconds for what a finished cell has sent; nbval's own 5 are too few on a busy machine
+CHECK = "nbval-check-output"  # the tag of a cell whose output nbval compares; learners need not see it
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 THREADS = (
     "OMP_NUM_THREADS",
@@ -39,6 +41,21 @@ def choose(folder: Path, only: list[str]) -> list[Path]:
 def read(path: Path) -> NotebookNode:
     """Read a notebook, in the current format."""
     return nbformat.read(path, as_version=4)
+
+
+def is_check(cell: Mapping[str, Any]) -> bool:
+    """Say whether a code cell is a CHECK cell: its tags make nbval compare its output.
+
+    Parameters
+    ----------
+    cell : Mapping[str, Any]
+        As nbformat or as JSON has it.
+
+    Returns
+    -------
+    bool
+    """
+    return CHECK in cell.get("metadata", {}).get("tags", [])
 
 
 def kernel_environment(environment: Mapping[str, str]) -> dict[str, str]:

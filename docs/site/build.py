@@ -75,7 +75,6 @@ def page(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type != "code":
             continue
         cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
-        cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         if cell.source.startswith("# @title"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         for check in CHECK.findall(cell.source):

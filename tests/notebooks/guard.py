@@ -6,25 +6,21 @@ from statistics import median
 
 from nbformat import NotebookNode
 
-from tools.notebooks import WIDGET_VIEW
+from tools.notebooks import CHECK, WIDGET_VIEW, is_check
 
-MARKER = "# NBVAL_CHECK_OUTPUT"
 TITLE = re.compile(r"# \d\d · \S")
 LONGEST_CELL = 25  # lines; more needs scrolling
-LONGEST_MEDIAN = 10
+LONGEST_MEDIAN = 7  # lines of code
+WIDEST = 100  # characters of a line, of code or of output
 
 _RAISES_TAGS = {"raises-exception", "nbval-raises-exception"}
-_SKIP_TAGS = {"nbval-skip", "skip-execution"}
-_OVERRIDES = re.compile(r"^\s*#+\s*(NBVAL_SKIP|NBVAL_IGNORE_OUTPUT)\s*$", re.MULTILINE)
+_SKIP_TAGS = {"nbval-skip", "nbval-ignore-output", "skip-execution"}
+_TAGS = _RAISES_TAGS | _SKIP_TAGS | {CHECK}
+_COMMENT = re.compile(r"^.*#\s*(?:NB|PYTEST_)VAL.*$", re.MULTILINE)  # nbval reads these as it reads tags
 _PRINT = re.compile(r"^[^#\n]*\bprint\(", re.MULTILINE)
 _MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:home|root|tmp|work|Users)/")
 _PROGRESS_BAR = re.compile(r"\d%\|")
 _BASE64 = re.compile(r"base64,[A-Za-z0-9+/=]+")  # an image inside HTML can spell /tmp/ by chance
-
-
-def is_check(cell: NotebookNode) -> bool:
-    """Say whether a code cell has the bare marker line, which makes nbval compare its output."""
-    return MARKER in cell.source.splitlines()
 
 
 def may_raise(cell: NotebookNode) -> bool:
@@ -69,17 +65,16 @@ def check_problems(cell: NotebookNode) -> list[str]:
     Returns
     -------
     list[str]
-        Empty for a sound CHECK cell, and for a cell that does not mention the marker.
+        Empty for a sound CHECK cell, and for one that does not claim to be any.
     """
-    lines = cell.source.splitlines()
-    problems = [f"not a bare marker: {line!r}" for line in lines if MARKER[2:] in line and line != MARKER]
+    tags = cell.metadata.get("tags", [])
+    problems = [f"a comment where a tag belongs: {line.strip()!r}" for line in _COMMENT.findall(cell.source)]
+    problems += [f"a tag that nothing reads: {tag!r}" for tag in tags if tag not in _TAGS]
     if not is_check(cell):
         return problems
-    if lines[0] != MARKER:
-        problems.append("the marker is not the first line")
     if not _PRINT.search(cell.source):
         problems.append("a CHECK cell without print(")
-    if _OVERRIDES.search(cell.source) or _SKIP_TAGS.intersection(cell.metadata.get("tags", [])):
+    if _SKIP_TAGS.intersection(tags):
         problems.append("a CHECK cell that nbval skips or ignores")
     if cell.execution_count is None:
         problems.append("a CHECK cell that was not run")
@@ -109,6 +104,25 @@ def output_problems(cell: NotebookNode) -> list[str]:
                 problems.append(f"a path of a machine: {_line_with(_MACHINE_PATH, plain)!r}")
             if _PROGRESS_BAR.search(plain):
                 problems.append(f"a stored progress bar: {_line_with(_PROGRESS_BAR, plain)!r}")
+    lines = [line for text in texts(cell.outputs).values() for line in text.splitlines()]
+    return problems + [f"an output of {len(line)} characters: {line[:40]!r}…" for line in lines if len(line) > WIDEST]
+
+
+def source_problems(cell: NotebookNode) -> list[str]:
+    """List what makes a code cell hard to read: too many lines, or too wide ones.
+
+    Parameters
+    ----------
+    cell : NotebookNode
+
+    Returns
+    -------
+    list[str]
+    """
+    lines = cell.source.splitlines()
+    problems = [f"a line of {len(line)} characters: {line[:40]!r}…" for line in lines if len(line) > WIDEST]
+    if len(lines) > LONGEST_CELL and not _is_setup(cell):
+        problems.append(f"{len(lines)} lines; more than {LONGEST_CELL} need scrolling")
     return problems
 
 
@@ -130,7 +144,7 @@ def problems(notebook: NotebookNode, minimum_checks: int = 4) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = [] if _has_title(notebook) else ["the first cell is not markdown that begins '# NN · '"]
     for number, cell in enumerate(code):
-        for problem in (*check_problems(cell), *output_problems(cell), *_length_problems(cell)):
+        for problem in (*check_problems(cell), *output_problems(cell), *source_problems(cell)):
             found.append(f"Cell {number} ({_first_line(cell)}): {problem}")
     checks = sum(is_check(cell) for cell in code)
     if checks < minimum_checks:
@@ -149,16 +163,15 @@ def _run_problems(cells: list[NotebookNode]) -> list[str]:
     counts = [cell.execution_count for cell in cells]
     if counts != list(range(1, len(cells) + 1)):
         found.append(f"not run once from top to bottom in a fresh kernel: execution counts {counts}")
-    usual = median([_lines(cell) for cell in cells] or [0])
+    usual = median([len(_code_lines(cell)) for cell in cells if not _is_setup(cell)] or [0])
     if usual > LONGEST_MEDIAN:
         found.append(f"half of the code cells have {usual:g} lines or more; {LONGEST_MEDIAN} is the most")
     return found
 
 
-def _length_problems(cell: NotebookNode) -> list[str]:
-    if _lines(cell) <= LONGEST_CELL or cell.source.startswith("# @title"):
-        return []
-    return [f"{_lines(cell)} lines; more than {LONGEST_CELL} need scrolling"]
+def _is_setup(cell: NotebookNode) -> bool:
+    """Say whether a cell is the set-up, which is folded."""
+    return cell.source.startswith("# @title")
 
 
 def _written(output: NotebookNode) -> Iterator[str]:
@@ -178,9 +191,10 @@ def _line_with(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _first_line(cell: NotebookNode) -> str:
-    lines = [line for line in cell.source.splitlines() if line.strip() and line != MARKER]
+    lines = [line for line in cell.source.splitlines() if line.strip()]
     return lines[0].strip()[:60] if lines else "empty"
 
 
-def _lines(cell: NotebookNode) -> int:
-    return len(cell.source.strip().splitlines())
+def _code_lines(cell: NotebookNode) -> list[str]:
+    """Return a cell's lines without blank ones and comments."""
+    return [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]

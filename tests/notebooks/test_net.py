@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.notebooks.guard import MARKER, problems
+from tests.notebooks.guard import problems
 from tests.notebooks.wrong_copies import change_number, change_token, first_word, strip_outputs
-from tools.notebooks import REPOSITORY, THREADS, kernel_environment, read
+from tools.notebooks import CHECK, REPOSITORY, THREADS, kernel_environment, read
 from tools.run import execute
 
 OPTIONS = [
@@ -36,18 +36,21 @@ def nearest():
 """
 CELLS = {
     "set-up": "import os, sys, warnings\nfrom tests.notebooks import guard\nimport helper",
-    "float": f"{MARKER}\nprint(f'cosine {{helper.SCORE:.3f}}')",
-    "integer": f"{MARKER}\nprint('rank', 1234)",
-    "token": f"{MARKER}\nprint('nearest:', helper.nearest())",
-    "changing": f"{MARKER}\nimport time\nprint(f'{{time.time():.2f}} s', object())",
-    "threads": f"{MARKER}\nprint(os.environ['OMP_NUM_THREADS'], 'threads')",
-    "stderr": f"{MARKER}\nprint(os.getpid(), file=sys.stderr)\nprint('words only')",
+    "float": "print(f'cosine {helper.SCORE:.3f}')",
+    "integer": "print('rank', 1234)",
+    "token": "print('nearest:', helper.nearest())",
+    "changing": "import time\nprint(f'{time.time():.2f} s', object())",
+    "threads": "print(os.environ['OMP_NUM_THREADS'], 'threads')",
+    "stderr": "print(os.getpid(), file=sys.stderr)\nprint('words only')",
     "last": "x = 1",
 }
 
 
 def made(cells):
-    return new_notebook(cells=[new_markdown_cell("# 00 · A made notebook"), *map(new_code_cell, cells)])
+    notebook = new_notebook(cells=[new_markdown_cell("# 00 · A made notebook"), *map(new_code_cell, cells)])
+    for cell in notebook.cells[1:]:
+        cell.metadata["tags"] = [CHECK] if "print(" in cell.source else []
+    return notebook
 
 
 def executed(notebook, folder):
@@ -101,8 +104,10 @@ def red(tmp_path_factory):
         "stripped": strip_outputs(good),
         "raises": with_source(good, last, "1 / 0"),
         "meant_to_raise": with_source(good, last, "1 / 0", ["raises-exception"]),
-        "long_marker": with_source(good, 2, f"{MARKER} of this\nprint('rank', 9)"),
-        "bad_tolerance": with_source(good, 1, CELLS["float"] + "\n# tolerance: some"),
+        "ignored": with_source(good, 2, "print('rank', 9)", [CHECK, "nbval-ignore-output"]),
+        "ignored_by_comment": with_source(good, 2, "# NBVAL_IGNORE_OUTPUT\nprint('rank', 9)", [CHECK]),
+        "misspelt_tag": with_source(good, 2, "print('rank', 9)", [CHECK + "s"]),
+        "bad_tolerance": with_source(good, 1, CELLS["float"] + "\n# tolerance: some", [CHECK]),
         "changed/helper_line": good,
     }
     for name, notebook in copies.items():
@@ -123,7 +128,7 @@ def test_a_wrong_output_turns_red(red, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["raises", "long_marker", "bad_tolerance"])
+@pytest.mark.parametrize("name", ["raises", "ignored", "ignored_by_comment", "misspelt_tag", "bad_tolerance"])
 def test_a_faulty_cell_turns_red(red, name):
     assert name in red
 

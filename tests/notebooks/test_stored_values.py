@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tests.notebooks.guard import is_check, texts
+from tests.notebooks.guard import texts
 from tests.notebooks.nbval_tolerance import DEFAULT, differences, stated_tolerance
 from tests.notebooks.wrong_copies import wrong_texts
-from tools.notebooks import NOTEBOOKS, REPOSITORY, choose, read
+from tools.notebooks import NOTEBOOKS, REPOSITORY, choose, is_check, read
 
 CELLS = [
     pytest.param(cell, id=f"{path.stem[:2]}-{number}")

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 from nbformat import NotebookNode
 
-from tests.notebooks.guard import is_check, texts
+from tests.notebooks.guard import texts
 from tests.notebooks.nbval_tolerance import Tolerance
+from tools.notebooks import is_check
 
 # A float that stands alone, is not zero, and is not a duration (durations are not compared).
 _FLOAT = re.compile(r"(?<![\w.,-])(?=[\d.]*[1-9])\d+\.\d+(?!\w|\.\w|,\d| ?(?:s|ms|µs|min)\b)")

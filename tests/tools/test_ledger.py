@@ -9,7 +9,7 @@ import pytest
 
 from tokalign_helpers.course.claims import COLUMNS, read_ledger
 from tools.ledger import LEDGER, bring_up_to_date, found, main, record, stored_outputs, with_table
-from tools.notebooks import NOTEBOOKS
+from tools.notebooks import CHECK, NOTEBOOKS
 
 ROW = {
     "id": "made", "claim": "A claim", "where": "section 1", "paper": "0.5", "ours": "", "model": "tiny",
@@ -17,8 +17,8 @@ ROW = {
 }  # fmt: skip
 
 
-def notebook(folder, printed, first="# NBVAL_CHECK_OUTPUT"):
-    cell = {"cell_type": "code", "source": [f"{first}\n", "print(1)"],
+def notebook(folder, printed, tags=(CHECK,)):
+    cell = {"cell_type": "code", "source": ["print(1)"], "metadata": {"tags": list(tags)},
             "outputs": [{"output_type": "stream", "name": "stdout", "text": [printed]}]}  # fmt: skip
     (folder / "90_made.ipynb").write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
 
@@ -70,7 +70,7 @@ def test_the_figure_is_read_and_written_into_the_table(tmp_path):
 def test_what_no_check_cell_prints_is_no_figure(tmp_path):
     with pytest.raises(ValueError, match="there is no notebook 90"):
         found(ROW, tmp_path)
-    notebook(tmp_path, "GAR 0.5", first="# a cell that nobody compares")
+    notebook(tmp_path, "GAR 0.5", tags=())
     with pytest.raises(ValueError, match="no CHECK cell of 90_made.ipynb prints"):
         found(ROW, tmp_path)
 
