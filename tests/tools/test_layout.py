@@ -1,6 +1,7 @@
 """The package knows nothing of the tools, and the tools nothing of the tests; the wheel carries the package alone."""
 
 import ast
+import re
 import tomllib
 import zipfile
 
@@ -46,3 +47,19 @@ def test_a_wheel_with_something_beside_the_package_is_noticed(tmp_path):
         for name in ("tokalign_helpers/__init__.py", "tokalign_helpers-1.dist-info/METADATA", "tools/run.py"):
             wheel.writestr(name, "")
     assert beside_the_package(tmp_path / "a.whl") == ["tools"]
+
+
+@pytest.mark.parametrize("file", [".github/workflows/ci.yml", ".github/workflows/release.yml", "Makefile"])
+def test_every_test_and_tool_that_is_called_is_there(file):
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    paths = re.findall(r"(?<![\w/.-])(?:tests|tools|data|docs)/[\w/]+\.\w+", text)
+    paths += [f"{name.replace('.', '/')}.py" for name in re.findall(r"\b(?:tools|tests\.\w+)\.[a-z]\w*", text)]
+    assert paths
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
+def test_one_job_of_ci_skips_none_of_the_tests_that_need_a_browser():
+    text = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    pages = text.partition("\n  handout:\n")[2].partition("\n  embeddings:\n")[0]
+    assert "tests/notebooks/test_site.py tests/notebooks/test_live.py" in pages
+    assert "grep SKIPPED" in pages
