@@ -129,6 +129,13 @@ def why_anew(venv: Path, wanted: Mapping[str, str]) -> str | None:
     return None
 
 
+def holds_something_else(venv: Path) -> bool:
+    """Say whether a path leads to anything but a virtual environment, an empty folder or nothing; it is not emptied."""
+    if venv.is_dir():
+        return not (venv / "pyvenv.cfg").exists() and any(venv.iterdir())
+    return venv.exists()
+
+
 def has_gpu() -> bool:
     """Say whether the NVIDIA driver lists a device."""
     if not shutil.which("nvidia-smi"):
@@ -244,8 +251,10 @@ def bring_up_to_date(venv: Path) -> None:
     Raises
     ------
     Problem
-        If it cannot be made or filled.
+        If it cannot be made or filled, or if something else is there.
     """
+    if holds_something_else(venv):
+        raise Problem(f"{venv} is no virtual environment and is not empty; name another folder")
     wanted = fingerprint(venv)
     reason = why_anew(venv, wanted)
     if reason is None and stamped(venv) == wanted:

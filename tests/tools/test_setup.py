@@ -1,6 +1,7 @@
 """What a newcomer meets before the first cell: the lock, the installer, the copies to work in."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -122,6 +123,7 @@ def environment(folder, **stamp):
     python = install.python_of(folder)
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").touch()
     if stamp:
         (folder / install.STAMP).write_text(json.dumps(stamp))
     return folder
@@ -179,6 +181,16 @@ def test_an_installation_that_breaks_off_counts_as_never_finished(tmp_path, step
     assert install.main(["--venv", str(venv)]) == 1
     assert capsys.readouterr().err == "no network\n"
     assert "never finished" in install.why_anew(venv, install.fingerprint(venv))
+
+
+def test_a_folder_with_something_else_in_it_is_not_emptied(tmp_path, capsys):
+    mine = tmp_path / "notes"
+    mine.mkdir()
+    (mine / "mine.txt").write_text("mine")
+    for venv in (mine, mine / "mine.txt"):
+        assert install.main(["--venv", str(venv)]) == 1
+        assert capsys.readouterr().err == f"{venv} is no virtual environment and is not empty; name another folder\n"
+    assert (mine / "mine.txt").read_text() == "mine"
 
 
 @pytest.fixture
@@ -342,7 +354,7 @@ def test_the_dev_container_calls_what_there_is():
 def test_binder_installs_the_lock_and_shows_the_widgets_of_its_version():
     folder = ROOT / ".binder"
     assert "tools/install.py" in (folder / "postBuild").read_text(encoding="utf-8")
-    assert (folder / "postBuild").stat().st_mode & 0o111
+    assert os.name == "nt" or (folder / "postBuild").stat().st_mode & 0o111  # Windows knows no such bit
     widgets = re.search(r"^jupyterlab_widgets==(\S+)$", (folder / "requirements.txt").read_text(), re.MULTILINE)
     assert LOCKED["jupyterlab-widgets"].startswith(f"jupyterlab-widgets=={widgets[1]} ")
     assert f"python-{'.'.join(map(str, install.OLDEST))}" <= (folder / "runtime.txt").read_text().strip()
