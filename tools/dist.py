@@ -4,6 +4,7 @@
 runs this (a .pth file); the package itself, its data and its notebooks come from the wheel alone.
 """
 
+import argparse
 import subprocess
 import sys
 import sysconfig
@@ -104,10 +105,12 @@ def beside_the_package(wheel: Path) -> list[str]:
     return sorted(top for top in tops if top != "tokalign_helpers" and not top.endswith(".dist-info"))
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Build and try; returns 0, or raises what went wrong."""
-    output = Path(sys.argv[1]).resolve()
-    output.mkdir(exist_ok=True)
+    parser = argparse.ArgumentParser("python -m tools.dist", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the sdist and the wheel appear")
+    output = parser.parse_args(arguments).folder.resolve()
+    output.mkdir(parents=True, exist_ok=True)
     built = build(output)
     with tempfile.TemporaryDirectory() as scratch:
         empty = python(Path(scratch) / "empty", borrow=True)

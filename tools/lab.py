@@ -1,5 +1,6 @@
 """Open the course in JupyterLab: ``python -m tools.lab``. Fetches the model first, and makes the copies to work in."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -28,9 +29,10 @@ def jupyter(user: int | None) -> list[str]:
     return [sys.executable, "-m", "jupyter", "lab", *allowed, str(working_copy.WORK / FIRST)]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Make ready and open; returns the exit code of what failed, else Jupyter takes over this process."""
-    failed = command(["fetch"]) or working_copy.main()
+    argparse.ArgumentParser("python -m tools.lab", description=__doc__.splitlines()[0]).parse_args(arguments)
+    failed = command(["fetch"]) or working_copy.main([])
     if failed:
         return failed
     found = jupyter(os.getuid() if hasattr(os, "getuid") else None)

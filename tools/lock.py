@@ -5,6 +5,7 @@ A version that is locked stays, unless pyproject.toml rules it out; to renew all
 NVIDIA GPUs on Linux needs. torch's entry has the hashes of both builds, so that either passes.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -100,8 +101,9 @@ def with_hashes(entry: str, more: Iterable[str]) -> str:
     return " \\\n    ".join(lines) + "\n"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write both locks; returns 0."""
+    argparse.ArgumentParser("python -m tools.lock", description=__doc__.splitlines()[0]).parse_args(arguments)
     old = "".join(path.read_text(encoding="utf-8") for path in (LOCK, CUDA_LOCK) if path.is_file())
     found = {name: entry for name, entry in entries(resolve(old)).items() if not _only_elsewhere(entry)}
     version = re.search(r"==([^\s;]+)", found["torch"])[1]

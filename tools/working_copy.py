@@ -5,6 +5,7 @@ questions that stand above no answers, and a file that may change. What has been
 version of the course's goes beside it, under a name of its own.
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -89,8 +90,9 @@ def _record(work: Path) -> Mapping[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Refresh ``work``; returns 0."""
+    argparse.ArgumentParser("python -m tools.working_copy", description=__doc__.splitlines()[0]).parse_args(arguments)
     for line in refresh(NOTEBOOKS, WORK):
         print(line)
     return 0

@@ -1,6 +1,7 @@
 """The package knows nothing of the tools, and the tools nothing of the tests; the wheel carries the package alone."""
 
 import ast
+import importlib
 import re
 import tomllib
 import zipfile
@@ -9,6 +10,8 @@ import pytest
 
 from tools.dist import beside_the_package
 from tools.notebooks import REPOSITORY
+
+COMMANDS = [path.stem for path in (REPOSITORY / "tools").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
 
 
 def imported(folder):
@@ -34,6 +37,16 @@ def test_the_readme_of_the_tools_lists_each_of_them():
     text = (REPOSITORY / "tools" / "README.md").read_text(encoding="utf-8")
     modules = {path.stem for path in (REPOSITORY / "tools").glob("*.py")} - {"__init__"}
     assert [name for name in sorted(modules) if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--wirte", 2)])
+def test_a_tool_explains_itself_and_refuses_what_it_does_not_know(name, argument, code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"tools.{name}").main([argument])
+    assert ended.value.code == code
+    said = capsys.readouterr()
+    assert f"tools.{name}" in (said.err or said.out).replace("tools/install.py", "tools.install")
 
 
 def test_no_tool_is_packaged():
