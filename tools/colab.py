@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.badges import sha256, with_address
+from tokalign_helpers.basics.files import sha256
+from tools.badges import with_address
 from tools.dist import build
 from tools.notebooks import NOTEBOOKS, REPOSITORY, THREADS, choose, read
 from tools.run import execute

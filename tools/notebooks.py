@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,24 @@ def choose(folder: Path, only: list[str]) -> list[Path]:
 def read(path: Path) -> NotebookNode:
     """Read a notebook, in the current format."""
     return nbformat.read(path, as_version=4)
+
+
+def without_outputs(notebook: NotebookNode) -> NotebookNode:
+    """Return a copy of a notebook as it is before it has run.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    NotebookNode
+    """
+    changed = deepcopy(notebook)
+    for cell in changed.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return changed
 
 
 def is_check(cell: Mapping[str, Any]) -> bool:

@@ -8,13 +8,12 @@ import ast
 import importlib
 import re
 import sys
-from copy import deepcopy
 from pathlib import Path
 
 from nbformat import NotebookNode, write
 
 from tokalign_helpers.exercises import Question
-from tools.notebooks import NOTEBOOKS, choose, read
+from tools.notebooks import NOTEBOOKS, choose, read, without_outputs
 
 IMPORT = re.compile(r"^from tokalign_helpers\.exercises import ex(\d\d) as (\w+)$", re.MULTILINE)
 CHECK = re.compile(r"^(\w+)\.q(\d+)\.check\((\w+)\)[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -48,12 +47,10 @@ def student_version(notebook: NotebookNode) -> NotebookNode:
     NotebookNode
         A changed copy.
     """
-    changed = deepcopy(notebook)
+    changed = without_outputs(notebook)
     for cell in changed.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            for check in list(CHECK.finditer(cell.source)):
-                cell.source = _with_answer(cell.source, check[3], f"{check[3]} = ...", keep_comment=True)
+        for check in list(CHECK.finditer(cell.source)) if cell.cell_type == "code" else ():
+            cell.source = _with_answer(cell.source, check[3], f"{check[3]} = ...", keep_comment=True)
     return changed
 
 

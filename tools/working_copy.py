@@ -10,35 +10,15 @@ import hashlib
 import json
 import sys
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from pathlib import Path
 
 import nbformat
-from nbformat import NotebookNode
 
 from tokalign_helpers.basics.files import write_text
-from tools.notebooks import NOTEBOOKS, REPOSITORY, read
+from tools.notebooks import NOTEBOOKS, REPOSITORY, read, without_outputs
 
 WORK = REPOSITORY / "work"
 RECORD = ".course.json"  # in the folder to work in: what was copied there
-
-
-def without_outputs(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy of a notebook as it is before it has run.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-
-    Returns
-    -------
-    NotebookNode
-    """
-    changed = deepcopy(notebook)
-    for cell in changed.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return changed
 
 
 def refresh(course: Path, work: Path) -> list[str]:

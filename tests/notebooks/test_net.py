@@ -11,8 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.notebooks.guard import problems
-from tests.notebooks.wrong_copies import change_number, change_token, first_word, strip_outputs
-from tools.notebooks import CHECK, REPOSITORY, THREADS, kernel_environment, read
+from tests.notebooks.wrong_copies import change_number, change_token, first_word
+from tools.notebooks import CHECK, REPOSITORY, THREADS, kernel_environment, read, without_outputs
 from tools.run import execute
 
 OPTIONS = [
@@ -101,7 +101,7 @@ def red(tmp_path_factory):
         "number_beyond": change_number(good, 0.05),
         "token": change_token(good, "apple", "pear"),
         "integer": change_token(good, "1234", "1235"),
-        "stripped": strip_outputs(good),
+        "stripped": without_outputs(good),
         "raises": with_source(good, last, "1 / 0"),
         "meant_to_raise": with_source(good, last, "1 / 0", ["raises-exception"]),
         "ignored": with_source(good, 2, "print('rank', 9)", [CHECK, "nbval-ignore-output"]),
@@ -154,7 +154,7 @@ def test_a_wrong_copy_that_changes_nothing_is_an_error():
 
 
 def test_stripped_checks_are_found_by_the_guard():
-    found = "\n".join(problems(strip_outputs(stored())))
+    found = "\n".join(problems(without_outputs(stored())))
     assert "was not run" in found
     assert "without a stored text output" in found
 

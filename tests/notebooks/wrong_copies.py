@@ -57,24 +57,6 @@ def change_token(notebook: NotebookNode, old: str, new: str) -> NotebookNode:
     return _change_first(notebook, lambda text: text.replace(old, new, 1))
 
 
-def strip_outputs(notebook: NotebookNode) -> NotebookNode:
-    """Remove the outputs and the counts of all CHECK cells, as a tool that cleans notebooks would.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-
-    Returns
-    -------
-    NotebookNode
-        A changed copy.
-    """
-    changed = deepcopy(notebook)
-    for cell in _check_cells(changed):
-        cell.outputs, cell.execution_count = [], None
-    return changed
-
-
 def first_word(notebook: NotebookNode) -> str:
     """Return the first word that a CHECK cell stored.
 

@@ -15,7 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from packaging.markers import Marker
 
 from tools import install, lab, lock
-from tools.working_copy import refresh, without_outputs
+from tools.notebooks import without_outputs
+from tools.working_copy import refresh
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
