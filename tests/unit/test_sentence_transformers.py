@@ -12,6 +12,7 @@ from transformers import Gemma2Config, LlamaConfig, MPNetConfig, Qwen2Config
 import tokalign_helpers as ta
 from tests.unit.families import ENCODER, ROTARY, save_architecture
 from tokalign_helpers.models import hub
+from tokalign_helpers.models.published import published
 from tokalign_helpers.models.sources import describe
 
 theirs = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
@@ -177,3 +178,31 @@ def test_pickles_are_refused_once_with_every_file_and_the_argument(backbones, tm
     row = describe(adapter, backbone=str(base), pooling="mean", pickles=named)
     torch.testing.assert_close(ta.load_embedder(row, device="cpu").embed(TEXTS, cache=False), h)
     assert (base / "pytorch_model.bin").is_file()  # a folder of one's own stays as it is
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", '["Pooling"]'), ("modules.json", '[{"path": "1_Pooling"}]'),
+        ("config_sentence_transformers.json", '{"prompts": ["query: "]}'),
+        ("config_sentence_transformers.json", '{"default_prompt_name": ["query"]}'),
+        ("config.json", '{"auto_map": "own.Model"}'), ("config.json", "[" * 100_000),
+    ],
+)  # fmt: skip
+def test_odd_files_are_told_in_one_line(file, content, tmp_path):
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{file} is damaged \([^\n]+\); fetch it again$"):
+        published(tmp_path)
+
+
+@pytest.mark.parametrize("base", ["~nobody-of-that-name/x", "\0", "x" * 5000, 5])
+def test_a_base_that_is_no_name_asks_for_the_backbone(base, tmp_path):
+    change(tmp_path, "adapter_config.json", base_model_name_or_path=base)
+    with pytest.raises(ValueError, match="^the adapter [^\n]{,400}; say backbone$"):
+        published(tmp_path)
+
+
+def test_a_truth_value_is_no_limit(tmp_path):
+    change(tmp_path, "tokenizer_config.json", model_max_length=True)
+    (tmp_path / "modules.json").write_text("[]", encoding="utf-8")
+    assert published(tmp_path).input_format.max_length == 0

@@ -80,7 +80,7 @@ def settings_folder(source: str | Path, revision: str = "main") -> Path:
     """
     if not isinstance(source, str | Path) or source == "":
         raise HubError(f"the model is {source!r}; give a folder, or a name on the hub, such as 'facebook/opt-125m'")
-    if _is_folder(source):
+    if is_folder(source):
         return Path(source).expanduser()
     if isinstance(source, Path) or not ON_THE_HUB.fullmatch(source):
         shown = escaped(str(source))[:200]
@@ -88,7 +88,17 @@ def settings_folder(source: str | Path, revision: str = "main") -> Path:
     return _download(source, revision, SETTINGS)
 
 
-def _is_folder(source: str | Path) -> bool:
+def is_folder(source: str | Path) -> bool:
+    """Say whether a source is a folder on this machine, and not a name on the hub.
+
+    Parameters
+    ----------
+    source : str or Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         return Path(source).expanduser().is_dir()
     except (OSError, RuntimeError):  # a name too long for a folder; a home that nobody has
@@ -546,7 +556,7 @@ def _instead(there: set[str]) -> str:
 def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
     """List a model's files: those that are here, and where it is on the hub those that are there."""
     here = {file.name for file in folder.iterdir()}
-    if _is_folder(source) or here & {WEIGHTS, ADAPTER} or constants.HF_HUB_OFFLINE:
+    if is_folder(source) or here & {WEIGHTS, ADAPTER} or constants.HF_HUB_OFFLINE:
         return here
     api = huggingface_hub.HfApi(endpoint=_endpoint())
     return here | set(_ask(str(source), revision, lambda: api.list_repo_files(str(source), revision=revision)))
@@ -555,7 +565,7 @@ def _listed(source: str | Path, folder: Path, revision: str) -> set[str]:
 def _with_files(source: str | Path, folder: Path, revision: str, names: Sequence[str]) -> Path:
     """Return a folder that holds these files as well."""
     absent = [name for name in names if not (folder / _held(folder, name)).is_file()]
-    if _is_folder(source):
+    if is_folder(source):
         if absent:
             raise HubError(f"{source} lacks {absent[0]}, which its own index names")
         return folder

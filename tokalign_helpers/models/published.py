@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
-from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, settings_folder
+from tokalign_helpers.basics.checks import first_line, shown
+from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, is_folder, settings_folder
 from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
@@ -24,7 +25,7 @@ _THEIRS = {
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 _DOCUMENT = ("document", "passage", "corpus")
 ENDLESS = 10**9  # what a tokenizer says that knows no limit
-Kind = TypeVar("Kind", dict, list)
+Kind = TypeVar("Kind", dict, list, str)
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ def published(
     """
     folder = settings_folder(source, revision)
     adapter, config = _json(folder / ADAPTER_CONFIG, dict), _json(folder / "config.json", dict)
-    if attention is None and "AutoModel" in (config.get("auto_map") or {}):
+    own_code = _of_kind(config.get("auto_map"), dict, folder / "config.json", "auto_map")
+    if attention is None and "AutoModel" in own_code:
         raise ValueError(
-            f"{source} brings code of its own ({config['auto_map']['AutoModel']}), which is never run and may read in "
-            "both directions; say attention='full' if it does, 'causal' if not"
+            f"{source} brings code of its own ({own_code['AutoModel']}), which is never run and may read in both "
+            "directions; say attention='full' if it does, 'causal' if not"
         )
     layers = _layers(folder, source)
-    prompts = {name: text for name, text in _prompts(folder).items() if isinstance(text, str)}
-    format_ = _format(folder, prompts, template, query_prompt, source, excluded=_excludes_prompt(folder, layers))
+    format_ = _format(folder, template, query_prompt, source, excluded=_excludes_prompt(folder, layers))
     return Published(
         pooling=_pooling(pooling, folder, layers, source),
         input_format=replace(format_, attention=attention or "causal"),
@@ -114,8 +115,11 @@ def published(
 
 def _layers(folder: Path, source: str | Path) -> dict[str, str]:
     """Read sentence-transformers' list of modules: kind → folder. Refuse what stands between pooling and vector."""
-    listed = _json(folder / "modules.json", list)
-    layers = {str(module["type"]).rpartition(".")[2]: str(module.get("path", "")) for module in listed}
+    file, layers = folder / "modules.json", {}
+    for module in _json(file, list):
+        named = _of_kind(module, dict, file, "a module")
+        kind = _of_kind(named.get("type", ()), str, file, "the type of a module")
+        layers[kind.rpartition(".")[2]] = str(named.get("path", ""))
     strange = [kind for kind in layers if kind not in _KNOWN]
     if "Dense" in strange:
         raise ValueError(
@@ -131,28 +135,26 @@ def _layers(folder: Path, source: str | Path) -> dict[str, str]:
     return layers
 
 
-def _prompts(folder: Path) -> dict[str, object]:
-    return _json(folder / "config_sentence_transformers.json", dict).get("prompts") or {}
+def _prompts(folder: Path) -> tuple[dict[str, str], str]:
+    """Return the prompts by their names, and the one that is used where none is named."""
+    file = folder / "config_sentence_transformers.json"
+    about = _json(file, dict)
+    named = _of_kind(about.get("prompts"), dict, file, "prompts")
+    prompts = {name: text for name, text in named.items() if isinstance(text, str)}
+    return prompts, prompts.get(_of_kind(about.get("default_prompt_name"), str, file, "default_prompt_name"), "")
 
 
 def _format(
-    folder: Path,
-    prompts: dict[str, str],
-    template: str | None,
-    query_prompt: str | None,
-    source: str | Path,
-    *,
-    excluded: bool,
+    folder: Path, template: str | None, query_prompt: str | None, source: str | Path, *, excluded: bool
 ) -> InputFormat:
     """Return the input format by the prompts and limits in the files."""
-    limit = _limit(folder)
+    (prompts, usual), limit = _prompts(folder), _limit(folder)
     span = "rest" if excluded else "all"
     found = InputFormat(max_length=limit, max_tokens=limit or InputFormat.max_tokens, span=span)
     if query_prompt is not None and query_prompt not in prompts:
         raise ValueError(f"{source} has no prompt {query_prompt!r}; known: {', '.join(prompts) or 'none'}")
     if template is not None:
         return replace(found, template=template)
-    usual = prompts.get(_json(folder / "config_sentence_transformers.json", dict).get("default_prompt_name") or "", "")
     document = next((prompts[name] for name in _DOCUMENT if prompts.get(name)), usual)
     asked = query_prompt or next((name for name in ("query", *prompts) if _asks(name) and prompts.get(name)), None)
     query = prompts[asked] if asked else ""
@@ -175,7 +177,7 @@ def _limit(folder: Path) -> int:
         _json(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
         _json(folder / "tokenizer_config.json", dict).get("model_max_length"),
     ]
-    known = [int(limit) for limit in found if isinstance(limit, int | float) and 0 < limit < ENDLESS]
+    known = [int(limit) for limit in found if _is_number(limit) and 0 < limit < ENDLESS]
     return min(known, default=0) if (folder / "modules.json").is_file() else 0
 
 
@@ -202,15 +204,17 @@ def _excludes_prompt(folder: Path, layers: Mapping[str, str]) -> bool:
     return _json(folder / layers.get("Pooling", "1_Pooling") / "config.json", dict).get("include_prompt") is False
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _base(adapter: Mapping[str, object], source: str | Path) -> str:
     """Return what an adapter was trained on, if that is a name on the hub or a folder that is here."""
     base = adapter.get("base_model_name_or_path")
-    if isinstance(base, str) and base:
-        here = base == SMOL or Path(base).expanduser().is_dir()
-        if here or ON_THE_HUB.fullmatch(base):
-            return base
+    if isinstance(base, str) and base and (base == SMOL or is_folder(base) or ON_THE_HUB.fullmatch(base)):
+        return base
     raise ValueError(
-        f"the adapter {source} names {base!r} as its base, which is neither a folder here nor a name on the hub; "
+        f"the adapter {source} names {shown(base)} as its base, which is neither a folder here nor a name on the hub; "
         "say backbone"
     )
 
@@ -221,8 +225,15 @@ def _json(file: Path, kind: type[Kind]) -> Kind:
         return kind()
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
-    if not isinstance(found, kind):
-        raise ValueError(f"{file} is damaged (it holds a {type(found).__name__}); fetch it again")
-    return found
+    except (ValueError, OSError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({first_line(error)}); fetch it again") from error
+    return _of_kind(found, kind, file, "it")
+
+
+def _of_kind(value: object, kind: type[Kind], file: Path, name: str) -> Kind:
+    """Return an entry of a file if it is of one kind; where there is none, it is empty."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ValueError(f"{file} is damaged ({name} is {shown(value)}, not a {kind.__name__}); fetch it again")
+    return value
