@@ -19,7 +19,7 @@ from tokalign_helpers.models.shipped import read_shipped, ship_embeddings
 
 HERE = Path(__file__).parent
 MADE = HERE / "made.json"
-ALL = ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"]
+ALL = ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel", "smol-distil"]
 
 
 def instructed() -> dict[str, ta.Embedder]:
@@ -28,7 +28,7 @@ def instructed() -> dict[str, ta.Embedder]:
     embedders = {}
     for name in ("topic", "emotion"):
         embedders[f"smol-eol-{name}"] = plain.with_instruction(name)
-        before = f'The {name} of this sentence: "{{text}}" means in one word: "'
+        before = f'The {name} of this sentence : "{{text}}" means in one word:"'
         embedders[f"smol-eol-before-{name}"] = plain.with_template(before)
         embedders[f"smol-sim-{name}"] = trained.with_instruction(name)
     return embedders
@@ -41,7 +41,7 @@ COLLECTIONS = {
         lambda: list(ta.cloze_collection(300, seed=0).documents.values()),
         lambda: ta.load_embedders(["smol-eol"]),
     ),
-    "words": (ta.rated_words, lambda: ta.load_embedders(["smol-eol", "smol-sim", "smol-rel"])),
+    "words": (ta.rated_words, lambda: ta.load_embedders(["smol-eol", "smol-sim", "smol-rel", "smol-distil"])),
     "two-labels": (lambda: ta.two_labels()["text"].tolist(), instructed),
 }
 

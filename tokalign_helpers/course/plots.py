@@ -28,6 +28,7 @@ EMBEDDER_COLORS = {
     "smol-cse": GREEN,
     "smol-sim": PURPLE,
     "smol-rel": "#E69F00",
+    "smol-distil": "#332288",
 }
 KIND_COLORS = dict(zip(KINDS, (ORANGE, SKY, PURPLE, GREEN, GREY, "#D9D9D9"), strict=True))
 # Aligned tokens come in every script; matplotlib takes the first font that has a character.
@@ -370,6 +371,40 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     ax.set_ylim(len(table) - 0.4, -0.7)
     ax.set_title(title)
     return ax
+
+
+def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how far an adjustment takes raw embeddings on the way to trained ones: one panel a pair, one line a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``raw``, ``trained`` (names of embedders), ``measure``, ``state`` (``raw``, ``adjusted``, ``trained``; others
+        are left out), ``value``.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes, one a pair
+    """
+    measures, pairs = list(table["measure"].unique()), table[["raw", "trained"]].drop_duplicates()
+    figure, axes = plt.subplots(
+        1, len(pairs), figsize=(11, 0.42 * len(measures) + 1.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (raw, trained) in zip(axes[0], pairs.itertuples(index=False), strict=True):
+        own = table[(table["raw"] == raw) & (table["trained"] == trained)]
+        wide = own.pivot(index="measure", columns="state", values="value").loc[measures]
+        places = np.arange(len(measures))
+        ax.hlines(places, wide["raw"], wide["trained"], color="#D9D9D9", linewidth=4, zorder=1)
+        ax.scatter(wide["raw"], places, s=60, facecolor="white", edgecolor="black", zorder=3, label="raw")
+        ax.scatter(wide["adjusted"], places, s=70, color=ORANGE, marker="D", zorder=4, label="adjusted")
+        ax.scatter(wide["trained"], places, s=70, color=BLUE, zorder=2, label="trained")
+        ax.set_yticks(places, measures)
+        ax.set(xlim=(min(0, wide.min().min() * 1.1), 1), ylim=(len(measures) - 0.5, -0.5))
+        ax.set_title(f"{raw} → {trained}", fontsize=10, fontweight="normal")
+    axes[0][0].legend(frameon=False, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
 
 
 def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> Axes:

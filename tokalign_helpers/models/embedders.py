@@ -37,10 +37,10 @@ ASK = "Instruct: {instruction}\nQuery: {text}"
 ASK_QWEN = "Instruct: {instruction}\nQuery:{text}"  # no space before the text
 ASK_GRIT = "<|user|>\n{instruction}\n<|embed|>\n{text}"
 ASK_INST = "[INST] {instruction} {text} [/INST]"
-# PromptEOL as its authors spell it (Jiang et al. 2023). EOL is another spelling: other tokens, other rates.
-OFFICIAL_EOL = 'This sentence : "{text}" means in one word:"'
-OFFICIAL_ABOUT = 'This sentence : "{text}" The {instruction} in one word:"'
-OPEN_EOL = 'This sentence: "{text}" means in one word:'  # without the quotation mark that opens the answer
+# PromptEOL in two other spellings, which make other embeddings: a space after the colon and none before it, ...
+SPACED_EOL = 'This sentence: "{text}" means in one word: "'
+SPACED_ABOUT = 'This sentence: "{text}" The {instruction} in one word: "'
+OPEN_EOL = 'This sentence: "{text}" means in one word:'  # ... and without the quotation mark that opens the answer
 MASKED = 'This sentence : "{text}" means [MASK].'
 
 # Known to be pickled on the hub, in one file or in several: those rows consent to reading them.
@@ -118,9 +118,9 @@ LLM2VEC = InputFormat(
     query_template=ASK_INST.replace("{instruction}", f"{WEB_SEARCH}:"), max_tokens=400, max_length=512,
 )  # fmt: skip
 LLM2VEC_7B: Backbone = MISTRAL_7B | {"license": "MIT (adapters), Apache-2.0 (model)"}
-PROMPT_EOL = InputFormat(template=OFFICIAL_EOL, instruction_format=OFFICIAL_ABOUT)
+PROMPT_EOL = InputFormat(template=EOL, instruction_format=EOL_ABOUT)
 LLAMA_EOL = replace(PROMPT_EOL, brackets=("<s>", ""))
-OUR_EOL = InputFormat(template=EOL, instruction_format=EOL_ABOUT)
+SPACED = InputFormat(template=SPACED_EOL, instruction_format=SPACED_ABOUT)
 NLI = InputFormat(max_length=75)
 MSMARCO = InputFormat(max_length=300)
 SPECB = replace(MSMARCO, brackets=("{", "}"), query_brackets=("[", "]"))
@@ -242,10 +242,10 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec("smol-mean", pooling=mean, **SMOL_135M),
         EmbedderSpec("smol-wmean", pooling=weighted_mean, **SMOL_135M),
         EmbedderSpec(
-            "smol-eol", pooling=last_token, input_format=OUR_EOL, made_by="prompt", **SMOL_135M
+            "smol-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **SMOL_135M
         ),
         EmbedderSpec(
-            "smol-eol-official", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **SMOL_135M,
+            "smol-eol-spaced", pooling=last_token, input_format=SPACED, made_by="prompt", **SMOL_135M,
         ),
         EmbedderSpec(
             "smol-eol-open", pooling=last_token, input_format=InputFormat(template=OPEN_EOL), made_by="prompt",
@@ -256,12 +256,16 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             **ADAPTED_135M,
         ),
         EmbedderSpec(
-            "smol-sim", pooling=last_token, input_format=OUR_EOL, adapters=("smol-sim",),
+            "smol-sim", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-sim",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
         ),
         EmbedderSpec(
-            "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
+            "smol-rel", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-rel",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
+        ),
+        EmbedderSpec(
+            "smol-distil", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-distil",),
+            made_by="prompt + contrastive + distilled", raw="smol-eol", **ADAPTED_135M,
         ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),

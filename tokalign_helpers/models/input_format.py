@@ -9,8 +9,9 @@ from tokalign_helpers.basics.checks import lone_surrogate, whole_number
 
 SLOT = "{text}"
 ASKED = "{instruction}"
-EOL = f'This sentence: "{SLOT}" means in one word: "'
-EOL_ABOUT = f'This sentence: "{SLOT}" The {ASKED} in one word: "'  # asked after the text, next to the answer
+# PromptEOL as its authors spell it (Jiang et al. 2023): a space before the colon, none after it. Each space counts.
+EOL = f'This sentence : "{SLOT}" means in one word:"'
+EOL_ABOUT = f'This sentence : "{SLOT}" The {ASKED} in one word:"'  # asked after the text, next to the answer
 SPANS = ("all", "text", "rest", "mask")
 ATTENTIONS = ("causal", "full")
 

@@ -1,0 +1,143 @@
+"""Measure how much of a training the adjustment alone gives: ``python data/adjustment/make.py FOLDER [TRAINED …]``.
+
+FOLDER holds ``stsb``. For every trained embedder and the raw one it was made from, four states are measured on the same
+texts: raw; adjusted (``h + v_1 u_1``); without ``u_1``; trained. ``u_1`` and ``v_1`` come from the first half of the
+course's 1,000 sentences, and the rates from the second half. Writes ``results.csv`` beside this file; embeddings are
+cached, so an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import tokalign_helpers as ta
+from tokalign_helpers.basics.files import write_text
+
+RESULTS = Path(__file__).parent / "results.csv"
+FIELDS = ("raw", "trained", "measure", "state", "value", "low", "high", "n")
+# A state against another one, on the same texts: what the adjustment gains, and what training gains beyond it.
+PAIRS = {"adjusted − raw": ("adjusted", "raw"), "trained − adjusted": ("trained", "adjusted")}
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class State:
+    """An embedder, and what is done to its embeddings before they are used."""
+
+    embedder: ta.Embedder
+    change: Change
+
+    def embed(self, texts: list[str]) -> torch.Tensor:
+        """Return the changed embeddings, (n, d)."""
+        return self.change(self.embedder.embed(texts))
+
+
+def states_of(raw: ta.Embedder, trained: ta.Embedder, fitting: list[str]) -> dict[str, State]:
+    """Return the four states; the first component and its variation come from the fitting texts."""
+    before, after = raw.embed(fitting), trained.embed(fitting)
+    components = ta.PrincipalComponents.fit(before)
+    u, v_1 = components.direction(1), float(components.variation(before, after)[0])
+    return {
+        "raw": State(raw, lambda h: h),
+        "adjusted": State(raw, partial(components.adjust, amount=v_1)),
+        "without u_1": State(raw, lambda h: h - torch.outer(h @ u, u)),
+        "trained": State(trained, lambda h: h),
+    }
+
+
+def rates(states: dict[str, State], texts: list[str]) -> Iterator[tuple]:
+    """Measure the paper's rates and the share of content words among the ten best tokens, on held-out sentences."""
+    content = {}
+    for name, state in states.items():
+        reading = ta.align(state.embedder, texts, state.embed(texts))
+        for row in reading.rates().itertuples(index=False):
+            yield row.rate, name, row.value, row.low, row.high, len(texts)
+        kinds = ta.token_kinds(state.embedder.decoder)
+        content[name] = (kinds[reading.aligned[:, :10].numpy()] == "content word").mean(axis=1)
+    yield from _means("content words", content)
+
+
+def ratings(states: dict[str, State], what: str, pairs: pd.DataFrame) -> Iterator[tuple]:
+    """Correlate cosines with people's ratings of pairs."""
+    cosines = {name: ta.pair_similarities(s.embedder, pairs, s.change).numpy() for name, s in states.items()}
+    yield from _correlations(what, cosines, pairs["rating"].to_numpy())
+
+
+def news(states: dict[str, State]) -> Iterator[tuple]:
+    """Correlate cosines with judgements of all pairs of fifty stories; no interval, as the pairs share stories."""
+    stories, judged = ta.lee_documents()
+    upper = np.triu_indices(len(stories), 1)
+    for name, state in states.items():
+        unit = torch.nn.functional.normalize(state.embed(stories), dim=1)
+        rho = ta.rank_correlation((unit @ unit.T).numpy()[upper], judged[upper]).estimate
+        yield "news", name, rho, np.nan, np.nan, len(stories)
+
+
+def search(states: dict[str, State], collection: ta.Collection) -> Iterator[tuple]:
+    """Search by cosine for the passage that a sentence was taken out of; nDCG@10."""
+    literal = dict.fromkeys(collection.queries)
+    found = {}
+    for name, state in states.items():
+        h, q = (state.embed(list(side.values())) for side in (collection.documents, collection.queries))
+        run = ta.dense_run(literal, q, collection.documents, h)
+        found[name] = ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy()
+    yield from _means("search", found)
+
+
+def _means(measure: str, values: dict[str, np.ndarray]) -> Iterator[tuple]:
+    differences = {name: values[a] - values[b] for name, (a, b) in PAIRS.items()}
+    for name, found in (values | differences).items():
+        yield measure, name, *ta.bootstrap_interval(found), len(found)
+
+
+def _correlations(measure: str, cosines: dict[str, np.ndarray], rated: np.ndarray) -> Iterator[tuple]:
+    for name, found in cosines.items():
+        yield measure, name, *ta.rank_correlation(found, rated), len(rated)
+    for name, (a, b) in PAIRS.items():
+        yield measure, name, *ta.rank_correlation_difference(cosines[a], cosines[b], rated), len(rated)
+
+
+def measured(states: dict[str, State], folder: Path) -> Iterator[tuple]:
+    """Go through all measures."""
+    yield from rates(states, ta.sentences(1000, seed=0)[500:])
+    yield from ratings(states, "STS benchmark", ta.sts_pairs(folder / "stsb", "test"))
+    for name, called in (("simlex999", "SimLex-999"), ("wordsim353", "WordSim-353")):
+        yield from ratings(states, called, ta.word_ratings(name))
+    yield from news(states)
+    yield from search(states, ta.cloze_collection(300, seed=0))
+
+
+def main() -> None:
+    """Measure what is asked for, and keep the rows of the others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="holds stsb")
+    ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.adapters and spec.packaged]
+    parser.add_argument("trained", nargs="*", help=f"of {', '.join(ours)}; default: all")
+    given = parser.parse_args()
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
+    kept = {name: [row for row in csv.DictReader(io.StringIO(text)) if row["trained"] == name] for name in ours}
+    for name in given.trained or ours:
+        raw = ta.EMBEDDERS[name].raw
+        both = ta.load_embedders([raw, name])
+        states = states_of(both[raw], both[name], ta.sentences(1000, seed=0)[:500])
+        kept[name] = [
+            dict(zip(FIELDS, (raw, name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
+            for row in measured(states, given.folder)
+        ]
+        table = io.StringIO()
+        writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for rows in kept.values() for row in rows)
+        write_text(RESULTS, table.getvalue())
+
+
+if __name__ == "__main__":
+    main()
