@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import live
@@ -28,6 +28,12 @@ CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 LIVE = '<p><a href="live/index.html">Type a sentence and see its tokens</a> in this browser; nothing leaves it.</p>'
+# What is never linked from: code, formulas, links, tags with what a browser keeps together, headings, tables.
+PROTECTED = re.compile(
+    r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|<details>.*?</details>|<[^>]+>|^#.*?$|^\|.*?$"
+    r"|^\*[^*\n].*?\*$)",
+    re.DOTALL | re.MULTILINE,
+)
 COLUMNS = ("claim", "where", "paper", "ours", "model", "verdict", "notebook")
 
 
@@ -51,6 +57,61 @@ def solutions(number: str) -> list[str]:
             if "answer" in given:
                 found[statement.targets[0].id] = ast.literal_eval(given["answer"])
     return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
+
+
+def glossary_entries() -> dict[tuple[str, ...], str]:
+    """Read the glossary: all names of each term → what it means.
+
+    Returns
+    -------
+    dict[tuple[str, ...], str]
+    """
+    text = (HERE / "glossary.md").read_text(encoding="utf-8")
+    found = re.findall(r"^(\S.*)\n: ((?:.+\n?)+)", text, re.MULTILINE)
+    return {tuple(names.split(", ")): meaning.strip() for names, meaning in found}
+
+
+def glossary() -> str:
+    """Write the glossary so that each term has an anchor, which :func:`link_terms` leads to.
+
+    Returns
+    -------
+    str
+    """
+    entries = (
+        "\n".join([*names, *(f"  {line.strip()}" for line in meaning.splitlines())])
+        for names, meaning in glossary_entries().items()
+    )
+    return "\n\n".join(
+        ["# Glossary", "The paper's terms, as the course uses them.", "```{glossary}", *entries, "```", ""]
+    )
+
+
+def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
+    """Link the first use of each term in a notebook's prose to the glossary.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place.
+    terms : Iterable[str]
+        Longer ones win over shorter ones that they hold.
+    """
+    left = sorted((term for term in terms if len(term) > 2), key=len, reverse=True)
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        pieces = PROTECTED.split(cell.source)  # prose at even places, what stays as it is between
+        for term in list(left):
+            pattern = re.compile(rf"(?<![\w-]){re.escape(term)}s?(?![\w-])", re.IGNORECASE)
+            for place in range(0, len(pieces), 2):
+                found = pattern.search(pieces[place])
+                if found:
+                    before, after = pieces[place][: found.start()], pieces[place][found.end() :]
+                    pieces[place : place + 1] = [before, f"{{term}}`{found[0]} <{term}>`", after]
+                    left.remove(term)
+                    break
+        cell.source = "".join(pieces)
 
 
 def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
@@ -88,6 +149,7 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
             )
             cells.append(new_markdown_cell(folded))
     notebook.cells = cells
+    link_terms(notebook, (name for names in glossary_entries() for name in names))
     return notebook
 
 
@@ -260,7 +322,7 @@ def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False)
     """
     shutil.copy(HERE / "conf.py", folder)
     shutil.copytree(HERE / "_static", folder / "_static")
-    shutil.copy(HERE / "glossary.md", folder)
+    (folder / "glossary.md").write_text(glossary(), encoding="utf-8")
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in paths:
         nbformat.write(page(nbformat.read(path, as_version=4), solved=solved), folder / path.name)

@@ -105,3 +105,14 @@ def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(sit
     assert int(measured[2]) == 0
     assert int(measured[3]) >= 1
     assert "CONSOLE" not in done.stderr
+
+
+def test_first_uses_of_terms_lead_to_the_glossary(site):
+    terms = set(re.findall(r'<dt id="(term-[^"]+)"', (site / "glossary.html").read_text(encoding="utf-8")))
+    assert {"term-GAR", "term-key-tokens", "term-tight-frame", "term-jackknife"} <= terms
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        linked = re.findall(r'href="glossary.html#(term-[^"]+)"', text)
+        assert len(linked) >= 5 and set(linked) <= terms, name
+        assert len(linked) == len(set(linked)), name  # the first use only
+        assert "{term}" not in text, name
