@@ -221,14 +221,25 @@ def closely(monkeypatch):
     monkeypatch.setattr("tokalign_helpers.models.shipped.AGREE", 1e-4)
 
 
-@pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])
+@pytest.mark.parametrize(
+    "name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel", "smol-distil"]
+)
 def test_the_course_ships_embeddings_of_the_sentences_it_draws(name, monkeypatch, tmp_path, recwarn, closely):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     ta.fill_cache({name: ta.load_embedder(name)}, ta.sentences(1000, seed=0), "sentences", checked=3)
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("name", ["smol-eol", "smol-sim", "smol-rel"])
+def test_prompteol_is_spelt_as_its_authors_spell_it():
+    """A space before the colon and none after it: the answer is asked for in the state of one token, the mark after it."""
+    eol = ta.load_embedder("smol-eol")
+    assert eol.template == 'This sentence : "{text}" means in one word:"'
+    assert eol.tokenizer.tokenize(eol.template.format(text="a"))[-1] == ':"'
+    for name in ("smol-sim", "smol-rel", "smol-distil"):
+        assert ta.EMBEDDERS[name].input_format == eol.input_format and ta.EMBEDDERS[name].raw == "smol-eol"
+
+
+@pytest.mark.parametrize("name", ["smol-eol", "smol-sim", "smol-rel", "smol-distil"])
 def test_the_course_ships_embeddings_of_the_rated_words(name, monkeypatch, tmp_path, recwarn, closely):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     ta.fill_cache({name: ta.load_embedder(name)}, ta.rated_words(), "words", checked=3)

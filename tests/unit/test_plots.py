@@ -139,6 +139,17 @@ def test_controls_and_the_ladder():
     assert [0.45, 0.45] in [list(x) for x, _ in lines(ax)]
 
 
+def test_the_states_of_each_pair_stand_on_the_line_of_their_measure():
+    values = {"raw": 0.1, "adjusted": 0.3, "without u_1": 0.9, "trained": 0.4}
+    rows = [(f, g, measure, state, value) for f, g in (("smol-eol", "smol-sim"), ("smol-wmean", "smol-cse"))
+            for measure in ("GAR", "search") for state, value in values.items()]  # fmt: skip
+    axes = plots.plot_states(pd.DataFrame(rows, columns=["raw", "trained", "measure", "state", "value"]), "How much?")
+    assert [ax.get_title() for ax in axes] == ["smol-eol → smol-sim", "smol-wmean → smol-cse"]
+    assert labels(axes[0]) == ["GAR", "search"]
+    drawn = {c.get_label(): c.get_offsets().tolist() for c in axes[1].collections if c.get_label() in values}
+    assert drawn == {name: [[values[name], 0], [values[name], 1]] for name in ("raw", "adjusted", "trained")}
+
+
 def test_the_best_cell_of_a_grid_is_framed():
     table = pd.DataFrame([[0.1, 0.2], [0.4, 0.3]], index=[100, 300], columns=[0, 30])
     ax = plots.plot_grid(table, "", xlabel="M", ylabel="K")
