@@ -231,7 +231,7 @@ def test_the_course_ships_embeddings_of_the_sentences_it_draws(name, monkeypatch
 
 
 def test_prompteol_is_spelt_as_its_authors_spell_it():
-    """A space before the colon and none after it: the answer is asked for in the state of one token, the mark after it."""
+    """A space before the colon and none after it; the last token, whose state is taken, is the colon with its mark."""
     eol = ta.load_embedder("smol-eol")
     assert eol.template == 'This sentence : "{text}" means in one word:"'
     assert eol.tokenizer.tokenize(eol.template.format(text="a"))[-1] == ':"'
