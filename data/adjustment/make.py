@@ -73,7 +73,7 @@ def ratings(states: dict[str, State], what: str, pairs: pd.DataFrame) -> Iterato
 
 def news(states: dict[str, State]) -> Iterator[tuple]:
     """Correlate cosines with judgements of all pairs of fifty stories; no interval, as the pairs share stories."""
-    stories, judged = ta.lee_documents()
+    stories, judged = ta.load_lee_documents()
     upper = np.triu_indices(len(stories), 1)
     for name, state in states.items():
         unit = torch.nn.functional.normalize(state.embed(stories), dim=1)
@@ -87,7 +87,7 @@ def search(states: dict[str, State], collection: ta.Collection) -> Iterator[tupl
     found = {}
     for name, state in states.items():
         h, q = (state.embed(list(side.values())) for side in (collection.documents, collection.queries))
-        run = ta.dense_run(literal, q, collection.documents, h)
+        run = ta.dense_run(literal, collection.documents, q=q, h=h)
         found[name] = ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy()
     yield from _means("search", found)
 
@@ -107,12 +107,12 @@ def _correlations(measure: str, cosines: dict[str, np.ndarray], rated: np.ndarra
 
 def measured(states: dict[str, State], folder: Path) -> Iterator[tuple]:
     """Go through all measures."""
-    yield from rates(states, ta.sentences(1000, seed=0)[500:])
-    yield from ratings(states, "STS benchmark", ta.sts_pairs(folder / "stsb", "test"))
+    yield from rates(states, ta.load_sentences(1000, seed=0)[500:])
+    yield from ratings(states, "STS benchmark", ta.load_sts_pairs(folder / "stsb", "test"))
     for name, called in (("simlex999", "SimLex-999"), ("wordsim353", "WordSim-353")):
-        yield from ratings(states, called, ta.word_ratings(name))
+        yield from ratings(states, called, ta.load_word_ratings(name))
     yield from news(states)
-    yield from search(states, ta.cloze_collection(300, seed=0))
+    yield from search(states, ta.load_cloze_collection(300, seed=0))
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
     for name in given.trained or ours:
         raw = ta.EMBEDDERS[name].raw
         both = ta.load_embedders([raw, name])
-        states = states_of(both[raw], both[name], ta.sentences(1000, seed=0)[:500])
+        states = states_of(both[raw], both[name], ta.load_sentences(1000, seed=0)[:500])
         kept[name] = [
             dict(zip(FIELDS, (raw, name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
             for row in measured(states, given.folder)
