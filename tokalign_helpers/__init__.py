@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
-    from tokalign_helpers.course.claims import claims, paper_retrieval
+    from tokalign_helpers.course.claims import claims, paper_retrieval, recorded
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
     from tokalign_helpers.datasets.labelled import clinc150, goemotions, key_words, lexicon, minimal_pairs, two_labels
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
+    from tokalign_helpers.reading.layers import layer_embeddings
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval import scale as scale
@@ -108,6 +109,7 @@ __all__ = [
     "key_words",
     "kind_shares",
     "last_token",
+    "layer_embeddings",
     "lee_documents",
     "lexicon",
     "lexicon_tokens",
@@ -127,6 +129,7 @@ __all__ = [
     "rated_words",
     "read_tokens",
     "recall_by_frequency",
+    "recorded",
     "reciprocal_rank_fusion",
     "sentences",
     "setup",
@@ -163,6 +166,7 @@ _MODULES = {
     "course.claims": (
         "claims",
         "paper_retrieval",
+        "recorded",
     ),
     "course.notebook": ("setup",),
     "datasets.collections": (
@@ -239,6 +243,7 @@ _MODULES = {
         "tokens_of_words",
         "word_agreement",
     ),
+    "reading.layers": ("layer_embeddings",),
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",
