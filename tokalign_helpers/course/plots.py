@@ -373,7 +373,7 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
 
 
 def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
-    """Draw differences with their intervals around zero; those whose interval holds zero are grey.
+    """Draw differences with their intervals around zero; those with an interval clear of zero are orange.
 
     Parameters
     ----------
@@ -387,15 +387,15 @@ def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
     -------
     Axes
     """
-    ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
+    figure, ax = plt.subplots(figsize=(9, 0.42 * len(table) + 1.4), layout="constrained")
     ax.axvline(0, color="black", linewidth=1, linestyle=":")
     for place, row in enumerate(table.itertuples()):
-        color = GREY if row.low <= 0 <= row.high else ORANGE
+        color = ORANGE if row.low > 0 or row.high < 0 else GREY
         _interval(ax, place, row.value, row.low, row.high, color, digits=3)
     ax.set_yticks(range(len(table)), table["what"])
     ax.set(xlabel=value, ylim=(len(table) - 0.4, -0.7))
     ax.margins(x=0.1)
-    ax.set_title(title)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return ax
 
 
