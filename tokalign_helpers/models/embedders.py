@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.assets import data_dir, default_model_path, quiet_transformers
+from tokalign_helpers.basics.assets import MODELS, data_dir, default_model_path, model_path, quiet_transformers
 from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedding import Embedder, load_llm, load_parts
 from tokalign_helpers.models.heads import Head
@@ -72,6 +72,10 @@ class Weights(TypedDict):
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
 SMOL_135M: Backbone = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+GEMMA_270M: Backbone = {
+    "backbone": "gemma-3-270m", "parameters": 268_098_176, "vocabulary": 262_144, "width": 640,
+    "license": "Gemma Terms of Use", "tied": True, "gated": True,
+}  # fmt: skip
 ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
 NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
@@ -263,6 +267,11 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
         ),
+        # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.
+        EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
+        EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
+        EmbedderSpec("gemma-wmean", pooling=weighted_mean, **GEMMA_270M),
+        EmbedderSpec("gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **GEMMA_270M),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
         EmbedderSpec(
@@ -564,7 +573,7 @@ def _fetched(
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
-    backbone = (default_model_path() if spec.backbone == SMOL else spec.backbone, spec.backbone_revision)
+    backbone = (model_path(spec.backbone) if spec.backbone in MODELS else spec.backbone, spec.backbone_revision)
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
         backbone,
