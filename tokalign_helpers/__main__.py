@@ -234,6 +234,9 @@ def fetch(given: argparse.Namespace) -> None:
     for name, asset in ASSETS.items():
         if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
             asset_path(name)
+    for name, model in MODELS.items():
+        if model.terms and any(path.parent.name == name for path in wrong):
+            model_path(name)
     folder = default_model_path()
     if given.verify and not wrong:
         print("Every file has the SHA-256 that it should have")

@@ -271,7 +271,9 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
         EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
         EmbedderSpec("gemma-wmean", pooling=weighted_mean, **GEMMA_270M),
-        EmbedderSpec("gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", **GEMMA_270M),
+        EmbedderSpec(
+            "gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="gemma-last", **GEMMA_270M
+        ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
         EmbedderSpec(
