@@ -31,8 +31,9 @@ from tokalign_helpers.basics.assets import (
 from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
-from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
+from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table
 from tokalign_helpers.models.input_format import ATTENTIONS
+from tokalign_helpers.models.loading import load_embedder, load_embedders
 from tokalign_helpers.models.published import POOLINGS
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
@@ -266,12 +267,12 @@ def examination(given: argparse.Namespace) -> None:
     given : Namespace
         As :func:`~tokalign_helpers.examination.examine` and the command's ``--help`` say.
     """
-    from tokalign_helpers.datasets.wikipedia import sentences
+    from tokalign_helpers.datasets.wikipedia import load_sentences
     from tokalign_helpers.examination import examine
 
     if given.texts and not given.texts.is_file():
         raise ValueError(f"there is no file {given.texts}")
-    texts = [text for _, text in lines(given.texts)] if given.texts else sentences(1000, seed=0)
+    texts = [text for _, text in lines(given.texts)] if given.texts else load_sentences(1000, seed=0)
     report = examine(
         given.name, texts[: given.n], raw=given.raw, results=given.results,
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,

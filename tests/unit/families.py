@@ -46,8 +46,7 @@ from transformers import (
 )
 
 from tests.unit.conftest import CORPUS
-from tokalign_helpers.models import embedders
-from tokalign_helpers.models.embedding import load_llm
+from tokalign_helpers.models import loading
 
 MORE = ["[INST] [/INST] {passage: query: Instruct: Query:}", 'This sentence of "a garden" means one word.']
 ROTARY = {
@@ -304,7 +303,6 @@ def _old_tokenizer(folder):
 
 def package(folder, monkeypatch):
     """Put a model in the place of the packaged one, for a test."""
-    backbone = lru_cache(lambda: load_llm(folder))
-    monkeypatch.setattr(embedders, "_backbone", backbone)
-    monkeypatch.setattr(embedders, "_merged_backbone", lru_cache(embedders._merged_backbone.__wrapped__))
-    monkeypatch.setattr(embedders, "default_model_path", lambda: folder)
+    monkeypatch.setattr(loading, "_backbone", lru_cache(loading._backbone.__wrapped__))
+    monkeypatch.setattr(loading, "_merged_backbone", lru_cache(loading._merged_backbone.__wrapped__))
+    monkeypatch.setattr(loading, "default_model_path", lambda: folder)
