@@ -49,12 +49,14 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
     own = embedder.literal_tokens(list(collection.documents.values()))
     idf = ta.token_importance(own, embedder.decoder.vocabulary_size)
     centre, names = h.mean(dim=0), collection.documents
-    improved = ta.aligned_run(embedder.decoder, literal, q - centre, names, h - centre, importance=idf, **IMPROVED)
+    improved = ta.aligned_run(
+        literal, names, decoder=embedder.decoder, q=q - centre, h=h - centre, importance=idf, **IMPROVED
+    )
     bm25 = ta.bm25_run(collection.queries, collection.documents)
-    dense = ta.dense_run(literal, q - centre, names, h - centre)
+    dense = ta.dense_run(literal, names, q=q - centre, h=h - centre)
     return {
-        "dense": ta.dense_run(literal, q, names, h),
-        "sparse": ta.aligned_run(embedder.decoder, literal, q, names, h),
+        "dense": ta.dense_run(literal, names, q=q, h=h),
+        "sparse": ta.aligned_run(literal, names, decoder=embedder.decoder, q=q, h=h),
         "dense, centred": dense,
         "sparse, improved": improved,
         "BM25": bm25,
@@ -109,7 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     given = parser.parse_args()
     folder = given.folder
-    whole = ta.beir(folder / "scifact", "train")
+    whole = ta.load_beir(folder / "scifact", "train")
     bm25 = ta.bootstrap_interval(
         ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
     )
@@ -117,9 +119,9 @@ if __name__ == "__main__":
     parts = {"SciFact, whole": whole}
     if not given.whole:
         parts = {
-            "cloze": part_of(ta.cloze_collection(300, seed=0)),
+            "cloze": part_of(ta.load_cloze_collection(300, seed=0)),
             "SciFact": part_of(whole),
-            "Cranfield": part_of(ta.cranfield(folder / "cranfield")),
+            "Cranfield": part_of(ta.load_cranfield(folder / "cranfield")),
         }
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all

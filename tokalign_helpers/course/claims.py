@@ -24,7 +24,7 @@ COLUMNS = (
 SHOWN = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
 
 
-def claims() -> "pd.DataFrame":
+def load_claims() -> "pd.DataFrame":
     """Return the ledger.
 
     Returns
@@ -40,7 +40,7 @@ def claims() -> "pd.DataFrame":
     return table[list(SHOWN)]
 
 
-def paper_retrieval() -> "pd.DataFrame":
+def load_paper_retrieval() -> "pd.DataFrame":
     """Return the paper's nDCG@10 of dense and of training-free sparse retrieval (section 5).
 
     Returns
