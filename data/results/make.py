@@ -18,7 +18,7 @@ import tokalign_helpers as ta
 from tokalign_helpers.basics.files import sha256, write_text
 from tokalign_helpers.reading import postprocessing as pp
 from tokalign_helpers.reading.layers import layer_embeddings
-from tokalign_helpers.training.pairs import wordnet
+from tokalign_helpers.training.pairs import load_wordnet
 
 HERE = Path(__file__).parent
 MADE = HERE / "made.json"
@@ -35,8 +35,8 @@ def row(interval: ta.Interval, **what: object) -> dict[str, object]:
 def instructions(folder: Path) -> Iterator[dict[str, object]]:
     """Ask about texts that others labelled: how many neighbours share the label, and paired differences."""
     base = ta.load_embedder("smol-eol")
-    comments = ta.goemotions(folder / "goemotions").groupby("label").head(40)
-    requests = ta.clinc150(folder / "clinc150").groupby("label").head(40)
+    comments = ta.load_goemotions(folder / "goemotions").groupby("label").head(40)
+    requests = ta.load_clinc150(folder / "clinc150").groupby("label").head(40)
     for what, table, labels in (
         ("GoEmotions", comments, {"emotion": "label"}),
         ("CLINC150", requests, {"intent": "intent", "domain": "label"}),
@@ -56,7 +56,7 @@ def instructions(folder: Path) -> Iterator[dict[str, object]]:
 def wordsim(folder: Path) -> Iterator[dict[str, object]]:
     """Judge the two halves of WordSim-353 (Agirre et al. 2009) apart: Spearman's ρ of cosines and ratings."""
     embedders = ta.load_embedders(WORDS)
-    ta.fill_cache(embedders, ta.rated_words(), "words")
+    ta.fill_cache(embedders, ta.load_rated_words(), "words")
     for half in ("similarity", "relatedness"):
         file = folder / "wordsim" / f"EN-WS-353-{half[:3].upper()}.txt"
         rated = pd.read_csv(file, sep="\t", names=["word1", "word2", "rating"])
@@ -70,8 +70,8 @@ def wordsim(folder: Path) -> Iterator[dict[str, object]]:
 
 def antonyms(folder: Path) -> Iterator[dict[str, object]]:
     """Split the antonym pairs of the course by whether WordNet, on which ``smol-sim`` was trained, has their words."""
-    pairs = ta.minimal_pairs()
-    opposites = {frozenset(pair) for synset in wordnet(folder / "wordnet") for pair in synset.antonyms}
+    pairs = ta.load_minimal_pairs()
+    opposites = {frozenset(pair) for synset in load_wordnet(folder / "wordnet") for pair in synset.antonyms}
     turned = pairs[pairs["kind"] == "antonym"]
     words = [
         [{w.strip(".,") for w in text.lower().split()} for text in two] for two in turned[["text1", "text2"]].values
@@ -97,7 +97,7 @@ def answered(collection: ta.Collection, queries: int) -> ta.Collection:
 
 def changes_of_08(embedder: ta.Embedder) -> dict[str, pp.Change]:
     """Return the repairs of notebook 08 with the settings that it chose, fitted on the same 500 sentences."""
-    texts = ta.sentences(1000, seed=0)
+    texts = ta.load_sentences(1000, seed=0)
     ta.fill_cache({embedder.name: embedder}, texts, "sentences")
     fitting, E = embedder.embed(texts)[:500], embedder.unembedding
     centre = pp.remove_top(fitting, 0)
@@ -116,7 +116,7 @@ def changes_of_08(embedder: ta.Embedder) -> dict[str, pp.Change]:
 def sts(folder: Path) -> Iterator[dict[str, object]]:
     """Judge the repairs of notebook 08 on 400 pairs of the STS benchmark: Spearman's ρ."""
     embedder = ta.load_embedder("smol-eol")
-    pairs = ta.sts_pairs(folder / "stsb", "test").sample(400, random_state=0)
+    pairs = ta.load_sts_pairs(folder / "stsb", "test").sample(400, random_state=0)
     near = {name: ta.pair_similarities(embedder, pairs, change) for name, change in changes_of_08(embedder).items()}
     for name, cosines in near.items():
         yield row(ta.rank_correlation(cosines, pairs["rating"]), change=name, minus="")
@@ -129,11 +129,11 @@ def sts(folder: Path) -> Iterator[dict[str, object]]:
 def scifact(folder: Path) -> Iterator[dict[str, object]]:
     """Judge the repairs of notebook 08 on 100 claims of SciFact and the abstracts that answer them: nDCG@10."""
     embedder = ta.load_embedder("smol-eol")
-    part = answered(ta.beir(folder / "scifact", "train"), QUERIES)
+    part = answered(ta.load_beir(folder / "scifact", "train"), QUERIES)
     q, d = embedder.embed(list(part.queries.values())), embedder.embed(list(part.documents.values()))
     found = {}
     for name, change in changes_of_08(embedder).items():
-        run = ta.dense_run(list(part.queries), change(q), part.documents, change(d))
+        run = ta.dense_run(list(part.queries), part.documents, q=change(q), h=change(d))
         found[name] = ta.evaluate_run(run, part.relevant)["nDCG@10"].to_numpy()
     for name, values in found.items():
         yield row(ta.bootstrap_interval(values), change=name, minus="")
@@ -144,7 +144,7 @@ def scifact(folder: Path) -> Iterator[dict[str, object]]:
 
 def layers(_: Path) -> Iterator[dict[str, object]]:
     """Read sentences after every layer: which share of the ten best tokens are content words of the text."""
-    texts = ta.sentences(1000, seed=0)[:READ]
+    texts = ta.load_sentences(1000, seed=0)[:READ]
     for name in ("smol-wmean", "smol-cse", "smol-eol", "smol-sim"):
         embedder = ta.load_embedder(name)
         content = ta.token_kinds(embedder.decoder) == "content word"

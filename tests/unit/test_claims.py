@@ -56,14 +56,14 @@ def test_results_are_those_that_their_command_wrote(tmp_path, monkeypatch):
     file.write_text("what,value,low,high\nNone,0.5,0.25,0.75\n,0.5,,\n")
     made = {"made": {"command": "python make.py", "date": "2026-01-01", "sha256": sha256(file), "from": {}}}
     (tmp_path / "results" / "made.json").write_text(json.dumps(made))
-    found = ta.recorded("made")
+    found = ta.load_results("made")
     assert found["what"].tolist() == ["None", ""] and found["low"].isna().tolist() == [False, True]
     assert found.attrs == made["made"]
     with pytest.raises(ValueError, match="no results 'other'; known: made"):
-        ta.recorded("other")
+        ta.load_results("other")
     file.write_text(file.read_text().replace("0.5", "0.9"))
     with pytest.raises(ValueError, match="was changed after 2026-01-01; make it again: python make.py"):
-        ta.recorded("made")
+        ta.load_results("made")
 
 
 def test_every_stored_table_of_results_is_whole():
@@ -71,7 +71,7 @@ def test_every_stored_table_of_results_is_whole():
     names = {file.stem for file in folder.glob("*.csv")}
     assert names == set(json.loads((folder / "made.json").read_text(encoding="utf-8")))
     for name in names:
-        found = ta.recorded(name)
+        found = ta.load_results(name)
         sure = found.dropna(subset=["low"])
         assert len(sure) and sure["low"].le(sure["value"]).all() and sure["value"].le(sure["high"]).all()
 

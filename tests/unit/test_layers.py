@@ -16,7 +16,7 @@ TEXTS = ["A parrot in the garden.", "No", "What diseases are parrots prone to?"]
 @pytest.mark.parametrize("pooling", [ta.last_token, ta.weighted_mean])
 def test_the_last_row_is_the_embedding(family, pooling, tmp_path):
     folder = save_model(tmp_path / "model", family)
-    embedder = ta.Embedder.from_pretrained(folder, pooling=pooling, template='"{text}"', device="cpu")
+    embedder = ta.load_embedder(folder, pooling=pooling, template='"{text}"', device="cpu")
     h = layer_embeddings(embedder, TEXTS)
     assert h.shape == (embedder.model.config.num_hidden_layers + 1, 3, embedder.dimension)
     torch.testing.assert_close(h[-1], embedder.embed(TEXTS, cache=False), atol=1e-5, rtol=1e-4)

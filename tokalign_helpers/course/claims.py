@@ -53,7 +53,7 @@ def load_paper_retrieval() -> "pd.DataFrame":
     return pd.read_csv(data_dir() / "paper_retrieval.csv")
 
 
-def recorded(table: str) -> "pd.DataFrame":
+def load_results(table: str) -> "pd.DataFrame":
     """Return figures that were measured beforehand, because they need data or time that a notebook has not.
 
     Parameters
