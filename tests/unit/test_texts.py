@@ -315,7 +315,7 @@ def test_tokens_without_a_row_are_left_out_with_a_warning(cropped):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(ta.aligned_tokens(cropped, TEXTS, 4)) == 12
-        assert ta.alignment_rates({"cropped": cropped}, TEXTS, 4, folded=True)["value"].notna().all()
+        assert ta.align(cropped, TEXTS, k=4).folded().rates(4)["value"].notna().all()
     assert len(token_counts(cropped, TEXTS)) == rows
     assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2], range(100))) == TEXTS[2]
 

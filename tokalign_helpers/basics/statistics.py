@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+LEVEL = 0.95  # of every interval
 RESAMPLES = 2000  # of every bootstrap
 FEWEST = 20  # below, resampling knows too little of the spread: a 95 % interval of 10 skewed values holds in 86 of 100
 BATCH = 100  # resamples that are in memory at a time
@@ -33,14 +34,13 @@ class Interval(NamedTuple):
         return format(self)
 
 
-def share_interval(answers: ArrayLike, *, level: float = 0.95) -> Interval:
+def share_interval(answers: ArrayLike) -> Interval:
     """Return the share of yes among answers of yes or no, with its exact interval (Clopper and Pearson 1934).
 
     Parameters
     ----------
     answers : array_like of bool, (n,)
         Or of 0 and 1.
-    level : float
 
     Returns
     -------
@@ -59,13 +59,11 @@ def share_interval(answers: ArrayLike, *, level: float = 0.95) -> Interval:
     yes = round(values.sum())
     from scipy import stats
 
-    found = stats.binomtest(yes, len(values)).proportion_ci(level, method="exact")
+    found = stats.binomtest(yes, len(values)).proportion_ci(LEVEL, method="exact")
     return Interval(yes / len(values), float(found.low), float(found.high))
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], n: int, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: int = 0) -> tuple[float, float]:
     """Return the percentile bootstrap's bounds of a statistic of n texts.
 
     Parameters
@@ -73,7 +71,6 @@ def bootstrap(
     statistic : Callable
         (resamples, n) places of texts → (resamples,) values; NaN where it is undefined.
     n : int
-    level : float
     seed : int
 
     Returns
@@ -89,11 +86,11 @@ def bootstrap(
     known = drawn[~np.isnan(drawn)]
     if len(known) < (1 - UNDEFINED) * RESAMPLES or _is_constant(known):
         return np.nan, np.nan
-    low, high = np.percentile(known, [50 - 50 * level, 50 + 50 * level])
+    low, high = np.percentile(known, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
     return float(low), float(high)
 
 
-def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
 
     Parameters
@@ -101,7 +98,6 @@ def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0)
     values : array_like, (n,)
         One for each text. For a comparison of two embedders on the same texts, give the differences. For answers of
         yes or no there is :func:`share_interval`.
-    level : float
     seed : int
 
     Returns
@@ -121,7 +117,7 @@ def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0)
     given = given.astype(float)
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise ValueError(f"a mean needs a list of at least one number, all of them finite; got {_shown(given)}")
-    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), level=level, seed=seed)
+    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), seed=seed)
     return Interval(float(given.mean()), *found)
 
 
@@ -129,7 +125,6 @@ def jackknife_interval(
     estimate: float,
     leave_one_out: ArrayLike,
     *,
-    level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
     """Return the interval of a statistic that no bootstrap suits, from its values without each text.
@@ -144,7 +139,6 @@ def jackknife_interval(
         The statistic on all n texts.
     leave_one_out : array_like, (n,)
         The statistic on all texts but the i-th.
-    level : float
     bounds : (float, float)
         The least and the greatest value that the statistic can have, such as (0, 1) for a share.
 
@@ -162,7 +156,7 @@ def jackknife_interval(
     error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
     from scipy import stats
 
-    half = stats.norm.ppf(0.5 + level / 2) * error
+    half = stats.norm.ppf(0.5 + LEVEL / 2) * error
     low, high = np.clip([estimate - half, estimate + half], *bounds)
     return Interval(float(estimate), float(low), float(high))
 

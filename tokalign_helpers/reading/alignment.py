@@ -327,9 +327,7 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     return Alignment(aligned, literal, embedder.decoder)
 
 
-def alignment_rates(
-    embedders: Mapping[str, Embedder], texts: Sequence[str], k: int = 10, *, folded: bool = False
-) -> pd.DataFrame:
+def alignment_rates(embedders: Mapping[str, Embedder], texts: Sequence[str], k: int = 10) -> pd.DataFrame:
     """Measure how well embedders align with the tokens of texts.
 
     Parameters
@@ -338,9 +336,6 @@ def alignment_rates(
     texts : Sequence[str], n of them
     k : int
         Of Hit@K.
-    folded : bool
-        Also count a token that differs from one of the text only in case or a leading space. Not the paper's
-        definition; name it when you quote it.
 
     Returns
     -------
@@ -350,8 +345,7 @@ def alignment_rates(
     texts = check_texts(texts)
     tables = []
     for name, h in embed_all(embedders, texts).items():
-        alignment = align(embedders[name], texts, h, k=k)
-        tables.append((alignment.folded() if folded else alignment).rates(k).assign(embedder=name))
+        tables.append(align(embedders[name], texts, h, k=k).rates(k).assign(embedder=name))
     return pd.concat(tables, ignore_index=True)[["embedder", "rate", "value", "low", "high"]]
 
 

@@ -66,14 +66,13 @@ def _gain(grades: Sequence[int]) -> float:
     return sum(grade / math.log2(1 + rank) for rank, grade in enumerate(grades, start=1))
 
 
-def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
+def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
     """Add up runs, the scores of each query brought to 0…1 first.
 
     Parameters
     ----------
     runs : Sequence of runs
-    weights : Sequence[float], one a run, optional
-        Default: equal.
+        Each counts as much as the others.
 
     Returns
     -------
@@ -86,20 +85,16 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
     TypeError
         If a run is no mapping.
     ValueError
-        If there are not as many weights as runs, one is not finite, or a score is not finite or no number; the message
-        names the query.
+        If a score is not finite; the message names the query.
     """
-    shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
-    if shares.shape != (len(runs),) or not np.isfinite(shares).all():
-        raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
     fused: dict[str, dict[str, float]] = {}
-    for run, weight in zip(runs, shares.tolist(), strict=True):
+    for run in runs:
         for query, hits in _checked(run, _finite).items():
             low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
             here = fused.setdefault(query, {})
             for document, score in hits.items():
                 share = (score - low) / (high - low) if high > low else 1.0
-                here[document] = here.get(document, 0.0) + weight * share
+                here[document] = here.get(document, 0.0) + share / len(runs)
     return fused
 
 
