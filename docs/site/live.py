@@ -214,7 +214,7 @@ def cut(data: bytes, name: str, folder: Path) -> dict[str, object]:
 
 
 def write_adapter(folder: Path, gguf_file: Path, target: Path) -> None:
-    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantised weights as they run.
+    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantized weights as they run.
 
     Parameters
     ----------

@@ -317,7 +317,7 @@ def test_without_a_home_the_variable_is_named(monkeypatch, capsys, answer):
     monkeypatch.setattr("platformdirs.user_cache_dir", answer)
     assert command.main(["fetch"]) == 2
     assert capsys.readouterr().err == (
-        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
+        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.\n"
     )
 
 

@@ -163,8 +163,8 @@ def test_cranfields_judgements_name_their_line(tmp_path):
 @pytest.mark.parametrize(
     ("full", "domains", "said"),
     [
-        ("[]", "{}", r"data_full\.json holds no JSON object"),
-        ("{}", "[]", r"domains\.json holds no JSON object"),
+        ("[]", "{}", r"data_full\.json does not hold a JSON object"),
+        ("{}", "[]", r"domains\.json does not hold a JSON object"),
         ("{", "{}", r"data_full\.json is not JSON"),
         ("[" * 200_000, "{}", r"data_full\.json is not JSON"),
         ("{}", "{}", "unknown part 'test'"),

@@ -178,7 +178,7 @@ NO_NOTEBOOKS = {
     "list.ipynb": "is no notebook",
     "deep.ipynb": "is no notebook",
     "latin.ipynb": "is no notebook",
-    "another.ipynb": "is it of this course?",
+    "another.ipynb": "is it a notebook of this course?",
     "ex99.ipynb": "which the course does not have",
     "long.ipynb": "it is not graded",
 }

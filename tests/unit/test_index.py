@@ -406,7 +406,7 @@ def test_any_changed_bit_is_told(tmp_path, name):
     good = file.read_bytes()
     for place in range(0, len(good), 7):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
-        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index again"):
+        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 differs; build the index again"):
             SparseIndex.load(tmp_path)
         try:  # without checksums a weight may be another one; a search must live all the same
             SparseIndex.load(tmp_path, verify=False).search(rows([1] * V))

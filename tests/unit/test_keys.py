@@ -221,7 +221,7 @@ def test_a_pooling_that_changes_while_it_embeds_is_not_cached(tiny):
         return hidden[:, 0] * count[0]
 
     embedder = replace(tiny, pooling=pool)
-    with pytest.warns(UserWarning, match="vectors of 'tiny' are not cached: it changed while it embedded"):
+    with pytest.warns(UserWarning, match="vectors of 'tiny' are not cached: it changed while embedding"):
         first = embedder.embed(TEXTS[:1])
     with pytest.warns(UserWarning, match="it changed"):
         assert torch.equal(embedder.embed(TEXTS[:1]), 2 * first)

@@ -94,7 +94,7 @@ def test_scores_that_differ_beyond_single_precision_keep_their_order():
         ({"q": {"x": 1.0}}, {"q": {"x": 2**40}}, "query 'q': the grade 1099511627776 is not a whole number up to 1000"),
         ({"q": {"x": 1.0}}, {"q": {"x": float("nan")}}, "query 'q': the grade nan"),
         ({"q": {"x": 1.0}}, {"q": {1.0: 1}}, "query 'q': 1.0 is no id"),
-        ({"q": {"1": 1.0, 1: 2.0}}, {"q": {"1": 1}}, "query 'q': a document is there twice"),
+        ({"q": {"1": 1.0, 1: 2.0}}, {"q": {"1": 1}}, "query 'q': a document occurs twice"),
         ({1: {"x": 1.0}, "1": {"x": 1.0}}, {"1": {"x": 1}}, "query '1': it is there twice"),
         ({"q": 5}, {"q": {"x": 1}}, "query 'q': "),
         ({"q": {"x": 10**400}}, {"q": {"x": 1}}, "query 'q': int too large"),

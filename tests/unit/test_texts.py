@@ -100,7 +100,7 @@ def test_a_full_context_is_read_and_not_overrun(family, readers):
 def test_a_prompt_that_leaves_no_room_is_told(tiny, monkeypatch):
     long = tiny.with_template("a" * 5 + "{text}")
     monkeypatch.setattr(tiny.tokenizer, "model_max_length", count(tiny, "a" * 5))
-    with pytest.raises(ValueError, match=r"texts\[1\] finds no room: the prompt of 'tiny' fills the \d+ tokens"):
+    with pytest.raises(ValueError, match=r"texts\[1\] does not fit: the prompt of 'tiny' fills the \d+ tokens"):
         long._read(["x"], positions=[1])
 
 

@@ -1,4 +1,4 @@
-"""How sure is a number: intervals of shares, means, rank correlations and unions. Imports nothing of ours.
+"""Confidence intervals of shares, means, rank correlations and unions. Imports nothing else of the package.
 
 Every interval here is meant to hold the true value in 95 of 100 samples. How often it does was counted on samples
 whose true value is known, and is said with each function.
@@ -35,7 +35,7 @@ class Interval(NamedTuple):
 
 
 def share_interval(answers: ArrayLike) -> Interval:
-    """Return the share of yes among answers of yes or no, with its exact interval (Clopper and Pearson 1934).
+    """Return the share of "yes" among yes-or-no answers, with its exact interval (Clopper and Pearson 1934).
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def share_interval(answers: ArrayLike) -> Interval:
     Returns
     -------
     Interval
-        Right for every n, and at the ends: 10 yes out of 10 give [0.692, 1.000]. It holds the true share in at least
+        Valid for every n, also at the ends: 10 yes out of 10 give [0.692, 1.000]. It holds the true share in at least
         95 of 100 samples, whatever the share is.
 
     Raises
@@ -55,7 +55,7 @@ def share_interval(answers: ArrayLike) -> Interval:
     """
     values = np.asarray(answers, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
-        raise ValueError(f"a share is of answers that are all yes or no, 1 or 0; got {_shown(values)}")
+        raise ValueError(f"a share needs answers that are all yes or no, 1 or 0; got {_shown(values)}")
     yes = round(values.sum())
     from scipy import stats
 
@@ -69,7 +69,7 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
     Parameters
     ----------
     statistic : Callable
-        (resamples, n) places of texts → (resamples,) values; NaN where it is undefined.
+        (resamples, n) positions of texts → (resamples,) values; NaN where it is undefined.
     n : int
     seed : int
 
@@ -77,7 +77,7 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
     -------
     low, high : float
         Both NaN where there is no interval: with fewer than :data:`FEWEST` texts; where the resamples all give the
-        same, for then they say nothing of other texts; or where too many of them leave the statistic undefined.
+        same and say nothing about other texts; or where the statistic is undefined for too many of them.
     """
     if n < FEWEST:
         return np.nan, np.nan
@@ -96,8 +96,8 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     Parameters
     ----------
     values : array_like, (n,)
-        One for each text. For a comparison of two embedders on the same texts, give the differences. For answers of
-        yes or no there is :func:`share_interval`.
+        One for each text. For a comparison of two embedders on the same texts, give the differences. For yes-or-no
+        answers use :func:`share_interval`.
     seed : int
 
     Returns
@@ -113,7 +113,7 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     """
     given = np.asarray(values)
     if given.dtype == bool:
-        raise ValueError("the values are yes or no, of which share_interval gives the share")
+        raise ValueError("the values are booleans; use share_interval for a share")
     given = given.astype(float)
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise ValueError(f"a mean needs a list of at least one number, all of them finite; got {_shown(given)}")
@@ -130,7 +130,7 @@ def jackknife_interval(
     """Return the interval of a statistic that no bootstrap suits, from its values without each text.
 
     A bootstrap sample repeats texts. A *union* over it is smaller than over as many fresh texts, and groups agree
-    better with labels where the same text stands twice: the bootstrap's interval sits beside the estimate itself.
+    better with labels where the same text occurs twice: the bootstrap's interval sits beside the estimate itself.
     Leaving texts out one at a time has no such repeats.
 
     Parameters
@@ -217,7 +217,7 @@ def _shown(values: np.ndarray) -> str:
 
 
 def _is_constant(values: np.ndarray) -> bool:
-    """Say whether they are equal but for rounding."""
+    """Return whether they are equal but for rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 

@@ -1,4 +1,4 @@
-"""One function a figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
+"""One function for each figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
 
 import html
 import re
@@ -35,7 +35,7 @@ _SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS")
 
 
 def use_style() -> None:
-    """Give all figures of the course one look."""
+    """Set one style for all figures of the course."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     known = {font.name for font in fontManager.ttflist}
     plt.rcParams.update({
@@ -94,7 +94,7 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
 
 
 def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw each rate of each embedder with its interval, one panel a rate.
+    """Draw each rate of each embedder with its interval, one panel for each rate.
 
     Parameters
     ----------
@@ -122,12 +122,12 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
-    """Draw what kinds of tokens embedders answer with, as one stacked bar an embedder.
+    """Draw what kinds of tokens embedders answer with, as one stacked bar for each embedder.
 
     Parameters
     ----------
     shares : DataFrame
-        A row an embedder (or the texts themselves), a column a kind; rows sum to 1.
+        One row for each embedder (or for the texts themselves), one column for each kind; rows sum to 1.
     title : str
 
     Returns
@@ -244,7 +244,7 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
 
 
 def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 40) -> np.ndarray:
-    """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
+    """Draw how far embeddings moved along each component, one panel for each pair of backbone and embedder.
 
     Parameters
     ----------
@@ -396,7 +396,7 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
 
 
 def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarray:
-    """Draw a 2 × 2 of instruction and labelling: one panel a labelling, one point an instruction, with its interval.
+    """Draw a 2 × 2 of instruction and labelling: a panel for each labelling, a point for each instruction.
 
     Parameters
     ----------
@@ -427,7 +427,7 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
 
 
 def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
+    """Draw how the cosines of pairs of each kind are distributed, one panel for each embedder.
 
     Parameters
     ----------
@@ -459,7 +459,7 @@ def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown: int = 10) -> np.ndarray:
-    """Draw which tokens add most to the cosine of two texts, one panel an embedder.
+    """Draw which tokens add most to the cosine of two texts, one panel for each embedder.
 
     Parameters
     ----------
@@ -489,12 +489,13 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
 
 
 def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
-    """Draw retrievers in the plane of cost and quality.
+    """Draw retrievers by cost and quality.
 
     Parameters
     ----------
     table : DataFrame
-        ``retriever``, ``cost`` (multiply-adds a pair of query and document), ``value``, ``low``, ``high`` (nDCG@10).
+        ``retriever``, ``cost`` (multiply-adds for each pair of query and document), ``value``, ``low``, ``high``
+        (nDCG@10).
     title : str
 
     Returns
@@ -517,7 +518,7 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
-    """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
+    """Draw how the energy of directions and embeddings accumulates along the spectrum of E_g, from the left.
 
     Parameters
     ----------
@@ -548,12 +549,12 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
 
 
 def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how changed embeddings do on several measures, each with its interval, one panel a measure.
+    """Draw how changed embeddings perform on several measures, each with its interval, one panel for each measure.
 
     Parameters
     ----------
     table : DataFrame
-        ``change``, ``measure``, ``value``, ``low``, ``high``. The first change is what the others are compared with.
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change.
     title : str
 
     Returns
@@ -580,7 +581,7 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw what is left of embeddings that are made shorter, one panel a measure.
+    """Draw what remains of shortened embeddings, one panel for each measure.
 
     Parameters
     ----------
@@ -609,7 +610,7 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) -> Axes:
-    """Draw how a retriever gets better step by step, beside levels to reach.
+    """Draw how a retriever gets better step by step, beside reference levels.
 
     Parameters
     ----------

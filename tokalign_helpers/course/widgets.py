@@ -33,7 +33,7 @@ def alignment_view(
     k : int
     ax : Axes, optional
     title : str
-        Of the bars. Default: whose answer it is.
+        Of the bars. Default: names the embedder.
 
     Returns
     -------
@@ -52,19 +52,19 @@ def alignment_view(
 
 
 def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
-    """Make a small tool: type a text, choose an embedder and k, read the tokens.
+    """Build a small tool: type a text, choose an embedder and k, read the tokens.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
     text : str
-        To begin with.
+        The initial one.
     k : int
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a slider, the highlighted text and the bars.
+        A box with a text field, a list of embedders, a slider, the highlighted text and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -124,7 +124,7 @@ def explore_adjustment(
     text: str,
     marks: Mapping[str, float],
 ) -> ipywidgets.Widget:
-    """Make a small tool: move the embedding of a text along a component and watch its tokens change.
+    """Build a small tool: move the embedding of a text along a component and watch its tokens change.
 
     Parameters
     ----------
@@ -132,15 +132,15 @@ def explore_adjustment(
     components : Mapping[str, PrincipalComponents]
         Of each embedder.
     text : str
-        To begin with.
+        The initial one.
     marks : Mapping[str, float]
-        Of each embedder the λ that the notebook found, v_1.
+        For each embedder, the λ that the notebook found, v_1.
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1 of
-        the chosen embedder either way, a button that sets it to v_1, and the bars.
+        A box with a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1
+        of the chosen embedder either way, a button that sets it to v_1, and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -182,14 +182,14 @@ def explore_adjustment(
 
 
 def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:
-    """Make a small tool: a text, an instruction, and the tokens of the answer.
+    """Build a small tool: a text, an instruction, and the tokens of the answer.
 
     Parameters
     ----------
     embedder : Embedder
-        With a place for an instruction.
+        One that takes an instruction.
     text : str
-        To begin with.
+        The initial one.
     background : Sequence[str]
         Texts whose mean embedding, asked the same, is subtracted.
 
@@ -254,7 +254,7 @@ def explore_search(
     text: str,
     change: Callable[[Tensor], Tensor] = lambda h: h,
 ) -> ipywidgets.Widget:
-    """Make a small search engine: type a query, read what is found and why.
+    """Build a small search engine: type a query, read what is found and why.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def explore_search(
     index : SparseIndex
     documents : Mapping[str, str]
     text : str
-        To begin with.
+        The initial one.
     change : Callable
         (n, d) → (n, d), applied to the query's embedding, as it was to the documents'.
 

@@ -128,7 +128,7 @@ PROMPT_BERT = InputFormat(template=MASKED, span="mask")
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """What makes an embedder: a row of the table below, never a branch in the code.
+    """What defines an embedder: a row of the table below, never a branch in the code.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class EmbedderSpec:
 
     @property
     def attention(self) -> str:
-        """In which direction the model looks; see :class:`InputFormat`."""
+        """In which directions the model attends; see :class:`InputFormat`."""
         return self.input_format.attention
 
     @property
@@ -217,7 +217,7 @@ class EmbedderSpec:
         return int((self.parameters + beside) * DTYPES[dtype])
 
 
-DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.56}  # bytes a parameter; 4 bits and their scales
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.56}  # bytes for each parameter; 4 bits and their scales
 WORKING = 1 << 30  # for hidden states and scores
 
 EMBEDDERS: dict[str, EmbedderSpec] = {
@@ -307,7 +307,7 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             revision="07163b72af1488142a360786df853f237b1a3ca1", raw="mistral-7b-v0.1", input_format=E5_MISTRAL,
             unit_length=True, **E5_MISTRAL_7B | {"license": "MIT"},
         ),
-        # Smaller kin, for a free GPU or a CPU.
+        # Smaller relatives, for a free GPU or a CPU.
         EmbedderSpec("gpt-neo-125m", pooling=weighted_mean, **NEO_125M),
         EmbedderSpec(
             "sgpt-125m-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-125M-weightedmean-nli-bitfit",
@@ -360,7 +360,7 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
 
 @dataclass(frozen=True)
 class LoadingPlan:
-    """What loading an embedder would take on this machine.
+    """What loading an embedder would need on this machine.
 
     Parameters
     ----------
@@ -398,7 +398,7 @@ class LoadingPlan:
 def plan_loading(
     embedder: str | EmbedderSpec, dtype: str | None = None, device: str | None = None, free: int | None = None
 ) -> LoadingPlan:
-    """Say what an embedder takes before anything is loaded.
+    """Estimate what an embedder needs before anything is loaded.
 
     Parameters
     ----------
@@ -408,7 +408,7 @@ def plan_loading(
     device : str, optional
         Default: a GPU if there is one, else the CPU.
     free : int, optional
-        Bytes to count with. Default: what is free now.
+        Bytes to assume. Default: what is free now.
 
     Returns
     -------
@@ -489,7 +489,7 @@ def spec_of(name: str) -> EmbedderSpec:
     Raises
     ------
     ValueError
-        If there is none of that name; the message suggests the nearest.
+        If there is no row of that name; the message suggests the nearest.
     """
     if name in EMBEDDERS:
         return EMBEDDERS[name]

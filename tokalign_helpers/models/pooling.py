@@ -71,9 +71,9 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def pooler_output(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Stand for the model's own pooler: a trained layer on top of the first token (BERT, SimCSE).
+    """Mark the use of the model's own pooler: a trained layer on top of the first token (BERT, SimCSE).
 
-    An :class:`~tokalign_helpers.models.embedding.Embedder` that is given this function takes :class:`OwnPooler` of its
+    An :class:`~tokalign_helpers.models.embedding.Embedder` with this function uses the :class:`OwnPooler` of its
     model.
 
     Parameters

@@ -195,7 +195,7 @@ class Alignment:
         return [set(row[: len(tokens)].tolist()) & tokens for row, tokens in rows]
 
     def folded(self) -> "Alignment":
-        """Return the same with case and leading space aside, on both sides; not the paper's definition: name it.
+        """Return the same without regard to case and leading space: not the paper's definition, so say so when quoting.
 
         Returns
         -------
@@ -214,7 +214,7 @@ class Alignment:
         return Alignment(classes[self.aligned], literal)
 
     def shuffled_baseline(self, *, seed: int = 0) -> "Alignment":
-        """Return the control of chance: each text is compared with the tokens of another text.
+        """Return the baseline of chance: each text is compared with the tokens of another text.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class Alignment:
         return replace(self, literal=[self.literal[i] for i in partner])
 
     def frequency_baseline(self, k: int | None = None) -> "Alignment":
-        """Return the control that reads nothing: it answers every text with the tokens that occur in most texts.
+        """Return the baseline that reads nothing: every text gets the tokens that occur in most texts.
 
         Parameters
         ----------

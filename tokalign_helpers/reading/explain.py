@@ -28,8 +28,8 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Raises
     ------
     ValueError
-        If E_g has not full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an encoder's
-        head, which is not linear.
+        If E_g does not have full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an
+        encoder's head, which is not linear.
     """
     return _tight(decoder)
 
@@ -41,7 +41,7 @@ def _tight(decoder: TokenDecoder) -> Tensor:
     weight = decoder.weight.double().cpu()
     values, vectors = torch.linalg.eigh(weight.T @ weight)
     if values[0] <= values[-1] * 1e-12:
-        raise ValueError("the decoder layer's matrix has not full rank; an exact decomposition does not exist")
+        raise ValueError("the decoder layer's matrix does not have full rank; an exact decomposition does not exist")
     return (weight @ (vectors / values.sqrt()) @ vectors.T).float()
 
 
@@ -62,7 +62,7 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Raises
     ------
     ValueError
-        If an embedding is no (d,) vector or has the length 0.
+        If an embedding is not a (d,) vector or has the length 0.
     """
     d = decoder.dimension
     if a.shape != (d,) or b.shape != (d,):

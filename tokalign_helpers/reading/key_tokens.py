@@ -16,7 +16,7 @@ WORD = re.compile(r"[^\W_](?:[\w'’-]*[^\W_])?")  # letters and digits, hyphens
 
 
 def distinctive_tokens(literal: Sequence[set[int]], share: float = 1 / 3) -> list[set[int]]:
-    """Return of each text the tokens that occur in the fewest other texts: its best by tf-idf.
+    """Return, for each text, the tokens that occur in the fewest other texts: its best by tf-idf.
 
     A token counts once in T_s, so tf is 1 and the order is that of idf.
 
@@ -52,7 +52,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
         Whose tokenizer splits the texts.
     texts : Sequence[str], n of them
     words : Sequence[Sequence[str]], n of them
-        Words as they stand in the text; every place where a word stands counts.
+        Words as they occur in the text; every occurrence counts.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     Raises
     ------
     ValueError
-        If there are not as many lists of words as texts, or a word does not stand in its text.
+        If there are not as many lists of words as texts, or a word does not occur in its text.
     """
     texts = check_texts(texts)
     if len(texts) != len(words):
@@ -83,7 +83,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
 
 
 def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
-    """Say of each text how many of its tokens are key tokens, and how many of those that align.
+    """Compute, for each text, the share of key tokens among all its tokens and among those that align.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
     if not torch.isfinite(h).all():
-        raise ValueError("an embedding holds NaN or Inf; there is nothing to whiten")
+        raise ValueError("an embedding holds NaN or Inf; it cannot be whitened")
     rows = h.double()
     mean = rows.mean(dim=0)
     from sklearn.covariance import ledoit_wolf

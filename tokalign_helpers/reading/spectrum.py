@@ -248,7 +248,7 @@ def move_along(h: Tensor, direction: Tensor, amount: float) -> Tensor:
 
 
 def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
-    """Draw unit vectors that know nothing: the control for any claim about a direction.
+    """Draw random unit vectors: the control for any claim about a direction.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
     Raises
     ------
     ValueError
-        If d or n is no such number.
+        If d or n is not such a number.
     """
     shape = whole_number(n, "n", 0), whole_number(d, "d")
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -314,10 +314,10 @@ def _moments(h: Tensor | Iterable[Tensor]) -> tuple[Tensor, Tensor, int]:
     total, n = torch.zeros(()), 0
     for chunk in chunks:
         if chunk.ndim != 2 or (gram is not None and chunk.shape[1] != len(gram)):
-            raise ValueError(f"embeddings of the shape {tuple(chunk.shape)} are no rows of one (n, d) matrix")
+            raise ValueError(f"embeddings of the shape {tuple(chunk.shape)} are not rows of one (n, d) matrix")
         if not torch.isfinite(chunk).all():
             bad = n + int((~torch.isfinite(chunk)).any(dim=1).nonzero()[0])
-            raise ValueError(f"embedding {bad} holds NaN or Inf; there is nothing to fit")
+            raise ValueError(f"embedding {bad} holds NaN or Inf; it cannot be fitted")
         rows = chunk.double()
         gram = rows.T @ rows if gram is None else gram.addmm_(rows.T, rows)
         total, n = total + rows.sum(0), n + len(rows)

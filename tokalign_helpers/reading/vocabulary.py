@@ -36,7 +36,7 @@ def function_words() -> frozenset[str]:
 def token_kinds(decoder: TokenDecoder) -> np.ndarray:
     """Sort the vocabulary into kinds by rules that anyone can check.
 
-    * content word: stands as a word in the packaged Wikipedia sentences; one of three or four letters, which may be
+    * content word: occurs as a word in the packaged Wikipedia sentences; one of three or four letters, which may be
       a fragment of a name, at least 3 times
     * function word: on scikit-learn's list of English stop words, or a contraction
     * word piece: other letters, such as "ization" or "par"
@@ -145,7 +145,7 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
     Parameters
     ----------
     token_sets : Iterable of iterables of int
-        One a text, such as rows of aligned ids.
+        One for each text, such as rows of aligned ids.
     kinds : Sequence[str], (V,)
         From :func:`token_kinds`.
 
@@ -162,7 +162,7 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
 def recall_by_frequency(
     matches: Sequence[set[int]], literal: Sequence[set[int]], bins: Sequence[float] = (0, 0.002, 0.01, 0.05, 1)
 ) -> pd.DataFrame:
-    """Split what is matched by how common a token is: in which share of the texts it stands.
+    """Split what is matched by how common a token is: in which share of the texts it occurs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Judge runs and fuse them; how sure a figure is, :mod:`~tokalign_helpers.basics.statistics` says."""
+"""Evaluate and fuse runs; for the uncertainty of figures see :mod:`~tokalign_helpers.basics.statistics`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ Number = TypeVar("Number", bound=float)
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
-    """Judge a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
+    """Evaluate a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
 
     Parameters
     ----------
     run : Mapping
-        ``{query: {document: score}}``. Any kind of number will do for a score, and a whole number for an id.
+        ``{query: {document: score}}``. A score may be any kind of number, an id a string or a whole number.
     relevant : Mapping
         ``{query: {document: grade}}``; grades as :func:`~tokalign_helpers.datasets.collections.checked_grade` takes
         them.
@@ -27,16 +27,16 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     Returns
     -------
     DataFrame, one row for each judged query
-        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results counts 0. Equal scores
-        stand in trec_eval's order: the ids' alphabet, backwards.
+        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results scores 0. Equal scores
+        are in trec_eval's order: ids in reverse alphabetical order.
 
     Raises
     ------
     TypeError
-        If the run or the judgements are no mapping.
+        If the run or the judgements are not mappings.
     ValueError
         If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
-        id is neither a string nor a whole number, or there twice; the message names the query.
+        id is neither a string nor a whole number, or occurs twice; the message names the query.
     """
     judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
@@ -67,7 +67,7 @@ def _gain(grades: Sequence[int]) -> float:
 
 
 def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
-    """Add up runs, the scores of each query brought to 0…1 first.
+    """Add up runs after scaling the scores of each query to 0…1.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
     Raises
     ------
     TypeError
-        If a run is no mapping.
+        If a run is not a mapping.
     ValueError
         If a score is not finite; the message names the query.
     """
@@ -114,7 +114,7 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Raises
     ------
     TypeError
-        If a run is no mapping.
+        If a run is not a mapping.
     ValueError
         If k is not a whole number, 0 or more, or a score is NaN or not a number; the message names the query.
     """
@@ -140,10 +140,10 @@ def _checked(table: Mapping, number: Callable[[SupportsFloat], Number]) -> dict[
         try:
             name = checked_id(query)
             if name in found:
-                raise ValueError("it is there twice, as a string and as a number")
+                raise ValueError("it occurs twice, as a string and as a number")
             found[name] = {checked_id(document): number(value) for document, value in dict(row).items()}
             if len(found[name]) != len(row):
-                raise ValueError("a document is there twice")
+                raise ValueError("a document occurs twice")
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"query {query!r}: {error}") from error
     return found
@@ -157,5 +157,5 @@ def _score(value: SupportsFloat) -> float:
 
 def _finite(value: SupportsFloat) -> float:
     if np.isinf(score := _score(value)):
-        raise ValueError(f"the score {value!r} has no place between the others")
+        raise ValueError(f"the score {value!r} cannot be ordered among the others")
     return score

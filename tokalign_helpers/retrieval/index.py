@@ -1,4 +1,4 @@
-"""Search: exact, over sparse vectors; with dense and BM25 search beside it to compare with.
+"""Exact search over sparse vectors, with dense and BM25 search to compare it with.
 
 A *run* is ``{query: {document: score}}``, the best documents of each query; it is what
 :mod:`~tokalign_helpers.retrieval.evaluation` judges.
@@ -93,16 +93,16 @@ class SparseIndex:
         vectors : sparse array, (n, V)
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_documents`. A copy is kept.
         replace : bool
-            Whether a document whose id is there already takes the place of the old one. It counts as newly added: among
-            equal scores it stands last.
+            Whether a document whose id is in the index replaces the old one. It counts as newly added: among
+            equal scores it comes last.
 
         Raises
         ------
         TypeError
-            If an id is no string, or the vectors are not sparse.
+            If an id is not a string, or the vectors are not sparse.
         ValueError
-            If an id is there twice, or already and `replace` is not set, the numbers of ids and rows differ, the width
-            is not V, or a weight is negative, NaN, infinite or too large for float32.
+            If an id occurs twice, or is in the index and `replace` is not set, the numbers of ids and rows differ, the
+            width is not V, or a weight is negative, NaN, infinite or too large for float32.
         """
         ids, vectors = check_documents(ids, vectors, self.vocabulary_size, () if replace else self._rows)
         self._forget([name for name in ids if name in self._rows])
@@ -120,7 +120,7 @@ class SparseIndex:
         Raises
         ------
         TypeError
-            If an id is no string.
+            If an id is not a string.
         ValueError
             If there is no such document, or an id is given twice.
         """
@@ -140,12 +140,12 @@ class SparseIndex:
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_queries`.
         k : int
         workers : int, optional
-            Threads that share the queries. Default: one a core.
+            Threads that share the queries. Default: one for each core.
 
         Returns
         -------
         list of lists of (id, score), best first
-            Documents that share no token with the query are left out; equal scores stand in the order of adding.
+            Documents that share no token with the query are left out; equal scores are in the order of adding.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class SparseIndex:
             return list(pool.map(one, places))
 
     def explain(self, query: sparse.sparray, document: str, decoder: TokenDecoder) -> pd.DataFrame:
-        """Say which tokens made a document match.
+        """Show which tokens made a document match.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class SparseIndex:
         TypeError
             If the query is not sparse.
         ValueError
-            If there is no such document, there is not one query, its width is not V, or a weight is none.
+            If there is no such document, there is not one query, its width is not V, or a weight is not valid.
         """
         row = self._row_of(document)
         query = check_queries(query, self.vocabulary_size)
@@ -228,7 +228,7 @@ class SparseIndex:
         ValueError
             If the folder has something in it but no index; nothing is touched.
         OSError
-            What the disk refuses; an index that was there before stays.
+            If the disk refuses; an index that was there before stays.
         """
         matrix = self._compact()
 
@@ -270,7 +270,7 @@ class SparseIndex:
             )
             if vocabulary_size not in (None, width):
                 raise ValueError(
-                    f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's"
+                    f"the index in {folder} has {width} tokens, not {vocabulary_size}: it is another model's"
                 )
             index = cls(width)
             index._names = _read_ids(version / "ids.json", n)
@@ -322,7 +322,7 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
     ----------
     ids : Iterable[str]
     known : Collection[str]
-        Ids that are taken.
+        Ids that are already in use.
 
     Returns
     -------
@@ -331,9 +331,9 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
     Raises
     ------
     TypeError
-        If an id is no string.
+        If an id is not a string.
     ValueError
-        If an id is taken or there twice.
+        If an id is taken or occurs twice.
     """
     if isinstance(ids, str):
         raise TypeError(f"ids is the str {ids!r}; give a list of them")
@@ -342,7 +342,7 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
         if not isinstance(name, str):
             raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
         if name in known or name in found:
-            raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
+            raise ValueError(f"ids[{position}] is {name!r}, which is already in use; ids must differ")
         found[str(name)] = None
     return list(found)
 
@@ -360,7 +360,7 @@ def check_documents(
     width : int
         V of the index.
     known : Collection[str]
-        Ids that are taken.
+        Ids that are already in use.
 
     Returns
     -------
@@ -371,9 +371,9 @@ def check_documents(
     Raises
     ------
     TypeError
-        If an id is no string, or the vectors are not sparse.
+        If an id is not a string, or the vectors are not sparse.
     ValueError
-        If an id is taken or there twice, the numbers of ids and rows differ, the width is another, or a weight is
+        If an id is taken or occurs twice, the numbers of ids and rows differ, the width differs, or a weight is
         negative, NaN, infinite or too large for float32.
     """
     ids = check_ids(ids, known)
@@ -407,7 +407,7 @@ def check_queries(queries: sparse.sparray, width: int, k: int = 1) -> sparse.csr
     TypeError
         If the queries are not sparse.
     ValueError
-        If the width is another, k is not a whole number, 1 or more, or a weight is none.
+        If the width differs, k is not a whole number, 1 or more, or a weight is not valid.
     """
     whole_number(k, "k")
     if sparse.issparse(queries) and queries.shape[-1] != width:
@@ -493,7 +493,7 @@ def dense_run(queries: Names, documents: Names, *, q: Tensor, h: Tensor, k: int 
     Raises
     ------
     ValueError
-        If two documents or queries have the same name, there are not as many as rows, q and h are no matrices of the
+        If two documents or queries have the same name, there are not as many as rows, q and h are not matrices of the
         same width, an embedding holds NaN or Inf, or k is less than 1.
     """
     if q.ndim != 2 or h.ndim != 2 or q.shape[1] != h.shape[1]:
@@ -527,7 +527,7 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int
     Raises
     ------
     TypeError
-        If a document or a query is no string.
+        If a document or a query is not a string.
     ValueError
         If k is not a whole number, 1 or more.
     """
@@ -607,7 +607,7 @@ def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
 
 
 def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse.csr_array:
-    """Copy to float32 CSR with sorted columns, each once and above 0; refuse what is no weight."""
+    """Copy to float32 CSR with sorted columns, each once and above 0; refuse what is not a weight."""
     if not sparse.issparse(vectors):
         raise TypeError(f"the vectors are a {type(vectors).__name__}; expected a sparse array of scipy's")
     if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
@@ -618,7 +618,7 @@ def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse
         try:
             vectors.check_format(full_check=True)
         except ValueError as error:
-            raise ValueError(f"the vectors are no valid {vectors.format.upper()} matrix: {error}") from None
+            raise ValueError(f"the vectors are not a valid {vectors.format.upper()} matrix: {error}") from None
     rows = vectors if vectors.format == "csr" else vectors.astype(np.float64).tocsr()  # which may add up integers
     small = max(*rows.shape, rows.nnz) <= np.iinfo(np.int32).max
     places = [part.astype(np.int32 if small else np.int64) for part in (rows.indices, rows.indptr)]

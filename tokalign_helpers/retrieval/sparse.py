@@ -21,19 +21,19 @@ from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import Run, SparseIndex, sparse_run
 
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what becomes of negative scores
+    "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what happens to negative scores
     "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
 }
 
 
 def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weights: str = "log") -> sparse.csr_array:
-    """Keep of each embedding its k best aligned tokens.
+    """Keep the k best aligned tokens of each embedding.
 
     Parameters
     ----------
     decoder : TokenDecoder
     h : Tensor, (n, d)
-        Adjusted before, if at all: see :mod:`~tokalign_helpers.reading.spectrum`.
+        Any adjustment comes before; see :mod:`~tokalign_helpers.reading.spectrum`.
     k : int, from 1 to V
     weights : str
         ``raw``: the scores, as in the paper, where they are above 0. ``log``: log(1 + score) of those.
@@ -41,7 +41,7 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
     Returns
     -------
     csr_array, (n, V), float32
-        At most k non-zeros a row, all above 0; columns ascending.
+        At most k non-zeros in each row, all above 0; columns ascending.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def sparsify_queries(
     importance: np.ndarray | None = None,
     expansion: float = 1.0,
 ) -> sparse.csr_array:
-    """Make of each query its literal tokens, and its m best aligned ones.
+    """Represent each query by its literal tokens and its m best aligned ones.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def sparsify_queries(
     """
     m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
-        raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
+        raise ValueError("m > 0 needs aligned tokens: give one embedding for each query")
     if not 0 <= expansion < np.inf:
         raise ValueError(f"expansion is {expansion}; a weight must be finite and not negative")
     if importance is not None:
@@ -116,7 +116,7 @@ def sparsify_queries(
         if importance is not None:
             values = (values * importance[columns]).astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("a token weighs more than float32 can hold; make expansion or importance less")
+        raise ValueError("a token weighs more than float32 can hold; lower expansion or importance")
     return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
 
 
@@ -199,7 +199,7 @@ def aligned_run(
 
 
 def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.ndarray:
-    """Return how much a token tells texts apart: log(1 + n / texts that hold it), as BM25's idf.
+    """Return how well each token distinguishes texts: BM25's inverse document frequency.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def vector_tokens(
 
 
 def feature_names(decoder: TokenDecoder) -> list[str]:
-    """Name every token so that a search engine takes it for a feature: no dot, none empty, no two alike.
+    """Give every token a name that search engines accept for a feature: without dots, not empty, all different.
 
     Parameters
     ----------

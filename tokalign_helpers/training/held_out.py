@@ -38,7 +38,7 @@ class HeldOut:
                 self._rare[word].append(number)
 
     def holds(self, text: str) -> bool:
-        """Say whether a text, or a sentence of it, is one of these or nearly so.
+        """Return whether a text, or a sentence of it, is one of these or nearly so.
 
         Parameters
         ----------

@@ -301,7 +301,7 @@ def _export(model: peft.PeftModel, folder: Path) -> None:
 
 
 def fast_bfloat16(device: str) -> bool:
-    """Say whether a device computes in bfloat16 faster than in float32.
+    """Return whether a device computes in bfloat16 faster than in float32.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the training minimises."""
+"""What the training minimizes."""
 
 import torch
 from torch import Tensor

@@ -242,7 +242,7 @@ def graded_pairs(folder: Path) -> list[Triplet]:
 
 
 def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of), the inverse cloze task, from one half of the articles.
+    """Make (sentence, the passage it was taken from), the inverse cloze task, from one half of the articles.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
 
 
 def passage_pairs(*, sizes: Sequence[int] = (3, 5), seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of) of every sentence, and (a few of its words, the passage).
+    """Make (sentence, the passage it was taken from) of every sentence, and (a few of its words, the passage).
 
     Parameters
     ----------
@@ -403,7 +403,7 @@ def _fields(line: str) -> tuple[list[str], list[list[str]], str, tuple[str, ...]
 
 
 def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (word, offset) of the meanings that were met in tagged text; they stand first in a word's list."""
+    """Yield (word, offset) of the meanings that were met in tagged text; they come first in a word's list."""
     for place, line in lines(file):
         if line[:1].isspace():
             continue
