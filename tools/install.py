@@ -35,7 +35,7 @@ ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(?:.*\\\n)*.*\n?", re.MULTIL
 
 
 class Problem(Exception):
-    """What the person at the keyboard can do something about, in one line."""
+    """A problem that the user can solve, in one line."""
 
 
 def unsupported(version: tuple[int, int], system: str, machine: str) -> str | None:
@@ -173,7 +173,7 @@ class Pip:
 
 
 def install(python: Path) -> None:
-    """Install what the lock names, and the package as it lies here.
+    """Install what the lock names, and the package from this folder.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def build(venv: Path) -> None:
 
 
 def bring_up_to_date(venv: Path) -> None:
-    """Leave a virtual environment as the lock wants it.
+    """Bring a virtual environment to the state that the lock describes.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def bring_up_to_date(venv: Path) -> None:
         If it cannot be made or filled, or if something else is there.
     """
     if holds_something_else(venv):
-        raise Problem(f"{venv} is no virtual environment and is not empty; name another folder")
+        raise Problem(f"{venv} is not empty and not a virtual environment; name another folder")
     wanted = fingerprint(venv)
     reason = why_anew(venv, wanted)
     if reason is None and stamped(venv) == wanted:
