@@ -156,6 +156,7 @@ class Report:
         Parameters
         ----------
         file : str or Path
+            Where to write.
         """
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -238,6 +239,7 @@ def examine_all(
     Parameters
     ----------
     embedders : Iterable[str]
+        Their names, as for :func:`examine`.
     texts, results, **settings
         As :func:`examine`.
 
@@ -350,7 +352,9 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
     Parameters
     ----------
     embedder : Embedder
+        The embedder to search with.
     part : Collection
+        The documents, queries and judgements to search with.
 
     Returns
     -------

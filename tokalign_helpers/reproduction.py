@@ -117,6 +117,7 @@ def paper_texts(data: Path | None, n: int) -> dict[str, tuple[list[str], list[st
     Parameters
     ----------
     data : Path or None
+        The folder of the paper's texts.
     n : int
         How many sentences of Wikipedia at most.
 
@@ -146,8 +147,11 @@ def authors_rates(embedder: Embedder, h: Tensor, texts: Sequence[str]) -> dict[s
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     texts : Sequence[str], n of them
+        The texts that were embedded.
 
     Returns
     -------

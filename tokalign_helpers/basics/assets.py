@@ -202,6 +202,7 @@ def folder_from_environment(variable: str) -> Path | None:
     Parameters
     ----------
     variable : str
+        Its name, such as ``TOKALIGN_CACHE``.
 
     Returns
     -------

@@ -23,7 +23,9 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     name : str
         Of the argument, for the message.
     least : int
+        The smallest number allowed.
     most : int, optional
+        The largest number allowed.
     called : str
         What `most` is called, such as ``V``.
 
@@ -53,6 +55,7 @@ def shown(value: object) -> str:
     Parameters
     ----------
     value : object
+        Any value.
 
     Returns
     -------
@@ -124,6 +127,7 @@ def escaped(text: str, *, keep: str = "") -> str:
     Parameters
     ----------
     text : str
+        Any text.
     keep : str
         Characters that stay as they are; :data:`JOINERS` for a text, nothing for a token.
 
@@ -143,6 +147,7 @@ def lone_surrogate(text: str) -> int | None:
     Parameters
     ----------
     text : str
+        Any text.
 
     Returns
     -------
@@ -162,6 +167,7 @@ def first_line(error: BaseException, longest: int = 120) -> str:
     Parameters
     ----------
     error : BaseException
+        The error of another library.
     longest : int
         Characters.
 

@@ -56,7 +56,9 @@ def write_text(path: str | Path, text: str) -> None:
     Parameters
     ----------
     path : str or Path
+        Where to write.
     text : str
+        What to write.
 
     Raises
     ------
@@ -73,6 +75,7 @@ def partial_of(path: Path) -> Path:
     Parameters
     ----------
     path : Path
+        The file or folder that will be written.
 
     Returns
     -------
@@ -130,6 +133,7 @@ def sha256(path: str | Path) -> str:
     Parameters
     ----------
     path : str or Path
+        The file to hash.
 
     Returns
     -------

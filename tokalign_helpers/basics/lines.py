@@ -21,6 +21,7 @@ def naming_line(file: str | Path, line: int) -> Iterator[None]:
     Parameters
     ----------
     file : str or Path
+        The file that is being read.
     line : int
         From 1.
 
@@ -41,6 +42,7 @@ def lines(file: str | Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, s
     Parameters
     ----------
     file : str or Path
+        The text file.
     encoding : str
         One in which the byte 10 is a line feed and nothing else.
 
@@ -69,6 +71,7 @@ def json_lines(file: str | Path) -> Iterator[tuple[int, dict]]:
     Parameters
     ----------
     file : str or Path
+        The text file.
 
     Yields
     ------
@@ -132,6 +135,7 @@ def as_number(text: str) -> float:
     Parameters
     ----------
     text : str
+        The field.
 
     Returns
     -------

@@ -71,7 +71,9 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
     statistic : Callable
         (resamples, n) positions of texts → (resamples,) values; NaN where it is undefined.
     n : int
+        The number of texts.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -99,6 +101,7 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
         One for each text. For a comparison of two embedders on the same texts, give the differences. For yes-or-no
         answers use :func:`share_interval`.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -167,7 +170,9 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     Parameters
     ----------
     predicted, rated : array_like, (n,)
+        The model's scores and people's ratings of the same n pairs.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -190,7 +195,9 @@ def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: Arra
     Parameters
     ----------
     first, second, rated : array_like, (n,)
+        The scores of two models and people's ratings of the same n pairs.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------

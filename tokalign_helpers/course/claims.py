@@ -51,6 +51,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     file : Path
+        The CSV file.
 
     Returns
     -------

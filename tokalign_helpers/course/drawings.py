@@ -82,6 +82,7 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     Parameters
     ----------
     h : Tensor, (n, d)
+        Raw embeddings.
     u : Tensor, (d,)
         u_1, the first principal component, a unit vector.
     v : float
@@ -89,6 +90,7 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     seed : int
         Seed of the choice of the embeddings that are drawn.
     shown : int
+        How many embeddings to draw.
 
     Returns
     -------

@@ -55,6 +55,7 @@ def color_of(name: str) -> str:
     Parameters
     ----------
     name : str
+        The embedder's name.
 
     Returns
     -------
@@ -72,8 +73,11 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
         One text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`; more than are shown. The bars
         start at the score of its last row, because scores have no zero that means something.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
 
     Returns
     -------
@@ -101,6 +105,7 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
     table : DataFrame
         As :func:`~tokalign_helpers.reading.alignment.alignment_rates` returns it.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -129,6 +134,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
     shares : DataFrame
         One row for each embedder (or for the texts themselves), one column for each kind; rows sum to 1.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -160,6 +166,7 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     tables : Mapping[str, DataFrame]
         For each embedder a table of :func:`~tokalign_helpers.reading.vocabulary.recall_by_frequency`.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -186,6 +193,7 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
     tables : Mapping[str, DataFrame]
         Embedder → :func:`~tokalign_helpers.reading.key_tokens.key_shares`, without texts of which no token aligns.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -219,7 +227,9 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
     shares : Mapping[str, ndarray]
         For each embedder the shares of its components, in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -251,7 +261,9 @@ def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: i
     variations : Mapping[str, ndarray]
         For each pair, such as ``smol-eol → smol-sim``, the v_j in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -280,6 +292,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     parts : DataFrame
         ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -310,9 +323,11 @@ def plot_sweep(
         For each line a table of :func:`~tokalign_helpers.reading.spectrum.sweep`. Names that are not of embedders are
         drawn grey.
     title : str
+        Written above the figure.
     mark : float, optional
         The amount to mark with a star.
     xlabel : str
+        What the horizontal axis shows.
 
     Returns
     -------
@@ -350,6 +365,7 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     table : DataFrame
         ``direction`` (its name), ``value``; ``low`` and ``high``, NaN for no interval.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
     before : float, optional
@@ -380,7 +396,9 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     table : DataFrame
         Rows and columns are two settings.
     title : str
+        Written above the figure.
     xlabel, ylabel : str
+        What the two axes show.
 
     Returns
     -------
@@ -403,6 +421,7 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
     table : DataFrame
         ``asked for``, ``labels``, ``value``, ``low``, ``high``.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
 
@@ -434,6 +453,7 @@ def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
     similarities : DataFrame
         ``kind``, and a column of numbers for each embedder.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -466,7 +486,9 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
     tables : Mapping[str, DataFrame]
         Of :func:`~tokalign_helpers.reading.explain.token_contributions`.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
 
     Returns
     -------
@@ -497,6 +519,7 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
         ``retriever``, ``cost`` (multiply-adds for each pair of query and document), ``value``, ``low``, ``high``
         (nDCG@10).
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -526,6 +549,7 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
         For each line the share of the energy along each right singular vector, from the largest singular value to the
         smallest.
     title : str
+        Written above the figure.
     kept : float
         The share in the middle to shade.
 
@@ -556,6 +580,7 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
     table : DataFrame
         ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -588,6 +613,7 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
     table : DataFrame
         ``way``, ``numbers`` (the length), and a column for each measure.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -617,6 +643,7 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     table : DataFrame
         ``step``, ``value``, ``low``, ``high`` (nDCG@10), in order.
     title : str
+        Written above the figure.
     levels : Mapping[str, float]
         Vertical lines: name and nDCG@10.
 
@@ -648,6 +675,7 @@ def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     table : DataFrame
         As for :func:`plot_aligned_tokens`.
     shown : int
+        How many tokens to show.
 
     Returns
     -------

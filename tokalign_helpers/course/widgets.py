@@ -29,9 +29,13 @@ def alignment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     k : int
+        How many tokens to show.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
     title : str
         Of the bars. Default: names the embedder.
 
@@ -57,9 +61,11 @@ def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10)
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     text : str
         The initial one.
     k : int
+        How many tokens to show at first.
 
     Returns
     -------
@@ -95,7 +101,9 @@ def adjustment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     components : PrincipalComponents
         Of this embedder.
     amount : float
@@ -103,6 +111,7 @@ def adjustment_view(
     j : int
         Which component.
     k : int
+        How many tokens to show.
 
     Returns
     -------
@@ -129,6 +138,7 @@ def explore_adjustment(
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     components : Mapping[str, PrincipalComponents]
         Of each embedder.
     text : str
@@ -228,11 +238,15 @@ def search_view(
     Parameters
     ----------
     index : SparseIndex
+        The index of the documents.
     documents : Mapping[str, str]
         Name → text.
     query : csr_array, (1, V)
+        The sparse vector of one query.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     k : int
+        How many documents to show.
 
     Returns
     -------
@@ -259,8 +273,11 @@ def explore_search(
     Parameters
     ----------
     embedder : Embedder
+        The embedder of the documents, which also reads the query.
     index : SparseIndex
+        The index of the documents.
     documents : Mapping[str, str]
+        Name → text.
     text : str
         The initial one.
     change : Callable
@@ -299,6 +316,7 @@ def png(figure: Figure) -> bytes:
     Parameters
     ----------
     figure : Figure
+        A matplotlib figure.
 
     Returns
     -------

@@ -29,7 +29,9 @@ def load_cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     Parameters
     ----------
     n_queries : int
+        How many sentences to take as queries.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -62,6 +64,7 @@ def checked_id(value: object) -> str:
     Parameters
     ----------
     value : str or int
+        The id, as a file or a caller gives it.
 
     Returns
     -------
@@ -113,6 +116,7 @@ def load_beir(folder: str | Path, part: str = "test") -> Collection:
     Parameters
     ----------
     folder : str or Path
+        Where the collection is.
     part : str
         Only queries judged in this part are kept.
 

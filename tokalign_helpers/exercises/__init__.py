@@ -95,6 +95,7 @@ def shown(value: Any) -> str:
     Parameters
     ----------
     value : Any
+        Any value.
 
     Returns
     -------

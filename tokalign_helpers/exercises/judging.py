@@ -21,6 +21,7 @@ def whole_number(answer: Any) -> int | None:
     Parameters
     ----------
     answer : Any
+        What the learner wrote.
 
     Returns
     -------
@@ -41,6 +42,7 @@ def finite_number(answer: Any) -> float | None:
     Parameters
     ----------
     answer : Any
+        What the learner wrote.
 
     Returns
     -------
@@ -62,9 +64,11 @@ def wrong_number(case: str, expected: float, got: Any, tolerance: float = 1e-6) 
     case : str
         What was tried, such as ``with 3 texts of 4 numbers``.
     expected : float
+        The right number.
     got : Any
         What the learner's function returned.
     tolerance : float
+        The largest difference that counts as equal.
 
     Returns
     -------
@@ -116,10 +120,13 @@ def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 
     Parameters
     ----------
     case : str
+        What was tried, for the message.
     expected : Tensor
+        The right array.
     got : Any
         A tensor, an array or nested lists.
     tolerance : float
+        The largest difference that counts as equal.
 
     Returns
     -------
@@ -143,7 +150,9 @@ def wrong_ids(case: str, expected: list[int], got: Any) -> str | None:
     Parameters
     ----------
     case : str
+        What was tried, for the message.
     expected : list[int]
+        The right ids, in order.
     got : Any
         A tensor, an array or a list, of whole numbers.
 

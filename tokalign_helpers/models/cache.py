@@ -46,7 +46,9 @@ class EmbeddingCache:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts to look up.
         out : Tensor, (n, d), float32
+            Its rows are filled in place.
 
         Returns
         -------
@@ -77,6 +79,7 @@ class EmbeddingCache:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts that were embedded.
         vectors : Tensor, (n, d), float32
             A row that holds NaN or infinity is not kept.
         """
@@ -131,6 +134,7 @@ def text_key(text: str) -> bytes:
     Parameters
     ----------
     text : str
+        Any text.
 
     Returns
     -------

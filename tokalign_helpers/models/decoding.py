@@ -58,6 +58,7 @@ class TokenDecoder:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings to decode.
 
         Returns
         -------
@@ -79,7 +80,9 @@ class TokenDecoder:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings to decode.
         k : int, from 1 to V
+            How many tokens to return for each embedding.
 
         Returns
         -------
@@ -148,6 +151,7 @@ class TokenDecoder:
         Parameters
         ----------
         token_id : int, from 0 to V − 1
+            The token's number.
 
         Returns
         -------

@@ -133,9 +133,11 @@ class EmbedderSpec:
     Parameters
     ----------
     name : str
+        What to call the embedder.
     backbone : str
         The LLM whose decoder layer reads the embeddings: a name on the hub, or a local folder.
     pooling : Pooling
+        How its vector is made from the states of the tokens.
     input_format : InputFormat
         How a text is read.
     adapters : tuple[str, ...]
@@ -144,6 +146,7 @@ class EmbedderSpec:
     made_by : str
         ``as it is``, ``prompt``, ``contrastive``, ``prompt + contrastive``, …
     license : str
+        The licence of its weights.
     weights : str
         The embedder's own weights. Empty: the backbone's.
     raw : str
@@ -151,6 +154,7 @@ class EmbedderSpec:
     revision : str
         Of the weights and the adapters on the hub.
     backbone_revision : str
+        Branch, tag or commit of the backbone on the hub.
     gated : bool
         Whether terms must be accepted before the download.
     parameters, vocabulary, width : int
@@ -365,7 +369,9 @@ class LoadingPlan:
     Parameters
     ----------
     name : str
+        The embedder's name.
     device : str
+        Such as ``cpu`` or ``cuda``.
     dtype : str
         The best of :data:`DTYPES` that fits; where none does, the smallest.
     needed, free : int
@@ -403,6 +409,7 @@ def plan_loading(
     Parameters
     ----------
     embedder : str or EmbedderSpec
+        A name in :data:`EMBEDDERS`, or a row of your own.
     dtype : str, optional
         A key of :data:`DTYPES`. Default: the most exact one that fits.
     device : str, optional
@@ -481,6 +488,7 @@ def spec_of(name: str) -> EmbedderSpec:
     Parameters
     ----------
     name : str
+        A name in :data:`~tokalign_helpers.models.embedders.EMBEDDERS`.
 
     Returns
     -------

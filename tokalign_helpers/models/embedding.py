@@ -155,6 +155,7 @@ class Embedder:
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to tokenize.
 
         Returns
         -------
@@ -184,7 +185,9 @@ class Embedder:
         Parameters
         ----------
         template : str, with ``{text}`` in it once
+            The new prompt; ``{text}`` marks the place of the text.
         name : str, optional
+            What to call the new embedder. Default: its present name.
 
         Returns
         -------
@@ -330,6 +333,7 @@ class Embedder:
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to tokenize.
         max_tokens : int, optional
             Default: the embedder's own.
 
@@ -352,6 +356,7 @@ class Embedder:
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to read.
 
         Returns
         -------
@@ -555,7 +560,9 @@ def embed_all(
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders by name.
     texts : Sequence[str], n of them
+        The texts to embed.
     cache, progress
         As :meth:`Embedder.embed`.
 
@@ -644,7 +651,9 @@ def load_parts(
     pickles : Sequence[str]
         Names of pickled files that may be read where there are no safetensors.
     device : str
+        Such as ``cpu`` or ``cuda``.
     dtype : torch.dtype
+        Of the weights.
     four_bit : bool
         Keep the weights in 4 bits (bitsandbytes, on a GPU only).
 
@@ -705,10 +714,13 @@ def check_backbone(
     source : str or Path
         Where the model is from.
     model : PreTrainedModel
+        The embedder's body.
     tokenizer : PreTrainedTokenizerBase
+        The model's own.
     backbone : str or Path
         Where the decoder layer is from.
     decoder : TokenDecoder
+        The backbone's decoder layer.
     revision : str
         Of the backbone.
 
@@ -912,7 +924,9 @@ def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tenso
     Parameters
     ----------
     prompts : Sequence[list[int]], b of them
+        Token ids.
     device : torch.device or str
+        Where the batch is made.
 
     Returns
     -------
@@ -934,6 +948,7 @@ def keep_spans(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     Parameters
     ----------
     mask : Tensor, (b, L), padded on the right
+        1 for a token, 0 for padding.
     spans : Sequence of (int, int), b of them
         Half-open: the first position is kept, the second is not.
 
@@ -952,6 +967,7 @@ def bidirectional_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     Parameters
     ----------
     mask : Tensor, (b, L)
+        1 for a token, 0 for padding.
     dtype : torch.dtype
         The model's.
 

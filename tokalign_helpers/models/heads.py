@@ -35,6 +35,7 @@ class Head:
     width : int
         d, of the vectors that are read.
     bias : Tensor, (V,), optional
+        Added to the scores. None: nothing is.
     transform : Module, (n, d) → (n, columns of E), optional
         The layers that a masked-LM head has before the matrix. None: the matrix reads the vectors themselves.
     """
@@ -50,6 +51,7 @@ class Outline:
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
     source : str
         What the model is called in messages.
 
@@ -205,6 +207,7 @@ def outline_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
     source : str
         What the model is called in messages.
 
@@ -237,6 +240,7 @@ def is_encoder(config: PretrainedConfig) -> bool:
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
 
     Returns
     -------

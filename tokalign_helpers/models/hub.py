@@ -94,6 +94,7 @@ def is_folder(source: str | Path) -> bool:
     Parameters
     ----------
     source : str or Path
+        A folder or a name on the hub.
 
     Returns
     -------
@@ -226,7 +227,9 @@ def load_body(
     folder : Path
         From :func:`weights_folder`.
     dtype : torch.dtype
+        Of the weights.
     device : str
+        Such as ``cpu`` or ``cuda``.
     four_bit : bool
         Keep the weights in 4 bits (bitsandbytes, on a GPU only).
 
@@ -315,7 +318,9 @@ def move_to(model: Model, to: str | torch.device | torch.dtype) -> Model:
     Parameters
     ----------
     model : Module
+        Any PyTorch module.
     to : str, torch.device or torch.dtype
+        The device or the type of number.
 
     Returns
     -------
@@ -364,6 +369,7 @@ def decoder_layer(
     dtype : torch.dtype
         Of the tensors.
     device : str
+        Such as ``cpu`` or ``cuda``.
 
     Returns
     -------
@@ -414,6 +420,7 @@ def tensor_names(file: Path) -> list[str]:
     Parameters
     ----------
     file : Path
+        The weights file.
 
     Returns
     -------
@@ -439,6 +446,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     file : Path
+        The weights file.
 
     Returns
     -------

@@ -97,6 +97,7 @@ class InputFormat:
         Parameters
         ----------
         instruction : str
+            What to ask for, such as ``topic``.
 
         Returns
         -------

@@ -99,6 +99,7 @@ def digest(parts: Plain) -> str:
     Parameters
     ----------
     parts : Plain
+        Values that JSON can hold.
 
     Returns
     -------
@@ -156,6 +157,7 @@ class Describer:
         Parameters
         ----------
         value : object
+            Any value.
 
         Returns
         -------
@@ -185,6 +187,7 @@ class Describer:
         Parameters
         ----------
         top : Module
+            The model or the layer.
         settled : bool
             It is put into evaluation mode before it computes; else one in training mode is refused, whose noise does
             not depend on what it reads.
@@ -453,6 +456,7 @@ def weights_digest(model: nn.Module) -> str:
     Parameters
     ----------
     model : nn.Module
+        Any PyTorch module.
 
     Returns
     -------
@@ -477,6 +481,7 @@ def quick_sum(tensors: Mapping[str, Tensor]) -> str:
     Parameters
     ----------
     tensors : Mapping[str, Tensor]
+        Parameters and buffers by name.
 
     Returns
     -------

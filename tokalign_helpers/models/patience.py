@@ -38,6 +38,7 @@ def limited_wait(seconds: float) -> Iterator[None]:
     Parameters
     ----------
     seconds : float
+        How long the hub may be silent.
 
     Raises
     ------

@@ -14,7 +14,9 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -30,7 +32,9 @@ def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -45,7 +49,9 @@ def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -60,7 +66,9 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -79,7 +87,9 @@ def pooler_output(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L)
+        1 for a token, 0 for padding.
 
     Raises
     ------
@@ -122,6 +132,7 @@ def pooling_name(pooling: Pooling) -> str:
     Parameters
     ----------
     pooling : Pooling
+        A function, a partial, a callable object or a module.
 
     Returns
     -------

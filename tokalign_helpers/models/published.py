@@ -37,6 +37,7 @@ class Published:
     pooling : Pooling, optional
         None: the files do not say.
     input_format : InputFormat
+        How a text is read.
     unit_length : bool
         Whether each vector is scaled to length 1.
     base : str
@@ -71,6 +72,7 @@ def read_published(
     source : str or Path
         A name on the hub or a local folder: a language model, a sentence-transformers model, or a PEFT adapter.
     revision : str
+        Branch, tag or commit on the hub.
     backbone : str or Path, optional
         For an adapter whose files name no base that can be found.
     pooling : str or Pooling, optional

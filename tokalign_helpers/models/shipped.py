@@ -101,6 +101,7 @@ def read_shipped(embedder: Embedder, texts: Sequence[str], file: Path, checked: 
     embedder, texts, checked
         As :func:`fill_cache`.
     file : Path
+        The file to read.
 
     Returns
     -------

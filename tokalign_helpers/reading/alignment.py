@@ -25,8 +25,11 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     texts : Sequence[str], n of them
+        The texts to read.
     k : int, from 1 to V
+        How many tokens to return for each text.
 
     Returns
     -------
@@ -52,8 +55,11 @@ def read_tokens(embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10
     embedder : Embedder
         Whose decoder layer reads.
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     texts : Sequence[str], n of them
+        The texts that were embedded.
     k : int, from 1 to V
+        How many tokens to return for each embedding.
 
     Returns
     -------
@@ -133,6 +139,7 @@ class Alignment:
         Parameters
         ----------
         k : int, from 1
+            How many aligned tokens of each text to look at.
 
         Returns
         -------
@@ -219,6 +226,7 @@ class Alignment:
         Parameters
         ----------
         seed : int
+            Seed of the random choice; the same seed gives the same result.
 
         Returns
         -------
@@ -260,6 +268,7 @@ class Alignment:
         Parameters
         ----------
         n : int, from 1 to the number of texts
+            How many texts to keep.
 
         Returns
         -------
@@ -302,6 +311,7 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     embedder : Embedder
         Whose decoder layer reads.
     texts : Sequence[str], n of them
+        The texts to measure on.
     h : Tensor, (n, d), optional
         Embeddings of the texts that were changed since they were made. Default: the embedder embeds the texts.
     k : int
@@ -333,7 +343,9 @@ def alignment_rates(embedders: Mapping[str, Embedder], texts: Sequence[str], k: 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders by name.
     texts : Sequence[str], n of them
+        The texts to measure on.
     k : int
         Of Hit@K.
 
@@ -364,7 +376,9 @@ def marked_pieces(embedder: Embedder, text: str, aligned: Iterable[int]) -> list
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to cut.
     aligned : Iterable[int]
         Ids of its aligned tokens, such as the column ``id`` of :func:`aligned_tokens`.
 

@@ -20,6 +20,7 @@ def cluster_agreement(h: Tensor, labels: Sequence[str], *, measure: str = "v", s
     h : Tensor, (n, d)
         They are first scaled to unit length.
     labels : Sequence[str], n of them
+        One for each embedding.
     measure : str
         ``v``: V-measure. ``rand``: adjusted Rand index (0 for chance).
     seed : int
@@ -56,7 +57,9 @@ def neighbour_agreement(h: Tensor, labels: Sequence[str], k: int = 5) -> np.ndar
     h : Tensor, (n, d)
         Compared by cosine.
     labels : Sequence[str], n of them
+        One for each embedding.
     k : int
+        How many neighbours to look at.
 
     Returns
     -------

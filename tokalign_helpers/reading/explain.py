@@ -20,6 +20,7 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------
@@ -51,7 +52,9 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
 
     Returns
     -------
@@ -83,8 +86,11 @@ def shared_tokens(decoder: TokenDecoder, a: Tensor, b: Tensor, k: int = 50) -> l
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
     k : int
+        How many aligned tokens of each embedding to compare.
 
     Returns
     -------
@@ -103,6 +109,7 @@ def pair_similarities(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     pairs : DataFrame, n rows
         The first two columns hold texts.
     change : Callable, optional

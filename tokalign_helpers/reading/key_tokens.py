@@ -51,6 +51,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     embedder : Embedder
         Whose tokenizer splits the texts.
     texts : Sequence[str], n of them
+        The texts that hold the words.
     words : Sequence[Sequence[str]], n of them
         Words as they occur in the text; every occurrence counts.
 
@@ -88,6 +89,7 @@ def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
     Parameters
     ----------
     alignment : Alignment, n texts
+        From :func:`~tokalign_helpers.reading.alignment.align`.
     key : Sequence[set[int]], n of them
         Each text's key tokens, as the alignment counts tokens (folded or not); what is not a token of the text is left
         out.
@@ -120,6 +122,7 @@ def word_agreement(texts: Sequence[str], first: Sequence[Sequence[str]], second:
     Parameters
     ----------
     texts : Sequence[str], n of them
+        The texts that both people marked.
     first, second : Sequence[Sequence[str]], n of them
         The words that each of them marked.
 

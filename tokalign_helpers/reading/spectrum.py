@@ -61,6 +61,7 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d), or an iterable of such chunks
+            Embeddings, one row for each text.
         m : int, optional
             How many components. Default: as many as there are.
         centered : bool
@@ -109,6 +110,7 @@ class PrincipalComponents:
         Parameters
         ----------
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -148,7 +150,9 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings, one row for each text.
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -164,9 +168,11 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings, one row for each text.
         amount : float
             λ, in the units of the embeddings.
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -185,6 +191,7 @@ class PrincipalComponents:
         Parameters
         ----------
         path : str or Path
+            Where to write.
         """
         path = Path(path)
         tensors = {"directions": self.directions, "energies": self.energies, "center": self.center}
@@ -199,6 +206,7 @@ class PrincipalComponents:
         Parameters
         ----------
         path : str or Path
+            The file to read.
 
         Returns
         -------
@@ -230,8 +238,11 @@ def move_along(h: Tensor, direction: Tensor, amount: float) -> Tensor:
     Parameters
     ----------
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     direction : Tensor, (d,)
+        Such as a principal component.
     amount : float
+        λ, in the units of h.
 
     Returns
     -------
@@ -253,7 +264,9 @@ def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
     Parameters
     ----------
     d, n : int
+        The length of the vectors, and how many to draw.
     seed : int
+        Seed of the random choice; the same seed gives the same directions.
 
     Returns
     -------
@@ -279,8 +292,11 @@ def sweep(
     embedder : Embedder
         Whose decoder layer reads them.
     h : Tensor, (n, d)
+        Embeddings before they are moved.
     texts : Sequence[str], n of them
+        The texts that were embedded.
     direction : Tensor, (d,)
+        Such as a principal component.
     amounts : Iterable[float]
         λ.
     k : int

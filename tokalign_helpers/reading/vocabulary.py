@@ -46,6 +46,7 @@ def token_kinds(decoder: TokenDecoder) -> np.ndarray:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------
@@ -61,6 +62,7 @@ def token_kind(token: str) -> str:
     Parameters
     ----------
     token : str
+        The token, as people read it.
 
     Returns
     -------
@@ -100,6 +102,7 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     labelling : str
         ``topic`` or ``emotion``.
     nearest : int
@@ -169,6 +172,7 @@ def recall_by_frequency(
     matches : Sequence[set[int]], n of them
         From :func:`~tokalign_helpers.reading.alignment.Alignment.matched`.
     literal : Sequence[set[int]], n of them
+        T_s of each text.
     bins : Sequence[float]
         Edges of the shares, ascending; a bin contains its upper edge.
 

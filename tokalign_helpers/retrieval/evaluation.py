@@ -104,7 +104,9 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Parameters
     ----------
     runs : Sequence of runs
+        The runs to fuse, of the same queries.
     k : int, from 0
+        Added to each rank: the larger, the less the first ranks stand out.
 
     Returns
     -------

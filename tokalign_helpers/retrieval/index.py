@@ -63,6 +63,7 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str], n of them
+            One for each document, all different.
         vectors : sparse array, (n, V)
             As :meth:`add`.
 
@@ -90,6 +91,7 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str], n of them
+            One for each document, all different.
         vectors : sparse array, (n, V)
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_documents`. A copy is kept.
         replace : bool
@@ -116,6 +118,7 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str]
+            Ids of documents.
 
         Raises
         ------
@@ -139,6 +142,7 @@ class SparseIndex:
         queries : sparse array, (n, V)
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_queries`.
         k : int
+            How many documents to return for each query.
         workers : int, optional
             Threads that share the queries. Default: one for each core.
 
@@ -177,9 +181,11 @@ class SparseIndex:
         Parameters
         ----------
         query : sparse array, (1, V)
+            The sparse vector of one query.
         document : str
             Its id.
         decoder : TokenDecoder
+            The decoder layer that names and scores the tokens.
 
         Returns
         -------
@@ -246,6 +252,7 @@ class SparseIndex:
         Parameters
         ----------
         folder : str or Path
+            Where the index was saved.
         vocabulary_size : int, optional
             What the caller's decoder has, to be checked.
         verify : bool
@@ -321,6 +328,7 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
     Parameters
     ----------
     ids : Iterable[str]
+        Ids of documents.
     known : Collection[str]
         Ids that are already in use.
 
@@ -355,6 +363,7 @@ def check_documents(
     Parameters
     ----------
     ids : Iterable[str], n of them
+        One for each document, all different.
     vectors : sparse array, (n, width)
         In any of scipy's formats. A weight is a finite float32 number and not negative.
     width : int
@@ -421,7 +430,9 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray, (n,)
+        The numbers to rank.
     k : int
+        How many places to return.
 
     Returns
     -------
@@ -517,6 +528,7 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int
     queries, documents : Mapping[str, str]
         Name → text.
     k : int
+        How many documents to return for each query.
 
     Returns
     -------

@@ -57,6 +57,7 @@ class EngineError(RuntimeError):
     Parameters
     ----------
     message : str
+        One line for the reader.
     transient : bool
         The same request may succeed later.
     """
@@ -144,6 +145,7 @@ class MilvusIndex:
         ids : Sequence[str], n of them
             At most 512 bytes each, in UTF-8.
         vectors : sparse array, (n, V)
+            One row for each document, one column for each token.
 
         Raises
         ------
@@ -176,6 +178,7 @@ class MilvusIndex:
         Parameters
         ----------
         ids : Sequence[str]
+            Ids of documents.
 
         Raises
         ------
@@ -195,6 +198,7 @@ class MilvusIndex:
         Parameters
         ----------
         queries : sparse array, (n, V)
+            One row for each query.
         k : int
             At most 16,384.
 
@@ -337,6 +341,7 @@ def encode_with_ray(
     settings : Mapping, optional
         Numbers, strings, paths, arrays, and containers, dataclasses, functions and classes made of them.
     workers : int
+        How many processes encode at the same time.
     shard : int
         Texts in one file.
 
@@ -393,6 +398,7 @@ class SparseWorker:
     embedder : str
         A name of :data:`~tokalign_helpers.models.embedders.EMBEDDERS`.
     k : int
+        How many tokens to keep for each text.
     weights : str
         As :func:`~tokalign_helpers.retrieval.sparse.sparsify_documents`.
     """

@@ -38,7 +38,9 @@ class Shard:
     Parameters
     ----------
     names : list[str], n of them
+        Ids of the documents.
     vectors : csr_array, (n, V)
+        One row for each document, one column for each token.
     stamp : str
         Names the run that made it; empty outside a run.
     """
@@ -54,8 +56,11 @@ def write_shard(path: str | Path, names: Sequence[str], vectors: sparse.csr_arra
     Parameters
     ----------
     path : str or Path
+        Where to write.
     names : Sequence[str], n of them
+        Ids of the documents.
     vectors : csr_array, (n, V)
+        One row for each document, one column for each token.
     stamp : str
         Names the run; see :func:`stamp_of`.
 
@@ -125,6 +130,7 @@ def read_shard(path: str | Path) -> Shard:
     Parameters
     ----------
     path : str or Path
+        The file to read.
 
     Returns
     -------
@@ -176,6 +182,7 @@ def stamp_of(
     shard : int
         Texts in one file.
     texts : Mapping[str, str]
+        Name → text.
 
     Returns
     -------
@@ -200,6 +207,7 @@ def describe_as_json(value: object, what: str, within: tuple[object, ...] = ()) 
     Parameters
     ----------
     value : object
+        Any value.
     what : str
         What to call it in an error.
     within : tuple

@@ -32,9 +32,11 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     h : Tensor, (n, d)
         Any adjustment comes before; see :mod:`~tokalign_helpers.reading.spectrum`.
     k : int, from 1 to V
+        How many tokens to keep for each document.
     weights : str
         ``raw``: the scores, as in the paper, where they are above 0. ``log``: log(1 + score) of those.
 
@@ -70,11 +72,13 @@ def sparsify_queries(
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     literal : Sequence[set[int]], n of them
         From :meth:`Embedder.literal_tokens`.
     h : Tensor, (n, d), optional
         Embeddings of the queries; needed for m > 0.
     m : int, from 0 to V
+        How many aligned tokens to add to each query.
     importance : ndarray, (V,), optional
         A weight for every token, such as :func:`token_importance`; none negative. Default: 1, as in the paper.
     expansion : float
@@ -139,6 +143,7 @@ def aligned_vectors(
     literal : Sequence[set[int]], n of them
         Literal tokens of the queries, from :meth:`Embedder.literal_tokens`.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     q : Tensor, (n, d)
         Embeddings of the queries.
     h : Tensor, (m, d)
@@ -206,6 +211,7 @@ def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.nd
     literal : Sequence[set[int]], n of them
         T_s of the documents.
     vocabulary_size : int
+        V, the number of tokens.
 
     Returns
     -------
@@ -230,6 +236,7 @@ def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> flo
     Parameters
     ----------
     queries, documents : csr_array, (·, V)
+        Sparse vectors of both sides.
 
     Returns
     -------
@@ -254,6 +261,7 @@ def vector_tokens(
     matrix : sparse array, (n, V)
         In any of scipy's formats.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     k : int, optional
         How many of each. Default: all.
     names : Sequence[str], V of them, optional
@@ -287,6 +295,7 @@ def feature_names(decoder: TokenDecoder) -> list[str]:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------

@@ -74,6 +74,7 @@ def open_version(folder: Path, names: Collection[str], read: Callable[[Path, dic
     Parameters
     ----------
     folder : Path
+        A folder that :func:`save_version` has written to.
     names : Collection[str]
         Of the files that a version must have.
     read : Callable

@@ -25,6 +25,7 @@ class HeldOut:
     Parameters
     ----------
     texts : Iterable[str]
+        The texts that training must not see.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -43,6 +44,7 @@ class HeldOut:
         Parameters
         ----------
         text : str
+            Any text.
 
         Returns
         -------

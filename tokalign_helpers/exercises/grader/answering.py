@@ -72,8 +72,11 @@ def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[st
     Parameters
     ----------
     question : Question
+        The exercise that it answers.
     answer : Answer
+        As :func:`~tokalign_helpers.exercises.grader.submission.read_submission` finds it.
     limits : Limits
+        What an answer may use.
 
     Returns
     -------

@@ -42,6 +42,7 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
     Parameters
     ----------
     path : Path
+        The notebook.
 
     Returns
     -------
@@ -95,6 +96,7 @@ def as_python(cell: str) -> str:
     Parameters
     ----------
     cell : str
+        Source of a code cell.
 
     Returns
     -------
@@ -119,6 +121,7 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
     Parameters
     ----------
     cells : list[str]
+        Sources of the code cells, in order.
 
     Returns
     -------

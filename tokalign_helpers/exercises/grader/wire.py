@@ -22,6 +22,7 @@ class Channel:
     Parameters
     ----------
     end : socket.socket
+        One end of a connected pair.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -118,6 +119,7 @@ def decode(message: Any, call: Callable[[int], Callable]) -> Any:
     Parameters
     ----------
     message : Any
+        What the other side sent.
     call : Callable
         Makes what stands for function number n.
 

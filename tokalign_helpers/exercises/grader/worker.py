@@ -45,7 +45,9 @@ def grade(path: Path, limits: Limits) -> Iterator[dict[str, str]]:
     Parameters
     ----------
     path : Path
+        The notebook.
     limits : Limits
+        What an answer may use.
 
     Yields
     ------
@@ -104,7 +106,9 @@ def supervise(path: Path, limits: Limits, out: int) -> None:
     Parameters
     ----------
     path : Path
+        The notebook.
     limits : Limits
+        What an answer may use.
     out : int
         The open file that the rows are written to.
     """
