@@ -52,6 +52,12 @@ def share_interval(answers: ArrayLike) -> Interval:
     ------
     ValueError
         If there are none, or one is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> print(ta.share_interval([True] * 45 + [False] * 5))
+    0.900 [0.782, 0.967]
     """
     values = np.asarray(answers, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
@@ -113,6 +119,14 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     ------
     ValueError
         If there are no values, one is not finite, or they are booleans.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> print(ta.bootstrap_interval([0.0, 0.2, 0.4, 0.6, 0.8] * 10))
+    0.400 [0.324, 0.484]
+    >>> f"{ta.bootstrap_interval([0.0, 1.0]):.2f}"
+    '0.50 [no interval]'
     """
     given = np.asarray(values)
     if given.dtype == bool:
@@ -184,6 +198,13 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     ------
     ValueError
         If the lengths differ, there are fewer than three pairs, one side is constant, or a value is NaN.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> scores, ratings = [0.1, 0.4, 0.3, 0.9, 0.8], [1, 2, 3, 4, 5]
+    >>> print(ta.rank_correlation(scores * 5, ratings * 5))
+    0.800 [0.606, 0.905]
     """
     x, y = _to_correlate(predicted, rated)
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
@@ -210,6 +231,13 @@ def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: Arra
     ------
     ValueError
         As :func:`rank_correlation`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> first, second, ratings = [0.1, 0.3, 0.4, 0.9], [0.4, 0.1, 0.3, 0.2], [1, 2, 3, 4]
+    >>> print(ta.rank_correlation_difference(first * 6, second * 6, ratings * 6))
+    1.400 [0.878, 1.788]
     """
     (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
 

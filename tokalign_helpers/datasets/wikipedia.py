@@ -39,6 +39,13 @@ def load_sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
         If n is not a whole number from 1 to as many as there are.
     AssetError
         If the text cannot be fetched.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> texts = ta.load_sentences(1000, seed=0)
+    >>> len(texts), len(texts[0].split())
+    (1000, 24)
     """
     everything = [sentence for _, sentence in _all_sentences()]
     if n is None:

@@ -93,6 +93,14 @@ class TokenDecoder:
         ------
         ValueError
             As :meth:`scores`; or if k is out of range.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-sim")
+        >>> ids, scores = embedder.decoder.top_tokens(embedder.embed(["Parrots eat seeds."]), 3)
+        >>> [embedder.decoder.token(token) for token in ids[0].tolist()]
+        ['▁Seeds', '▁seeds', 'seeds']
         """
         self._check(h)
         k = whole_number(k, "k", 1, self.vocabulary_size, called="V")

@@ -142,6 +142,13 @@ class Embedder:
         ValueError
             If `texts` is empty; or one of them has no tokens, holds half a character, or does not fit beside the
             prompt; or its vector holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-eol")
+        >>> embedder.embed(["Parrots eat seeds.", "The sea is calm."]).shape
+        torch.Size([2, 576])
         """
         return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
 
@@ -166,6 +173,14 @@ class Embedder:
         ------
         TypeError, ValueError
             As :func:`~tokalign_helpers.basics.checks.check_texts`.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-eol")
+        >>> tokens = embedder.literal_tokens(["Parrots eat seeds."])[0]
+        >>> sorted(embedder.decoder.token(token) for token in tokens)
+        ['.', 'Par', 'rots', '▁eat', '▁seeds']
         """
         special, rows = set(self.tokenizer.all_special_ids), len(self.unembedding)
         found = [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]

@@ -61,6 +61,15 @@ def load_embedder(
         does not fit.
     AssetError
         If its files cannot be fetched.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder = ta.load_embedder("smol-eol")
+    >>> embedder.dimension
+    576
+    >>> embedder.template
+    'This sentence: "{text}" means in one word: "'
     """
     spec = embedder if isinstance(embedder, EmbedderSpec) and not how else describe_embedder(embedder, **how)
     pickles = (*spec.pickles, *pickles)

@@ -42,6 +42,16 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     ------
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> table = ta.aligned_tokens(ta.load_embedder("smol-sim"), ["Parrots eat seeds."], k=3)
+    >>> table[["rank", "token", "in_text"]]
+       rank   token  in_text
+    0     1  ▁Seeds    False
+    1     2  ▁seeds     True
+    2     3   seeds    False
     """
     texts = check_texts(texts)
     return read_tokens(embedder, embedder.embed(texts), texts, k)
@@ -70,6 +80,18 @@ def read_tokens(embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10
     ------
     TypeError, ValueError
         As :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as embeddings.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, texts = ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."]
+    >>> h = embedder.embed(texts)
+    >>> ta.read_tokens(embedder, h - h.mean(dim=0), texts, k=2)[["text", "token"]]
+       text      token
+    0     0     ▁Seeds
+    1     0     ▁seeds
+    2     1      ▁calm
+    3     1  ▁calmness
     """
     texts = check_texts(texts)
     if len(h) != len(texts):
@@ -117,7 +139,9 @@ class Alignment:
 
     Examples
     --------
-    >>> alignment = Alignment(torch.tensor([[5, 7, 2], [9, 4, 1]]), [{5, 2}, {3}])
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> alignment = ta.Alignment(torch.tensor([[5, 7, 2], [9, 4, 1]]), [{5, 2}, {3}])
     >>> alignment.hit_at(1), alignment.lar, alignment.gar
     (0.5, 0.25, 0.3333333333333333)
     """
@@ -185,6 +209,17 @@ class Alignment:
         ------
         ValueError
             As :meth:`hit_at`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import tokalign_helpers as ta
+        >>> literal = [{5, 2}, {3}]
+        >>> ta.Alignment(torch.tensor([[5, 7], [9, 4]]), literal).rates(k=1)
+            rate     value       low      high
+        0  Hit@K  0.500000  0.012579  0.987421
+        1    LAR  0.250000       NaN       NaN
+        2    GAR  0.333333       NaN       NaN
         """
         intervals = (share_interval(self._hits(k)), bootstrap_interval(self._local()), self._global())
         rows = [(name, *interval) for name, interval in zip(RATES, intervals, strict=True)]
@@ -197,6 +232,13 @@ class Alignment:
         -------
         list[set[int]], n of them
             Empty for a text without tokens.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import tokalign_helpers as ta
+        >>> ta.Alignment(torch.tensor([[5, 7], [9, 4]]), [{5, 2}, {3}]).matched_tokens()
+        [{5}, set()]
         """
         rows = zip(self.aligned, self.literal, strict=True)
         return [set(row[: len(tokens)].tolist()) & tokens for row, tokens in rows]
@@ -326,6 +368,15 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     ------
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as embeddings.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> alignment = ta.align(ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."])
+    >>> alignment.hit_at(10)
+    1.0
+    >>> alignment.folded().lar
+    0.2
     """
     k = whole_number(k, "k")
     texts = check_texts(texts)

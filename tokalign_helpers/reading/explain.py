@@ -118,6 +118,15 @@ def pair_similarities(
     Returns
     -------
     Tensor, (n,), from −1 to 1
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import tokalign_helpers as ta
+    >>> pairs = pd.DataFrame({"a": ["I like apples.", "I like apples."], "b": ["Apples are good.", "It rains."]})
+    >>> cosines = ta.pair_similarities(ta.load_embedder("smol-sim"), pairs)
+    >>> bool(cosines[0] > cosines[1])
+    True
     """
     sides = [pairs.iloc[:, column].tolist() for column in (0, 1)]
     texts = list(dict.fromkeys(sides[0] + sides[1]))

@@ -41,6 +41,18 @@ class PrincipalComponents:
         What was subtracted before the fit: zeros, or the mean.
     n : int
         Texts seen.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> h = torch.tensor([[3.0, 1.0], [5.0, -1.0]])
+    >>> components = ta.PrincipalComponents.fit(h)
+    >>> components.direction(1)
+    tensor([ 0.9981, -0.0621])
+    >>> components.adjust(h, amount=-4.0)
+    tensor([[-0.9923,  1.2485],
+            [ 1.0077, -0.7515]])
     """
 
     directions: Tensor
@@ -276,6 +288,13 @@ def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
     ------
     ValueError
         If d or n is not such a number.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> u = ta.random_directions(576, 20)
+    >>> u.shape, round(float(u[0].norm()), 3)
+    (torch.Size([20, 576]), 1.0)
     """
     shape = whole_number(n, "n", 0), whole_number(d, "d")
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))

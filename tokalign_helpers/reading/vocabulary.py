@@ -52,6 +52,14 @@ def token_kinds(decoder: TokenDecoder) -> np.ndarray:
     -------
     ndarray of str, (V,)
         Members of :data:`KINDS`. Case and a leading space do not matter.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> decoder = ta.load_embedder("smol-eol").decoder
+    >>> kinds = ta.token_kinds(decoder)
+    >>> [f"{decoder.token(i)}: {kinds[i]}" for i in (260, 8741)]
+    ['▁the: function word', '▁hazard: content word']
     """
     return np.array([token_kind(decoder.token(i)) for i in range(decoder.vocabulary_size)])
 
@@ -156,6 +164,16 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
     -------
     Series
         Indexed by :data:`KINDS`; sums to 1, or all 0 where there is no token.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> kinds = ["content word", "function word", "content word", "number"]
+    >>> shares = ta.kind_shares([[0, 1], [2, 1]], kinds)
+    >>> shares[shares > 0]
+    content word     0.5
+    function word    0.5
+    dtype: float64
     """
     counts = Counter(kinds[token] for tokens in token_sets for token in tokens)
     total = max(1, counts.total())

@@ -37,6 +37,14 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     ValueError
         If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
         id is neither a string nor a whole number, or occurs twice; the message names the query.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> run = {"q": {"a": 2.0, "b": 1.0, "c": 0.5}}
+    >>> ta.evaluate_run(run, {"q": {"b": 1}}).round(3)
+       nDCG@10  R@100   RR
+    q    0.631    1.0  0.5
     """
     judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
@@ -86,6 +94,12 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
         If a run is not a mapping.
     ValueError
         If a score is not finite; the message names the query.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> ta.fuse([{"q": {"a": 3.0, "b": 1.0}}, {"q": {"b": 10.0}}])
+    {'q': {'a': 0.5, 'b': 0.5}}
     """
     fused: dict[str, dict[str, float]] = {}
     for run in runs:

@@ -43,6 +43,15 @@ class SparseIndex:
     ------
     ValueError
         If V is not a whole number, 1 or more.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> import tokalign_helpers as ta
+    >>> index = ta.SparseIndex(4)
+    >>> index.add(["a", "b"], sparse.csr_array([[0, 2.0, 0, 1.0], [3.0, 0, 0, 0]]))
+    >>> index.search(sparse.csr_array([[1.0, 1.0, 0, 0]]))
+    [[('b', 3.0), ('a', 2.0)]]
     """
 
     def __init__(self, vocabulary_size: int) -> None:
@@ -476,6 +485,14 @@ def sparse_run(queries: Names, index: SparseIndex, *, q: sparse.csr_array, k: in
     ------
     ValueError
         If two queries have the same name, or there are not as many as rows; or as :meth:`SparseIndex.search`.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> import tokalign_helpers as ta
+    >>> index = ta.SparseIndex.of(["a", "b"], sparse.csr_array([[0, 2.0], [3.0, 0]]))
+    >>> ta.sparse_run(["q"], index, q=sparse.csr_array([[1.0, 0]]))
+    {'q': {'b': 3.0}}
     """
     names = _distinct(queries, q.shape[0], "queries")
     return {name: dict(hits) for name, hits in zip(names, index.search(q, k), strict=True)}
@@ -506,6 +523,14 @@ def dense_run(queries: Names, documents: Names, *, q: Tensor, h: Tensor, k: int 
     ValueError
         If two documents or queries have the same name, there are not as many as rows, q and h are not matrices of the
         same width, an embedding holds NaN or Inf, or k is less than 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> q, h = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> ta.dense_run(["q"], ["a", "b"], q=q, h=h)
+    {'q': {'a': 1.0, 'b': 0.0}}
     """
     if q.ndim != 2 or h.ndim != 2 or q.shape[1] != h.shape[1]:
         raise ValueError(f"q has the shape {tuple(q.shape)} and h {tuple(h.shape)}; expected (n, d) and (m, d)")
@@ -542,6 +567,13 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int
         If a document or a query is not a string.
     ValueError
         If k is not a whole number, 1 or more.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> documents = {"birds": "Parrots eat seeds.", "sea": "The sea is calm."}
+    >>> list(ta.bm25_run({"q": "What do parrots eat?"}, documents)["q"])
+    ['birds']
     """
     import bm25s
 

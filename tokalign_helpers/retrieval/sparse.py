@@ -49,6 +49,14 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
     ------
     ValueError
         If the weights are unknown, or as :meth:`TokenDecoder.top_tokens`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder = ta.load_embedder("smol-sim")
+    >>> vectors = ta.sparsify_documents(embedder.decoder, embedder.embed(["Parrots eat seeds."]), k=5)
+    >>> vectors.shape, vectors.nnz
+    ((1, 49152), 5)
     """
     if weights not in WEIGHTS:
         raise ValueError(f"unknown weights {weights!r}; known: {', '.join(WEIGHTS)}")
@@ -93,6 +101,14 @@ def sparsify_queries(
     ValueError
         If m is out of range, m > 0 without embeddings, a token is not of the vocabulary, or a weight is negative, not
         finite or too large for float32.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, queries = ta.load_embedder("smol-sim"), ["What do parrots eat?"]
+    >>> literal = embedder.literal_tokens(queries)
+    >>> ta.sparsify_queries(embedder.decoder, literal).nnz == len(literal[0])
+    True
     """
     m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
@@ -198,6 +214,16 @@ def aligned_run(
     ------
     ValueError
         As :func:`aligned_vectors`; or if two documents have the same name, or there are not as many as rows of h.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, documents = ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."]
+    >>> queries = {"q": embedder.literal_tokens(["What do parrots eat?"])[0]}
+    >>> q, h = embedder.embed(["What do parrots eat?"]), embedder.embed(documents)
+    >>> run = ta.aligned_run(queries, ["birds", "sea"], decoder=embedder.decoder, q=q, h=h)
+    >>> max(run["q"], key=run["q"].get)
+    'birds'
     """
     asked, held = aligned_vectors(list(queries.values()), decoder=decoder, q=q, h=h, **settings)
     return sparse_run(queries, SparseIndex.of(documents, held), q=asked)
