@@ -94,7 +94,8 @@ def test_a_cut_file_is_fetched_again(empty_cache):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of yours")]
+    ("number", "said"),
+    [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of your own")],
 )
 def test_a_full_or_read_only_cache_is_told(empty_cache, monkeypatch, number, said):
     provide(empty_cache)
@@ -292,7 +293,7 @@ def test_a_cache_that_only_another_user_may_read_is_told(empty_cache, monkeypatc
 
     monkeypatch.setattr(Path, "is_file", refuse)
     monkeypatch.setattr(assets, "_lock", refuse)
-    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of yours"):
+    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of your own"):
         assets.asset_path("made")
 
 

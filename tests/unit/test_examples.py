@@ -15,31 +15,13 @@ EXAMPLES = {
     if test.examples
 }
 # What the notebooks' cells call most, without what only prepares a notebook.
-CALLED_MOST = [
-    "Embedder.embed",
-    "Embedder.literal_tokens",
-    "PrincipalComponents",
-    "SparseIndex",
-    "TokenDecoder.top_tokens",
-    "align",
-    "aligned_run",
-    "aligned_tokens",
-    "bm25_run",
-    "bootstrap_interval",
-    "dense_run",
-    "evaluate_run",
-    "kind_shares",
-    "load_embedder",
-    "load_sentences",
-    "pair_similarities",
-    "rank_correlation",
-    "rank_correlation_difference",
-    "read_tokens",
-    "sparsify_documents",
-    "sparsify_queries",
-    "sparse_run",
+CALLED_MOST = (
+    "Embedder.embed", "Embedder.literal_tokens", "PrincipalComponents", "SparseIndex", "TokenDecoder.top_tokens",
+    "align", "aligned_run", "aligned_tokens", "bm25_run", "bootstrap_interval", "dense_run", "evaluate_run",
+    "kind_shares", "load_embedder", "load_sentences", "pair_similarities", "rank_correlation",
+    "rank_correlation_difference", "read_tokens", "sparsify_documents", "sparsify_queries", "sparse_run",
     "token_kinds",
-]
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

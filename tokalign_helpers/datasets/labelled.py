@@ -183,7 +183,7 @@ def _labelled(file: Path, texts: list[str], labels: dict[str, tuple[str, ...]]) 
                     raise ValueError(f"the column {name!r} is empty")
             for name, known in labels.items():
                 if row[name] not in known:
-                    raise ValueError(f"{row[name]!r} is not a {name}; known: {', '.join(known)}")
+                    raise ValueError(f"unknown {name} {row[name]!r}; known: {', '.join(known)}")
         rows.append(row)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
