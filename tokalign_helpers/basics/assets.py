@@ -72,17 +72,19 @@ class Asset:
 
 
 @dataclass(frozen=True)
-class GgufModel:
-    """A language model that comes as one GGUF file, whole or in parts, and is kept as safetensors.
+class CourseModel:
+    """A language model that comes as a GGUF, whole or in parts, and is kept as safetensors; or as plain files already.
 
     Parameters
     ----------
     name : str
         Of the backbone, and of its folder.
     parts : tuple[str, ...]
-        Assets that make up the GGUF, in order.
+        Assets that make up the GGUF, in order; or the files, the weights first.
     sha256 : str
-        Of the parts joined. Empty where there is one part, whose own digest counts.
+        Of the parts joined. Empty where there is one part, or where they are files: the first one's digest counts.
+    converted : bool
+        Whether the parts make a GGUF. Otherwise they are put side by side as they are.
     terms : str
         Where the terms stand that a user must agree to before it is fetched. Empty: an open licence.
     terms_file : str
@@ -94,13 +96,14 @@ class GgufModel:
     name: str
     parts: tuple[str, ...]
     sha256: str = ""
+    converted: bool = True
     terms: str = ""
     terms_file: str = ""
     short: str = ""
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the GGUF file."""
+        """The SHA-256 of the GGUF file, or of the weights."""
         return self.sha256 or ASSETS[self.parts[0]].sha256
 
     @property
@@ -234,17 +237,22 @@ ASSETS: dict[str, Asset] = {
         ),
     )
 }
-MODELS: dict[str, GgufModel] = {
+MODELS: dict[str, CourseModel] = {
     model.name: model
     for model in (
-        GgufModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
-        GgufModel(
+        CourseModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
+        CourseModel(
             "gemma-3-270m",
             tuple(f"gemma-part{number}" for number in range(1, len(_GEMMA_PARTS) + 1)),
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-            "https://ai.google.dev/gemma/terms",
-            "gemma-terms",
-            "gemma",
+            terms="https://ai.google.dev/gemma/terms",
+            terms_file="gemma-terms",
+            short="gemma",
+        ),
+        CourseModel(
+            "SPLADE-tiny-msmarco",
+            ("splade-weights", "splade-config", "splade-tokenizer", "splade-tokenizer-config"),
+            converted=False,
         ),
     )
 }
@@ -401,7 +409,11 @@ def model_path(name: str) -> Path:
         staging = partial_of(folder)
         staging.mkdir()
         try:
-            _convert(_joined(model, parts, staging), staging)
+            if model.converted:
+                _convert(_joined(model, parts, staging), staging)
+            else:
+                for path in parts:
+                    shutil.copyfile(path, staging / path.name)
             _write_manifest(staging, model)
             _let_others_read(staging)
             shutil.rmtree(folder, ignore_errors=True)
@@ -430,11 +442,11 @@ def agree(name: str) -> None:
         note.write_text(f"agreed to {MODELS[name].terms}\n", encoding="utf-8")
 
 
-def _agreement(model: GgufModel) -> Path:
+def _agreement(model: CourseModel) -> Path:
     return cache_dir() / "models" / f"{model.name}.agreed"
 
 
-def _joined(model: GgufModel, parts: list[Path], staging: Path) -> Path:
+def _joined(model: CourseModel, parts: list[Path], staging: Path) -> Path:
     """Return the GGUF: the only part, or all of them joined in the staging folder, which its maker removes."""
     if len(parts) == 1:
         return parts[0]
@@ -723,13 +735,13 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _write_manifest(folder: Path, model: GgufModel) -> None:
+def _write_manifest(folder: Path, model: CourseModel) -> None:
     files = {f.name: {"size": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
     manifest = {"source_sha256": model.digest, "license": model.license, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _is_whole_model(folder: Path, model: GgufModel) -> bool:
+def _is_whole_model(folder: Path, model: CourseModel) -> bool:
     """Check the manifest and the size of every file; the rename has made the folder whole or absent."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -61,6 +61,9 @@ GEMMA_270M: Backbone = {
     "backbone": "gemma-3-270m", "parameters": 268_098_176, "vocabulary": 262_144, "width": 640,
     "license": "Gemma Terms of Use", "tied": True, "gated": True,
 }  # fmt: skip
+SPLADE_4M: Backbone = {
+    "backbone": "SPLADE-tiny-msmarco", "parameters": 4_416_698, "vocabulary": 30_522, "width": 128, "tied": True,
+}  # fmt: skip
 ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
 NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
@@ -252,6 +255,8 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
         ),
+        # An encoder that others trained for sparse search; its masked-LM head reads the mean of its states.
+        EmbedderSpec("splade-tiny", pooling=mean, input_format=InputFormat(max_length=256), **SPLADE_4M),
         # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.
         EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
         EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
