@@ -95,7 +95,8 @@ def test_a_cut_file_is_fetched_again(empty_cache):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of yours")]
+    ("number", "said"),
+    [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of your own")],
 )
 def test_a_full_or_read_only_cache_is_told(empty_cache, monkeypatch, number, said):
     provide(empty_cache)
@@ -362,7 +363,7 @@ def test_a_cache_that_only_another_user_may_read_is_told(empty_cache, monkeypatc
 
     monkeypatch.setattr(Path, "is_file", refuse)
     monkeypatch.setattr(assets, "_lock", refuse)
-    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of yours"):
+    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of your own"):
         assets.asset_path("made")
 
 
@@ -387,7 +388,7 @@ def test_without_a_home_the_variable_is_named(monkeypatch, capsys, answer):
     monkeypatch.setattr("platformdirs.user_cache_dir", answer)
     assert command.main(["fetch"]) == 2
     assert capsys.readouterr().err == (
-        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
+        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.\n"
     )
 
 
