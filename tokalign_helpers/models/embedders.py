@@ -57,6 +57,13 @@ class Weights(TypedDict):
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
 SMOL_135M: Backbone = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+GEMMA_270M: Backbone = {
+    "backbone": "gemma-3-270m", "parameters": 268_098_176, "vocabulary": 262_144, "width": 640,
+    "license": "Gemma Terms of Use", "tied": True, "gated": True,
+}  # fmt: skip
+SPLADE_4M: Backbone = {
+    "backbone": "SPLADE-tiny-msmarco", "parameters": 4_416_698, "vocabulary": 30_522, "width": 128, "tied": True,
+}  # fmt: skip
 ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
 NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
@@ -251,6 +258,15 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec(
             "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
+        ),
+        # An encoder that others trained for sparse search; its masked-LM head reads the mean of its states.
+        EmbedderSpec("splade-tiny", pooling=mean, input_format=InputFormat(max_length=256), **SPLADE_4M),
+        # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.
+        EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
+        EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
+        EmbedderSpec("gemma-wmean", pooling=weighted_mean, **GEMMA_270M),
+        EmbedderSpec(
+            "gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="gemma-last", **GEMMA_270M
         ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),

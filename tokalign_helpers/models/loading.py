@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.assets import data_dir, default_model_path, quiet_transformers
+from tokalign_helpers.basics.assets import MODELS, data_dir, default_model_path, model_path, quiet_transformers
 from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, LoadingPlan, plan_loading, spec_of
 from tokalign_helpers.models.embedding import Embedder, load_parts
 from tokalign_helpers.models.heads import Head
 from tokalign_helpers.models.hub import adapter_folder, check_pickles, is_folder, move_to
 from tokalign_helpers.models.pooling import Pooling
-from tokalign_helpers.models.published import POOLINGS, SMOL, read_published
+from tokalign_helpers.models.published import POOLINGS, read_published
 
 Parts = tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]
 
@@ -190,7 +190,7 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
-    backbone = (default_model_path() if spec.backbone == SMOL else spec.backbone, spec.backbone_revision)
+    backbone = (model_path(spec.backbone) if spec.backbone in MODELS else spec.backbone, spec.backbone_revision)
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
         backbone,
