@@ -376,6 +376,7 @@ def model_path(name: str) -> Path:
     Parameters
     ----------
     name : str
+        A key of :data:`MODELS`.
 
     Returns
     -------
