@@ -1,8 +1,8 @@
-"""Judge every retriever on several collections, which a notebook has no time for.
+"""Evaluate every retriever on several collections, which would take too long in a notebook.
 
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
-and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
-this file, in whose order the rows stay; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact
+and ``cranfield``. Embeddings are cached, so an interrupted run resumes where it stopped. Writes ``results.csv`` beside
+this file, keeping the order of its rows; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact
 instead of parts of collections.
 The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
 """
@@ -66,7 +66,7 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
 
 
 def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list[dict]:
-    """Judge all runs of one embedder on one collection; differences are paired, query by query."""
+    """Evaluate all runs of one embedder on one collection; differences are paired, query by query."""
     runs = runs_of(embedder, collection, TOKENS)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
 
@@ -96,7 +96,7 @@ def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list
 
 
 def merged(older: list[dict], newer: list[dict]) -> list[dict]:
-    """Put results in the place of older ones of the same collection and embedder, or at the end if there are none."""
+    """Replace older results of the same collection and embedder, or append the new ones."""
     tables: dict[tuple[str, str], list[dict]] = {}
     for rows in (older, newer):
         tables |= {which: list(own) for which, own in groupby(rows, lambda row: (row["collection"], row["embedder"]))}

@@ -92,6 +92,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     file : Path
+        The CSV file.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Raises
     ------
     ValueError
-        If a column is missing, an id is there twice, a verdict or a scale is unknown, or a verdict other than ``not run
+        If a column is missing, an id occurs twice, a verdict or a scale is unknown, or a verdict other than ``not run
         here`` has no rule, no scale, or no pattern to find its figure by; the message names the line.
     """
     rows = []
@@ -109,11 +110,11 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
         if len(row) != len(COLUMNS):
             raise ValueError(f"{file.name}, line {number}: the columns must be {', '.join(COLUMNS)}")
         if row["verdict"] not in VERDICTS:
-            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is no verdict; known: {VERDICTS}")
+            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is not a verdict; known: {VERDICTS}")
         if row["scale"] not in SCALES:
-            raise ValueError(f"{file.name}, line {number}: {row['scale']!r} is no scale; known: {SCALES}")
+            raise ValueError(f"{file.name}, line {number}: {row['scale']!r} is not a scale; known: {SCALES}")
         if row["id"] in seen:
-            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is there already")
+            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is already in use")
         shown = all(row[name] for name in ("notebook", "rule", "scale", "pattern", "form"))
         if shown != (row["verdict"] != "not run here"):
             raise ValueError(f"{file.name}, line {number}: a figure needs a run, and a run a verdict: {row['claim']!r}")
