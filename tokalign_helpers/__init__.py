@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
-    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval
+    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval, load_results
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import Collection, load_beir, load_cloze_collection, load_cranfield
     from tokalign_helpers.datasets.labelled import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, token_contributions
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
+    from tokalign_helpers.reading.layers import layer_embeddings
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval import scale as scale
@@ -106,6 +107,7 @@ __all__ = [
     "key_shares",
     "kind_shares",
     "last_token",
+    "layer_embeddings",
     "lexicon_tokens",
     "load_beir",
     "load_claims",
@@ -120,6 +122,7 @@ __all__ = [
     "load_minimal_pairs",
     "load_paper_retrieval",
     "load_rated_words",
+    "load_results",
     "load_sentences",
     "load_sts_pairs",
     "load_two_labels",
@@ -165,6 +168,7 @@ _MODULES = {
     "course.claims": (
         "load_claims",
         "load_paper_retrieval",
+        "load_results",
     ),
     "course.notebook": ("setup",),
     "datasets.collections": (
@@ -235,6 +239,7 @@ _MODULES = {
         "tokens_of_words",
         "word_agreement",
     ),
+    "reading.layers": ("layer_embeddings",),
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",

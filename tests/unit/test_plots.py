@@ -79,6 +79,26 @@ def test_rates_with_their_intervals():
     assert labels(axes[0]) == ["smol-eol", "smol-sim"]
 
 
+def test_differences_are_grey_where_zero_is_inside():
+    table = pd.DataFrame({"what": ["a", "b"], "value": [-0.2, 0.1], "low": [-0.3, -0.1], "high": [-0.1, 0.2]})
+    ax = plots.plot_differences(table, "", value="difference")
+    assert intervals_of(ax) == [(-0.2, (-0.3, -0.1)), (0.1, (-0.1, 0.2))]
+    assert [to_hex(line.get_color()).upper() for line in ax.get_lines() if line.get_marker() == "o"] == [
+        plots.ORANGE, plots.GREY,
+    ]  # fmt: skip
+    assert (labels(ax), ax.get_xlabel()) == (["a", "b"], "difference")
+
+
+def test_layers_have_a_line_for_each_embedder():
+    table = pd.DataFrame({"layer": [0, 1] * 4, "value": np.arange(8) / 10, "low": 0.0, "high": 1.0})
+    table["embedder"] = np.repeat(["smol-eol", "smol-sim"] * 2, 2)
+    table["reading"] = np.repeat(["as it is", "less the mean"], 4)
+    left, right = plots.plot_layers(table, "")
+    assert [list(y) for _, y in lines(left)] == [[0, 0.1], [0.2, 0.3]]
+    assert [list(y) for _, y in lines(right)] == [[0.4, 0.5], [0.6, 0.7]]
+    assert right.get_title("left") == "embedding less the mean" or right.get_title() == "embedding less the mean"
+
+
 def test_kinds_are_stacked_to_one():
     shares = pd.DataFrame([[0.5, 0.3, 0.1, 0.05, 0.05, 0]], columns=KINDS, index=["smol-eol"])
     ax = plots.plot_kind_shares(shares, "")

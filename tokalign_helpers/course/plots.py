@@ -388,6 +388,62 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     return ax
 
 
+def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
+    """Draw differences with their intervals around zero; those with an interval clear of zero are orange.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``what`` (its name), ``value``, ``low``, ``high``.
+    title : str
+    value : str
+        What the numbers are.
+
+    Returns
+    -------
+    Axes
+    """
+    figure, ax = plt.subplots(figsize=(9, 0.42 * len(table) + 1.4), layout="constrained")
+    ax.axvline(0, color="black", linewidth=1, linestyle=":")
+    for place, row in enumerate(table.itertuples()):
+        color = ORANGE if row.low > 0 or row.high < 0 else GREY
+        _interval(ax, place, row.value, row.low, row.high, color, digits=3)
+    ax.set_yticks(range(len(table)), table["what"])
+    ax.set(xlabel=value, ylim=(len(table) - 0.4, -0.7))
+    ax.margins(x=0.1)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return ax
+
+
+def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how many of the best tokens are key tokens after every layer, one panel a reading, one line an embedder.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``embedder``, ``reading``, ``layer``, ``value``, ``low``, ``high``.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    readings = list(table["reading"].unique())
+    figure, axes = plt.subplots(
+        1, len(readings), figsize=(4.6 * len(readings), 3.8), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, reading in zip(axes[0], readings, strict=True):
+        for name, rows in table[table["reading"] == reading].groupby("embedder", sort=False):
+            ax.plot(rows["layer"], rows["value"], color=color_of(str(name)), linewidth=2, label=name)
+            ax.fill_between(rows["layer"], rows["low"], rows["high"], color=color_of(str(name)), alpha=0.2, linewidth=0)
+        ax.set_title(f"embedding {reading}", fontsize=10, fontweight="normal")
+        ax.set(xlabel="layer", ylim=(0, None))
+    axes[0, 0].set_ylabel("key tokens among the ten best, share")
+    axes[0, 0].legend(frameon=False, fontsize=9, loc="upper left")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
+
+
 def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> Axes:
     """Draw a table of numbers as a heat map, the best cell framed.
 

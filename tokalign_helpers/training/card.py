@@ -44,6 +44,9 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "neighbour": "Wikipedia sentences of every second packaged article, CC BY-SA 3.0",
         "definition": "WordNet 3.0, glosses and examples, the WordNet licence",
         "caption": "SNLI dev and test, CC BY-SA 4.0",
+        "entailment": "SNLI dev and test, CC BY-SA 4.0",
+        "alike": "WordNet 3.0, the WordNet licence",
+        "asked": "CLINC150 train (CC BY 3.0) with GoEmotions dev (Apache-2.0)",
     }
     rows = [
         f"| {name} | {len(sources[name])} | {share:g} | {licences.get(name, 'of your own')} |"

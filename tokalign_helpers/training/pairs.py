@@ -2,7 +2,7 @@
 
 Nothing here is needed to *use* the course's adapters; it is how they were made. Every source is free for any use
 (SNLI: CC BY-SA 4.0; WordNet 3.0: its own free licence; Wikipedia: CC BY-SA 3.0; of the STS benchmark only the sources
-whose texts may be used).
+whose texts may be used; CLINC150: CC BY 3.0; GoEmotions: Apache-2.0).
 """
 
 import gzip
@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 from tokalign_helpers.basics.files import replacing
 from tokalign_helpers.basics.lines import lines, naming_line
+from tokalign_helpers.datasets.labelled import load_clinc150, load_goemotions
 from tokalign_helpers.datasets.ratings import load_sts_pairs
 from tokalign_helpers.datasets.wikipedia import load_passages, load_sentences
+from tokalign_helpers.models.input_format import EOL_ABOUT
 from tokalign_helpers.training.held_out import HeldOut, measured_texts
 
 AUXILIARY = re.compile(
@@ -317,6 +319,62 @@ def neighbour_pairs() -> list[Triplet]:
     return [Triplet(a, b) for own in found for a, b in zip(own, own[1:], strict=False)]
 
 
+def asked_triplets(folder: Path, *, seed: int = 0) -> list[Triplet]:
+    """Make (text asked for one thing, the answer asked for the same, the text asked for another thing).
+
+    A text is a request (CLINC150, training part) and a comment (GoEmotions, development part), drawn independently of
+    each other: its topic is the intent of the one, its emotion that of the other. The same text under the other
+    instruction is the hard negative, so that an embedding that does not change with the question has a high loss.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``clinc150`` and ``goemotions``.
+    seed : int
+        Of the drawing.
+
+    Returns
+    -------
+    list[Triplet]
+        Whole prompts, in the template of PromptEOL with an instruction, for an embedder without one of its own.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`~tokalign_helpers.datasets.labelled.load_clinc150` and
+        :func:`~tokalign_helpers.datasets.labelled.load_goemotions`.
+    """
+    requests = load_clinc150(folder / "clinc150", "train")
+    comments = load_goemotions(folder / "goemotions", "dev")
+    draw, found = random.Random(seed), []
+    for request, intent in requests[["text", "intent"]].itertuples(index=False):
+        comment, emotion = comments.iloc[draw.randrange(len(comments))]
+        answers = {"topic": intent.replace("_", " "), "emotion": emotion}
+        text = " ".join(draw.sample([request, comment], 2))
+        prompts = {asked: _asked(text, asked) for asked in answers}
+        for asked, other in (("topic", "emotion"), ("emotion", "topic")):
+            found.append(Triplet(prompts[asked], _asked(answers[asked], asked), prompts[other]))
+    return found
+
+
+def _asked(text: str, instruction: str) -> str:
+    return EOL_ABOUT.replace("{instruction}", instruction).replace("{text}", text)
+
+
+def without_negatives(triplets: Sequence[Triplet]) -> list[Triplet]:
+    """Return the pairs of triplets alone.
+
+    Parameters
+    ----------
+    triplets : Sequence[Triplet]
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    return [triplet._replace(negative="") for triplet in triplets]
+
+
 def negate(sentence: str) -> str | None:
     """Turn a sentence into its negation by a rule, or give up.
 
@@ -484,6 +542,9 @@ def source_makers(folder: Path) -> dict[str, Callable[[], list[Triplet]]]:
         "graded": lambda: graded_pairs(folder / "stsb"),
         "definition": lambda: definition_pairs(load_wordnet(dictionary, common=False)),
         "caption": lambda: caption_pairs(snli),
+        "entailment": lambda: without_negatives(inference_triplets(snli)),
+        "alike": lambda: without_negatives(synonym_triplets(load_wordnet(dictionary))),
+        "asked": lambda: asked_triplets(folder),
         "passage": passage_pairs,
         "neighbour": neighbour_pairs,
     }

@@ -28,6 +28,17 @@ UNLABELLED = {"passage": 0.45, "definition": 0.35, "caption": 0.1, "neighbour": 
 JUDGED = {"inference": 0.2, "negation": 0.05, "antonym": 0.05, "synonym": 0.05, "graded": 0.25}
 
 
+# Two objectives without any hard negative, and what makes sentences and their opposites hard negatives of each other.
+ALIKE = {"entailment": 0.5, "alike": 0.2, "graded": 0.3}
+RELATED = {"cloze": 0.6, "gloss": 0.4}
+OPPOSITES = {"negation": 0.12, "antonym": 0.08}
+
+
+def _with_opposites(sources: Mapping[str, float]) -> dict[str, float]:
+    """Give a fifth of the batches to opposites."""
+    return {name: 0.8 * share for name, share in sources.items()} | OPPOSITES
+
+
 def _long(name: str, start_from: str, sources: Mapping[str, float]) -> Recipe:
     return Recipe(name, start_from, sources, steps=1500, batch=128, learning_rate=1e-3, layers=30)
 
@@ -45,6 +56,13 @@ RECIPES = {
             "smol-sim", "smol-eol", {"inference": 0.4, "negation": 0.1, "antonym": 0.1, "synonym": 0.15, "graded": 0.25}
         ),
         Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=100),
+        # A 2 × 2 of objective and hard negatives: the four differ in nothing else.
+        Recipe("smol-sim-plain", "smol-eol", ALIKE, steps=150),
+        Recipe("smol-sim-opposites", "smol-eol", _with_opposites(ALIKE), steps=150),
+        Recipe("smol-rel-plain", "smol-eol", RELATED, steps=150),
+        Recipe("smol-rel-opposites", "smol-eol", _with_opposites(RELATED), steps=150),
+        # Trained with instructions. The prompts stand in the texts, since one batch has several.
+        Recipe("smol-asked", "smol-last", {"asked": 1.0}, steps=150),
         # Distilled from a small trained retriever, from three spellings of the prompt.
         _taught("smol-distil", "smol-eol-official", UNLABELLED),
         _taught("smol-distil-eol", "smol-eol", UNLABELLED),
