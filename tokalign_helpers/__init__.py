@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
+    from tokalign_helpers.retrieval.recipe import SparseRecipe
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
         multiply_adds,
@@ -79,6 +80,7 @@ __all__ = [
     "PrincipalComponents",
     "Report",
     "SparseIndex",
+    "SparseRecipe",
     "TokenDecoder",
     "align",
     "aligned_run",
@@ -257,10 +259,12 @@ _MODULES = {
     ),
     "retrieval.index": (
         "SparseIndex",
+        "SparseRecipe",
         "bm25_run",
         "dense_run",
         "sparse_run",
     ),
+    "retrieval.recipe": ("SparseRecipe",),
     "retrieval.sparse": (
         "aligned_run",
         "multiply_adds",
