@@ -74,8 +74,8 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions and a 
 	@.venv-site/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-site: .venv-site/.installed  ## build the pages of the course in build/site, from the stored outputs
-	@.venv-site/bin/python docs/site/build.py build/site
+site: .venv-site/.installed  ## build the pages of the course in build/site; SOLUTIONS=0 leaves the answers out
+	@.venv-site/bin/python docs/site/build.py build/site $(if $(filter 0,$(SOLUTIONS)),--without-solutions)
 
 live: $(VENV)/.installed  ## serve the page where one types a sentence and sees its tokens; PORT=8001 moves it
 	@$(RUN) docs/site/live.py build/site/live --serve

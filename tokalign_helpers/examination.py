@@ -23,19 +23,19 @@ from tokalign_helpers.basics.assets import AssetError
 from tokalign_helpers.basics.checks import check_texts, first_line, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap_interval, rank_correlation
-from tokalign_helpers.datasets.collections import Collection, cloze_collection
-from tokalign_helpers.datasets.ratings import sts_pairs, word_ratings
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.collections import Collection, load_cloze_collection
+from tokalign_helpers.datasets.ratings import load_sts_pairs, load_word_ratings
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.models import keys
-from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
+from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, plan_loading
 from tokalign_helpers.models.embedding import Embedder
-from tokalign_helpers.models.sources import describe
+from tokalign_helpers.models.loading import describe_embedder, load_embedder
 from tokalign_helpers.reading.alignment import align, aligned_tokens
 from tokalign_helpers.reading.explain import pair_similarities
 from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
 from tokalign_helpers.retrieval.evaluation import evaluate_run
 from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
-from tokalign_helpers.retrieval.sparse import multiply_adds, sparsify_documents, sparsify_queries
+from tokalign_helpers.retrieval.sparse import aligned_vectors, multiply_adds
 
 EXAMPLES = ("What diseases are parrots prone to?", "I like apple and banana", "YMCA in South Australia")
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the way along u_1
@@ -75,21 +75,25 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """All figures, one a row: ``figure``, ``value``, ``low``, ``high`` (NaN where there is no interval)."""
-        f, rows = self.figures, []
-        for row in f["rates"]:
-            rows.append((f"{row['rate']} ({row['reading']})", row["value"], row["low"], row["high"]))
-        if f["variation"]:
-            rows.append((f"v_1 against {f['variation']['raw']}", f["variation"]["v"][0], np.nan, np.nan))
-            others = max(map(abs, f["variation"]["v"][1:]), default=np.nan)
-            rows.append((f"largest other |v_j|, j ≤ {len(f['variation']['v'])}", others, np.nan, np.nan))
+        """All figures, one row for each: ``figure``, ``of``, ``value``, ``low``, ``high``.
+
+        ``of`` says which model or texts where that is not plain. A bound is NaN where there is no interval, a value
+        where the figure needs a raw model and none was given.
+        """
+        f, nan = self.figures, np.nan
+        rows = [(f"{row['rate']} ({row['reading']})", "", row["value"], row["low"], row["high"]) for row in f["rates"]]
+        raw, v = (f["variation"]["raw"], f["variation"]["v"]) if f["variation"] else ("", [nan])
+        rows.append(("v_1", f"against {raw}" if raw else "", v[0], nan, nan))
+        rows.append(
+            ("largest other |v_j|", f"j ≤ {len(v)}" if raw else "", max(map(abs, v[1:]), default=nan), nan, nan)
+        )
         start, best = f["sweep"]["rows"][0], max(f["sweep"]["rows"], key=lambda row: row["GAR"])
-        rows.append((f"GAR of {f['sweep']['of']}, λ = 0", start["GAR"], np.nan, np.nan))
-        rows.append((f"GAR of {f['sweep']['of']}, λ = {best['amount']:.1f}", best["GAR"], np.nan, np.nan))
-        rows += [tuple(row[column] for column in ("figure", "value", "low", "high")) for row in f["search"]]
+        rows.append(("GAR, λ = 0", f["sweep"]["of"], start["GAR"], nan, nan))
+        rows.append(("GAR, best λ", f"{f['sweep']['of']}, λ = {best['amount']:.1f}", best["GAR"], nan, nan))
+        rows += [(row["figure"], "", row["value"], row["low"], row["high"]) for row in f["search"]]
         rating = f["ratings"]
-        rows.append((f"Spearman, {rating['of']}", rating["value"], rating["low"], rating["high"]))
-        return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
+        rows.append(("Spearman", rating["of"], rating["value"], rating["low"], rating["high"]))
+        return pd.DataFrame(rows, columns=["figure", "of", "value", "low", "high"])
 
     def figure(self, name: str) -> float:
         """Return one number of the table.
@@ -97,15 +101,22 @@ class Report:
         Parameters
         ----------
         name : str
-            How its row begins.
+            What the column ``figure`` says, such as ``GAR (ids)``.
 
         Returns
         -------
         float
-            NaN if there is no such row.
+            NaN for a figure that needs a raw model, where there was none.
+
+        Raises
+        ------
+        ValueError
+            If there is no such figure; the message names those that there are.
         """
-        found = self.table[self.table["figure"].str.startswith(name)]["value"]
-        return float(found.iloc[0]) if len(found) else float("nan")
+        known = self.table.set_index("figure")["value"]
+        if name not in known:
+            raise ValueError(f"unknown figure {name!r}; known: {', '.join(known.index)}")
+        return float(known[name])
 
     def html(self) -> str:
         """Return the report as one page that needs no other file and no network."""
@@ -180,7 +191,7 @@ def examine(
         How many passages of the course's own collection are searched (those that answer a query come first), and how
         many word pairs are compared.
     **how
-        For an embedder that the table lacks: as :func:`~tokalign_helpers.models.sources.describe`.
+        For an embedder that the table lacks: as :func:`~tokalign_helpers.models.loading.describe_embedder`.
 
     Returns
     -------
@@ -191,11 +202,11 @@ def examine(
     ValueError, AssetError
         As :func:`load_embedder`; or if there are fewer than 20 texts, 2 documents or 3 pairs.
     """
-    texts = check_texts(sentences(1000, seed=0) if texts is None else texts)
+    texts = check_texts(load_sentences(1000, seed=0) if texts is None else texts)
     documents, pairs = whole_number(documents, "documents", 2), whole_number(pairs, "pairs", 3)
     if len(texts) < 20:
         raise ValueError(f"{len(texts)} texts are too few; give at least 20")
-    spec = embedder if isinstance(embedder, EmbedderSpec | Embedder) else describe(embedder, **how)
+    spec = embedder if isinstance(embedder, EmbedderSpec | Embedder) else describe_embedder(embedder, **how)
     raw = raw or getattr(spec, "raw", "") or None
     settings = _settings(spec, texts, raw, sts, documents, pairs)
     kept = Path(results) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', spec.name)}.json" if results else None
@@ -259,7 +270,7 @@ def _let_go() -> None:
         torch.cuda.empty_cache()
 
 
-def suggest(*, hub: bool, free: int | None = None) -> list[str]:
+def suggest_embedders(*, hub: bool, free: int | None = None) -> list[str]:
     """Name the embedders that are worth examining on this machine.
 
     Parameters
@@ -277,7 +288,7 @@ def suggest(*, hub: bool, free: int | None = None) -> list[str]:
     if not hub:
         return list(OURS)
     if free is None:
-        free = plan("smol-eol").free if torch.cuda.is_available() else 0
+        free = plan_loading("smol-eol").free if torch.cuda.is_available() else 0
     names = next(names for bound, names in SUGGESTED if free >= bound)
     open_to_all = [name for name in names if not EMBEDDERS[name].gated]
     return [*(names if huggingface_hub.get_token() else open_to_all), *OURS]
@@ -322,7 +333,7 @@ def _component(subject: Embedder, after: torch.Tensor | None, texts: list[str]) 
 
 def _part(documents: int) -> Collection:
     """Take a part of the offline collection: so many passages, first of all those that answer a query."""
-    whole = cloze_collection()
+    whole = load_cloze_collection()
     answered = {document: query for query, answers in whole.relevant.items() for document in answers}
     kept = sorted(whole.documents, key=lambda document: document not in answered)[:documents]
     queries = [answered[document] for document in kept if document in answered]
@@ -348,15 +359,11 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
     """
     decoder, asking = embedder.decoder, embedder.for_queries()
     h, q = embedder.embed(list(part.documents.values())), asking.embed(list(part.queries.values()))
-    vectors = sparsify_documents(decoder, h, min(KEPT, decoder.vocabulary_size), weights="raw")
-    asked = sparsify_queries(
-        decoder, embedder.literal_tokens(list(part.queries.values())), q, min(ADDED, decoder.vocabulary_size)
-    )
-    index = SparseIndex(decoder.vocabulary_size)
-    index.add(list(part.documents), vectors)
+    literal, most = embedder.literal_tokens(list(part.queries.values())), decoder.vocabulary_size
+    asked, held = aligned_vectors(literal, decoder=decoder, q=q, h=h, k=min(KEPT, most), m=min(ADDED, most))
     runs = {
-        "dense": dense_run(part.queries, q, part.documents, h),
-        "sparse": sparse_run(index, part.queries, asked),
+        "dense": dense_run(part.queries, part.documents, q=q, h=h),
+        "sparse": sparse_run(part.queries, SparseIndex.of(part.documents, held), q=asked),
         "BM25": bm25_run(part.queries, part.documents),
     }
     found = {name: evaluate_run(run, part.relevant)["nDCG@10"] for name, run in runs.items()}
@@ -365,12 +372,12 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
     rows.append(("nDCG@10, sparse minus dense", *bootstrap_interval(found["sparse"] - found["dense"])))
     dense, sparse = (float(found[name].mean()) for name in ("dense", "sparse"))
     rows.append(("sparse / dense", sparse / dense if dense else None, None, None))
-    rows.append(("multiply-adds, sparse / dense", multiply_adds(asked, vectors) / embedder.dimension, None, None))
+    rows.append(("multiply-adds, sparse / dense", multiply_adds(asked, held) / embedder.dimension, None, None))
     return [dict(zip(("figure", "value", "low", "high"), map(_or_none, row), strict=True)) for row in rows]
 
 
 def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:
-    table = sts_pairs(sts) if sts else word_ratings("simlex999").head(pairs)
+    table = load_sts_pairs(sts) if sts else load_word_ratings("simlex999").head(pairs)
     rho = rank_correlation(pair_similarities(embedder, table), table["rating"])
     name = "STS benchmark" if sts else f"SimLex-999, {len(table)} pairs"
     return {"of": name, "value": rho.estimate, "low": _or_none(rho.low), "high": _or_none(rho.high)}
@@ -405,10 +412,10 @@ def _named(embedder: Embedder) -> str:
 
 def _row(spec: EmbedderSpec) -> str:
     try:
-        told = keys.digest(keys.describe([getattr(spec, name) for name in sorted(spec.__dataclass_fields__)]))
+        digest = keys.digest(keys.describe([getattr(spec, name) for name in sorted(spec.__dataclass_fields__)]))
     except keys.NotKeyableError:
-        told = uuid.uuid4().hex
-    return f"{spec.name} {told[:16]}"
+        digest = uuid.uuid4().hex
+    return f"{spec.name} {digest[:16]}"
 
 
 def _kept(file: Path | None, settings: dict) -> Report | None:

@@ -25,13 +25,14 @@ from tokalign_helpers.basics.assets import AssetError
 from tokalign_helpers.basics.checks import first_line, whole_number
 from tokalign_helpers.basics.files import replacing, write_text
 from tokalign_helpers.basics.lines import lines
-from tokalign_helpers.course.claims import paper_retrieval
-from tokalign_helpers.datasets.collections import beir
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.course.claims import load_paper_retrieval
+from tokalign_helpers.datasets.collections import load_beir
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.examination import sparse_against_dense
 from tokalign_helpers.models import keys
-from tokalign_helpers.models.embedders import EMBEDDERS, WEB_SEARCH, load_embedder
+from tokalign_helpers.models.embedders import EMBEDDERS, WEB_SEARCH
 from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
 
@@ -125,7 +126,7 @@ def paper_texts(data: Path | None, n: int) -> dict[str, tuple[list[str], list[st
         ``wiki`` always; ``sts`` and ``msmarco`` where their files are there.
     """
     wiki = data / "wiki" / "wiki1m_for_simcse.txt" if data else None
-    everything = [text for _, text in lines(wiki)] if wiki and wiki.is_file() else sentences()
+    everything = [text for _, text in lines(wiki)] if wiki and wiki.is_file() else load_sentences()
     found: dict[str, tuple[list[str], list[str]]] = {"wiki": ([t for t in everything if t.strip()][:n], [])}
     sts = data / "sts" / "STS12-en-test" if data else None
     if sts and sts.is_dir():
@@ -254,7 +255,7 @@ def _draw(variation: Mapping[str, list[float]], title: str, picture: Path) -> No
 
 def _table(found: Mapping[str, dict]) -> pd.DataFrame:
     """Put all figures in one table, beside the paper's where it gives one that we know."""
-    paper = paper_retrieval().set_index(["system", "kind"])
+    paper = load_paper_retrieval().set_index(["system", "kind"])
     rows: list[tuple[str, str, object, object]] = []
     for name, figures in found.items():
         if "failed" in figures:
@@ -331,7 +332,7 @@ def _kept(file: Path) -> dict:
 
 
 def _collections(data: Path) -> dict[str, object]:
-    return {key: beir(data / "beir" / key) for key in COLLECTIONS if (data / "beir" / key).is_dir()}
+    return {key: load_beir(data / "beir" / key) for key in COLLECTIONS if (data / "beir" / key).is_dir()}
 
 
 def _similar(folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ assert home.is_relative_to(sys.prefix), home
 print(importlib.metadata.version("tokalign-helpers"), ta.data_dir().relative_to(home))
 assert list(ta.data_dir().glob("adapters/*/*.safetensors")) and list((home / "notebooks").glob("0*.ipynb"))
 assert (home / "course" / "colab_lacks.txt").is_file()
-assert len(ta.two_labels()) > 100
+assert len(ta.load_two_labels()) > 100
 from tokalign_helpers.exercises import ex00
 ex00.q3.check("b")
 """

@@ -35,14 +35,14 @@ def instructed() -> dict[str, ta.Embedder]:
 
 
 COLLECTIONS = {
-    "sentences": (lambda: ta.sentences(1000, seed=0), lambda: ta.load_embedders(ALL)),
+    "sentences": (lambda: ta.load_sentences(1000, seed=0), lambda: ta.load_embedders(ALL)),
     # The sentences that become the 300 queries are taken out of the passages.
     "passages": (
-        lambda: list(ta.cloze_collection(300, seed=0).documents.values()),
+        lambda: list(ta.load_cloze_collection(300, seed=0).documents.values()),
         lambda: ta.load_embedders(["smol-eol"]),
     ),
-    "words": (ta.rated_words, lambda: ta.load_embedders(["smol-eol", "smol-sim", "smol-rel"])),
-    "two-labels": (lambda: ta.two_labels()["text"].tolist(), instructed),
+    "words": (ta.load_rated_words, lambda: ta.load_embedders(["smol-eol", "smol-sim", "smol-rel"])),
+    "two-labels": (lambda: ta.load_two_labels()["text"].tolist(), instructed),
 }
 
 

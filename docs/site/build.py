@@ -1,8 +1,10 @@
 """Build the course as static pages: ``python docs/site/build.py OUTPUT``. Needs docs/site/requirements.txt only.
 
-Nothing is executed: pages show what the notebooks store, and the reference is read from the docstrings.
+Nothing is executed: pages show what the notebooks store, and the reference is read from the docstrings. With
+``--without-solutions`` the pages hold no answer to an exercise, for a class.
 """
 
+import argparse
 import ast
 import csv
 import re
@@ -10,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import live
@@ -25,6 +27,13 @@ ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
+LIVE = '<p><a href="live/index.html">Type a sentence and see its tokens</a> in this browser; nothing leaves it.</p>'
+# What is never linked from: code, formulas, links, tags with what a browser keeps together, headings, tables.
+PROTECTED = re.compile(
+    r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|<details>.*?</details>|<[^>]+>|^#.*?$|^\|.*?$"
+    r"|^\*[^*\n].*?\*$)",
+    re.DOTALL | re.MULTILINE,
+)
 COLUMNS = ("claim", "where", "paper", "ours", "model", "verdict", "notebook")
 
 
@@ -50,12 +59,69 @@ def solutions(number: str) -> list[str]:
     return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
 
 
-def page(notebook: NotebookNode) -> NotebookNode:
+def glossary_entries() -> dict[tuple[str, ...], str]:
+    """Read the glossary: all names of each term → what it means.
+
+    Returns
+    -------
+    dict[tuple[str, ...], str]
+    """
+    text = (HERE / "glossary.md").read_text(encoding="utf-8")
+    found = re.findall(r"^(\S.*)\n: ((?:.+\n?)+)", text, re.MULTILINE)
+    return {tuple(names.split(", ")): meaning.strip() for names, meaning in found}
+
+
+def glossary() -> str:
+    """Write the glossary so that each term has an anchor, which :func:`link_terms` leads to.
+
+    Returns
+    -------
+    str
+    """
+    entries = (
+        "\n".join([*names, *(f"  {line.strip()}" for line in meaning.splitlines())])
+        for names, meaning in glossary_entries().items()
+    )
+    return "\n\n".join(
+        ["# Glossary", "The paper's terms, as the course uses them.", "```{glossary}", *entries, "```", ""]
+    )
+
+
+def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
+    """Link the first use of each term in a notebook's prose to the glossary.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place.
+    terms : Iterable[str]
+        Longer ones win over shorter ones that they hold.
+    """
+    left = sorted((term for term in terms if len(term) > 2), key=len, reverse=True)
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        pieces = PROTECTED.split(cell.source)  # prose at even places, what stays as it is between
+        for term in list(left):
+            pattern = re.compile(rf"(?<![\w-]){re.escape(term)}s?(?![\w-])", re.IGNORECASE)
+            for place in range(0, len(pieces), 2):
+                found = pattern.search(pieces[place])
+                if found:
+                    before, after = pieces[place][: found.start()], pieces[place][found.end() :]
+                    pieces[place : place + 1] = [before, f"{{term}}`{found[0]} <{term}>`", after]
+                    left.remove(term)
+                    break
+        cell.source = "".join(pieces)
+
+
+def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
     """Make a notebook a page: the set-up folded, pictures with a text for those who cannot see them, solutions folded.
 
     Parameters
     ----------
     notebook : NotebookNode
+    solved : bool
+        Whether solutions are on the page.
 
     Returns
     -------
@@ -64,7 +130,7 @@ def page(notebook: NotebookNode) -> NotebookNode:
     """
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     number = EXERCISES.search(code)
-    answers = solutions(number[1]) if number else []
+    answers = solutions(number[1]) if number and solved else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
         cells.append(cell)
@@ -77,12 +143,13 @@ def page(notebook: NotebookNode) -> NotebookNode:
         cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
         if cell.source.startswith("# @title"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
-        for check in CHECK.findall(cell.source):
+        for check in CHECK.findall(cell.source) if answers else ():
             folded = (
                 f"<details><summary>A solution</summary>\n\n```python\n{answers[int(check) - 1]}\n```\n\n</details>"
             )
             cells.append(new_markdown_cell(folded))
     notebook.cells = cells
+    link_terms(notebook, (name for names in glossary_entries() for name in names))
     return notebook
 
 
@@ -216,13 +283,15 @@ def ledger(table: Path) -> str:
     return "\n".join(text)
 
 
-def home(pages: list[str]) -> str:
+def home(pages: list[str], *, live_page: bool = False) -> str:
     """Write the first page from the README's words, and the list of pages.
 
     Parameters
     ----------
     pages : list[str]
         The documents, in order.
+    live_page : bool
+        Whether the live page lies beside them.
 
     Returns
     -------
@@ -231,25 +300,32 @@ def home(pages: list[str]) -> str:
     readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
     text = re.sub(r"\[([^\]]+)\]\(\.\./\.\./tree/[^)]*\)", r"\1", text)  # pages of the repository, not of the site
+    if live_page:
+        title, _, rest = text.partition("\n\n")
+        text = f"{title}\n\n{LIVE}\n\n{rest}"
     if not (ROOT / "docs" / "one_sentence.png").exists():
         text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)
     tree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", *pages, "```"])
     return f"{text}\n\n{tree}\n"
 
 
-def write_sources(folder: Path) -> None:
+def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False) -> None:
     """Put all that Sphinx reads into a folder.
 
     Parameters
     ----------
     folder : Path
+    solved : bool
+        Whether solutions are on the pages.
+    live_page : bool
+        Whether the live page lies beside them, for a link to it.
     """
     shutil.copy(HERE / "conf.py", folder)
     shutil.copytree(HERE / "_static", folder / "_static")
-    shutil.copy(HERE / "glossary.md", folder)
+    (folder / "glossary.md").write_text(glossary(), encoding="utf-8")
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in paths:
-        nbformat.write(page(nbformat.read(path, as_version=4)), folder / path.name)
+        nbformat.write(page(nbformat.read(path, as_version=4), solved=solved), folder / path.name)
     pages = [path.stem for path in paths]
     table = ROOT / "data" / "paper_claims.csv"
     if table.exists():
@@ -262,23 +338,34 @@ def write_sources(folder: Path) -> None:
         pages.append("instructors")
     if (ROOT / "docs" / "one_sentence.png").exists():
         shutil.copy(ROOT / "docs" / "one_sentence.png", folder)
-    (folder / "index.md").write_text(home(pages), encoding="utf-8")
+    (folder / "index.md").write_text(home(pages, live_page=live_page), encoding="utf-8")
 
 
 def main() -> int:
     """Build into the folder that the command line names; returns Sphinx's exit status."""
-    output = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path, help="the folder of the pages; made if it is missing")
+    parser.add_argument("--without-solutions", action="store_true", help="no answers to exercises, for a class")
+    given = parser.parse_args()
+    output = given.output.resolve()
+    there = write_live(output / "live")
     with tempfile.TemporaryDirectory() as sources:
-        write_sources(Path(sources))
+        write_sources(Path(sources), solved=not given.without_solutions, live_page=there)
         command = [sys.executable, "-m", "sphinx", "-q", "-E", "-b", "html", sources, str(output)]
         status = subprocess.run(command).returncode
     print(f"the pages are in {output / 'index.html'}")
+    return status
+
+
+def write_live(folder: Path) -> bool:
+    """Write the live page without the model; say whether it is there."""
     try:
-        live.write_page(output / "live")
-        print("the live page is beside them, without the model; make live adds it")
+        live.write_page(folder, beside_the_course=True)
     except live.FetchError as error:
         print(f"without the live page: {error}", file=sys.stderr)
-    return status
+        return False
+    print("the live page is beside the others, without the model; make live adds it")
+    return True
 
 
 if __name__ == "__main__":

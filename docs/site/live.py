@@ -44,13 +44,15 @@ class FetchError(RuntimeError):
 # --- the page and its engine ----------------------------------------------------------------------------------------
 
 
-def write_page(folder: Path) -> None:
+def write_page(folder: Path, *, beside_the_course: bool = False) -> None:
     """Write the page and its engine.
 
     Parameters
     ----------
     folder : Path
-        Made if it is missing. The link to the course stays only where the course's pages lie around the folder.
+        Made if it is missing.
+    beside_the_course : bool
+        Whether the course's pages will lie around the folder; the page links to them then, or where they do already.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def write_page(folder: Path) -> None:
     write_engine(folder / "engine")
     for source in sorted((HERE / "live").iterdir()):
         shutil.copy(source, folder)
-    if not (folder.parent / "index.html").exists():
+    if not beside_the_course and not (folder.parent / "index.html").exists():
         page = folder / "index.html"
         text = page.read_text(encoding="utf-8")
         page.write_text(re.sub(r"<a href=\"\.\./[^>]*>.*?</a>", "", text), encoding="utf-8")

@@ -66,7 +66,7 @@ def finish(device: str) -> None:
 def bench_texts(n: int) -> list[str]:
     """Return n natural sentences: of the file ``$TOKALIGN_BENCH_TEXTS``, one text on each line, or of Wikipedia."""
     if not os.environ.get("TOKALIGN_BENCH_TEXTS"):
-        return ta.sentences(n, seed=1)
+        return ta.load_sentences(n, seed=1)
     lines = Path(os.environ["TOKALIGN_BENCH_TEXTS"]).read_text(encoding="utf-8").splitlines()
     lines = [line.rpartition("\t")[2] for line in lines]  # as the package keeps them: after the article's name
     texts = list(dict.fromkeys(line for line in lines if 8 <= len(line.split()) <= 40))
@@ -82,8 +82,8 @@ def encode() -> None:
         sizes = [1024, 4096, 16_384, 32_768, 65_536, 131_072]
         cases += [("cuda", dtype, 12_000, sizes) for dtype in (torch.float32, torch.bfloat16)]
     for device, dtype, n, sizes in cases:
-        embedder = ta.Embedder.from_pretrained(
-            assets.default_model_path(), pooling=ta.mean, name="mean", device=device, dtype=dtype
+        embedder = ta.load_embedder(
+            assets.default_model_path(), pooling=ta.mean, device=device, dtype=str(dtype).removeprefix("torch.")
         )
         texts = bench_texts(n)
         ours = by_batch(embedder, texts, sizes, str(dtype).removeprefix("torch."))
@@ -320,7 +320,7 @@ def slider() -> None:
     from tokalign_helpers.course import widgets
 
     embedder = ta.load_embedder("smol-eol")
-    components = ta.PrincipalComponents.fit(embedder.embed(ta.sentences(100), progress=False), 5)
+    components = ta.PrincipalComponents.fit(embedder.embed(ta.load_sentences(100), progress=False), 5)
     text = "What diseases are parrots prone to?"
     widgets.adjustment_view(embedder, text, components, 0.0)
     took = 1000 * seconds(lambda: widgets.adjustment_view(embedder, text, components, -40.0), 5)
@@ -351,7 +351,7 @@ def scifact() -> None:
     if not os.environ.get("TOKALIGN_DATA"):
         print("       scifact: set TOKALIGN_DATA to a folder with scifact in BEIR's layout; skipped")
         return
-    collection = ta.beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
+    collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
     judge = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))["rows_of"]
     found = {row["method"]: row for row in judge(ta.load_embedder("smol-eol"), "SciFact, whole", collection)}
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.notebooks.browser import CHROMIUM, browser
 from tokalign_helpers.basics.assets import data_dir, is_ready
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.explain import token_contributions
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 from tools.notebooks import REPOSITORY

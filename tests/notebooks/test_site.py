@@ -40,6 +40,22 @@ def test_every_notebook_has_a_page_with_outputs_and_folded_solutions(site):
         assert "NBVAL_" not in text
 
 
+def test_pages_for_a_class_hold_no_solution(tmp_path):
+    program = (
+        f"import sys; from pathlib import Path; sys.path.insert(0, {str(REPOSITORY / 'docs/site')!r}); import build; "
+        f"build.write_sources(Path({str(tmp_path)!r}), solved=False)"
+    )
+    subprocess.run([PYTHON, "-c", program], check=True)
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.ipynb")}
+    assert set(written) == {f"{name}.ipynb" for name in NAMES}
+    assert not [name for name, text in written.items() if "A solution" in text]
+
+
+def test_the_first_page_leads_to_the_live_page_where_it_could_be_made(site):
+    link = 'href="live/index.html"' in (site / "index.html").read_text(encoding="utf-8")
+    assert link == (site / "live" / "index.html").exists()
+
+
 def test_pictures_and_links_inside_lead_somewhere(site):
     lost = []
     for name, text in pages(site).items():
@@ -89,3 +105,14 @@ def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(sit
     assert int(measured[2]) == 0
     assert int(measured[3]) >= 1
     assert "CONSOLE" not in done.stderr
+
+
+def test_first_uses_of_terms_lead_to_the_glossary(site):
+    terms = set(re.findall(r'<dt id="(term-[^"]+)"', (site / "glossary.html").read_text(encoding="utf-8")))
+    assert {"term-GAR", "term-key-tokens", "term-tight-frame", "term-jackknife"} <= terms
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        linked = re.findall(r'href="glossary.html#(term-[^"]+)"', text)
+        assert len(linked) >= 5 and set(linked) <= terms, name
+        assert len(linked) == len(set(linked)), name  # the first use only
+        assert "{term}" not in text, name

@@ -11,8 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tokalign_helpers.models import embedding
-from tokalign_helpers.models.embedders import load_embedder
-from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import last_token
 
 # The same examples on every run, and no time limit on one of them: a slow machine is no failure.
@@ -70,7 +69,7 @@ def tiny_folder(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
-    return Embedder.from_pretrained(tiny_folder, pooling=last_token)
+    return load_embedder(tiny_folder, pooling=last_token)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from transformers import (
     EsmConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GPTJConfig,
     GPTNeoConfig,
     GPTNeoXConfig,
@@ -45,8 +46,7 @@ from transformers import (
 )
 
 from tests.unit.conftest import CORPUS
-from tokalign_helpers.models import embedders
-from tokalign_helpers.models.embedding import load_llm
+from tokalign_helpers.models import loading
 
 MORE = ["[INST] [/INST] {passage: query: Instruct: Query:}", 'This sentence of "a garden" means one word.']
 ROTARY = {
@@ -77,6 +77,13 @@ FAMILIES = {
     "mistralai/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
     "GritLM/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
     "Qwen/": (Qwen3Config, "bytes, end", {**ROTARY, "tie_word_embeddings": True}),
+    "gemma-3": (
+        Gemma3TextConfig, "pieces",
+        {
+            **ROTARY, "query_pre_attn_scalar": 8, "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
     "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
 }  # fmt: skip
@@ -296,7 +303,6 @@ def _old_tokenizer(folder):
 
 def package(folder, monkeypatch):
     """Put a model in the place of the packaged one, for a test."""
-    backbone = lru_cache(lambda: load_llm(folder))
-    monkeypatch.setattr(embedders, "_backbone", backbone)
-    monkeypatch.setattr(embedders, "_merged_backbone", lru_cache(embedders._merged_backbone.__wrapped__))
-    monkeypatch.setattr(embedders, "default_model_path", lambda: folder)
+    monkeypatch.setattr(loading, "_backbone", lru_cache(loading._backbone.__wrapped__))
+    monkeypatch.setattr(loading, "_merged_backbone", lru_cache(loading._merged_backbone.__wrapped__))
+    monkeypatch.setattr(loading, "default_model_path", lambda: folder)

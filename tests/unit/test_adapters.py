@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tests.unit.families import package, save_model
-from tokalign_helpers.models import embedders, hub
+from tokalign_helpers.models import hub, loading
 from tokalign_helpers.models.adapters import merge_adapter, merge_into
-from tokalign_helpers.models.embedders import SMOL, EmbedderSpec, load_embedder
+from tokalign_helpers.models.embedders import SMOL, EmbedderSpec
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import last_token, mean
 
 TEXTS = ["What diseases are parrots prone to?", "No"]
@@ -205,10 +206,10 @@ def test_a_bare_name_is_the_courses_own_first(packaged, loaded, tmp_path, monkey
     own = tmp_path / "own"
     trained(loaded("llama", CAUSAL), lora(), own / "mine")
     trained(loaded("llama", CAUSAL), lora(), tmp_path / "mine", seed=1)
-    monkeypatch.setattr(embedders, "adapters_dir", lambda: own)
+    monkeypatch.setattr(loading, "adapters_dir", lambda: own)
     monkeypatch.chdir(tmp_path)
-    assert embedders._adapter("mine") == own / "mine"
-    assert embedders._adapter("./mine").resolve() == tmp_path / "mine"
+    assert loading._adapter("mine") == own / "mine"
+    assert loading._adapter("./mine").resolve() == tmp_path / "mine"
     with pytest.raises(hub.HubError, match="there is no folder gone"):
         load_embedder(replace(packaged, adapters=("gone",)))
 

@@ -36,7 +36,7 @@ def test_a_text_without_tokens_is_left_out():
     aligned = torch.tensor([[1, 2], [3, 4]])
     alignment = ta.Alignment(aligned, [{1}, set()])
     assert alignment.lar == alignment.gar == alignment.hit_at(1) == 1.0
-    assert alignment.matched() == [{1}, set()]
+    assert alignment.matched_tokens() == [{1}, set()]
 
 
 def test_too_few_aligned_tokens_are_refused():
@@ -66,23 +66,23 @@ def test_folding_puts_case_and_leading_space_aside(tiny):
 
 def test_the_alignment_of_the_first_texts():
     alignment = ta.Alignment(torch.tensor([[1, 2], [3, 4], [5, 6]]), [{1}, {4}, {6, 7}])
-    assert alignment.first(2).lar == (1 + 0) / 2
+    assert alignment.head(2).lar == (1 + 0) / 2
     with pytest.raises(ValueError, match="from 1 to the number of texts = 3"):
-        alignment.first(4)
+        alignment.head(4)
 
 
 def test_frequent_answers_are_the_commonest_tokens():
     alignment = ta.Alignment(torch.zeros(3, 5, dtype=int), [{1, 2}, {1, 3}, {1, 2}])
-    assert alignment.frequent(2).aligned.tolist() == [[1, 2]] * 3
-    assert alignment.frequent().aligned.tolist() == [[1, 2, 3]] * 3
-    assert alignment.frequent(2).literal == alignment.literal
+    assert alignment.frequency_baseline(2).aligned.tolist() == [[1, 2]] * 3
+    assert alignment.frequency_baseline().aligned.tolist() == [[1, 2, 3]] * 3
+    assert alignment.frequency_baseline(2).literal == alignment.literal
     with pytest.raises(ValueError, match="3 distinct tokens; k is 9"):
-        alignment.frequent(9)
+        alignment.frequency_baseline(9)
 
 
 def test_shuffled_keeps_no_set_in_its_place():
     literal = [{i} for i in range(50)]
-    mixed = ta.Alignment(torch.zeros(50, 1, dtype=int), literal).shuffled().literal
+    mixed = ta.Alignment(torch.zeros(50, 1, dtype=int), literal).shuffled_baseline().literal
     assert sorted(map(min, mixed)) == list(range(50))
     assert all(a != b for a, b in zip(literal, mixed, strict=True))
 

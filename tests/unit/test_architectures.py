@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 from tests.unit.families import ARCHITECTURES, save_architecture
 from tokalign_helpers.models import heads, hub
 from tokalign_helpers.models.decoding import TokenDecoder
-from tokalign_helpers.models.embedders import EmbedderSpec, load_embedder
+from tokalign_helpers.models.embedders import EmbedderSpec
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import first_token, last_token, mean, weighted_mean
 from tokalign_helpers.reading.explain import token_contributions
 
@@ -137,7 +138,7 @@ def test_a_bias_does_not_hinder_the_split_of_a_cosine(folder_of):
 def test_names_without_the_bodys_prefix_are_found(name, folder_of, tmp_path):
     """BLOOM and GPT lie so on the hub, with an encoder's head beside."""
     folder = shutil.copytree(folder_of(name), tmp_path / "bare")
-    prefix = heads.outlined(AutoConfig.from_pretrained(folder), name).base_model_prefix
+    prefix = heads.outline_model(AutoConfig.from_pretrained(folder), name).base_model_prefix
     tensors = load_file(folder / "model.safetensors")
     stripped = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items()}
     assert stripped.keys() != tensors.keys()

@@ -43,10 +43,10 @@ def test_an_id_stands_once(tmp_path):
 
 
 def test_the_ledger_for_readers():
-    table = ta.claims()
+    table = ta.load_claims()
     assert set(table["verdict"]) <= set(VERDICTS)
     assert list(table["claim"]) == [row["claim"] for row in read_ledger(LEDGER)]
-    paper = ta.paper_retrieval().set_index(["system", "kind"])
+    paper = ta.load_paper_retrieval().set_index(["system", "kind"])
     assert list(paper.loc[("GritLM", "sparse")]) == [0.457, 0.336, 0.703, 0.526]
     assert len(paper) == 6
     kept = (paper.xs("sparse", level=1) / paper.xs("dense", level=1)).dropna()

@@ -56,7 +56,7 @@ def no_warning():
     ],
 )
 def test_what_people_write_is_read(beir, how):
-    found = ta.beir(beir(**how))
+    found = ta.load_beir(beir(**how))
     assert found.relevant == JUDGED
     assert list(found.queries) == ["q1", "q2", "q3"]
     assert found.documents == {
@@ -66,14 +66,14 @@ def test_what_people_write_is_read(beir, how):
 
 def test_a_line_separator_is_part_of_a_text(beir):
     text = "Rye\u2028rises\x85slowly\x0b."
-    found = ta.beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
+    found = ta.load_beir(beir([*CORPUS[:2], {"_id": "d3", "text": text}]))
     assert found.documents["d3"] == text
 
 
 def test_numbers_as_ids_are_strings(beir):
     corpus = [row | {"_id": int(row["_id"][1])} for row in CORPUS]
     queries = [row | {"_id": int(row["_id"][1])} for row in QUERIES]
-    found = ta.beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
+    found = ta.load_beir(beir(corpus, queries, [line.replace("q", "").replace("d", "") for line in QRELS[1:]]))
     assert found.relevant == {"1": {"1": 1}, "2": {"2": 1}, "3": {"3": 2}}
     assert list(found.documents) == list(found.queries) == ["1", "2", "3"]
 
@@ -84,14 +84,14 @@ def test_what_has_no_text_is_left_out_with_one_warning(beir, text):
     with pytest.warns(
         UserWarning, match=r"corpus\.jsonl: 2 rows without a text were left out, the first on line 4"
     ) as said:
-        assert list(ta.beir(folder).documents) == ["d1", "d2", "d3"]
+        assert list(ta.load_beir(folder).documents) == ["d1", "d2", "d3"]
     assert len(said) == 1 and said[0].filename == __file__
 
 
 def test_a_title_alone_is_a_text_but_not_in_place_of_null(beir):
-    assert ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
+    assert ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": ""}])).documents["d4"] == "Salt"
     with pytest.warns(UserWarning, match="1 row without a text was left out, on line 4"):
-        assert "d4" not in ta.beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
+        assert "d4" not in ta.load_beir(beir([*CORPUS, {"_id": "d4", "title": "Salt", "text": None}])).documents
 
 
 def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
@@ -99,7 +99,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
     with pytest.warns(
         UserWarning, match=r"test\.tsv: 2 judgements of an unknown .*were left out, the first on line 5"
     ) as said:
-        assert ta.beir(folder).relevant == JUDGED
+        assert ta.load_beir(folder).relevant == JUDGED
     assert len(said) == 1 and said[0].filename == __file__
 
 
@@ -128,7 +128,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
 )
 def test_what_cannot_be_right_is_refused_with_file_and_line(beir, change, said):
     with pytest.raises(ValueError, match=said):
-        ta.beir(beir(**change))
+        ta.load_beir(beir(**change))
 
 
 def test_grades_and_ids():
@@ -154,10 +154,10 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     ):
         (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
         with pytest.raises(ValueError, match=rf"cranqrel\.trec\.txt, line 2: .*{said}"):
-            ta.cranfield(tmp_path)
+            ta.load_cranfield(tmp_path)
     (tmp_path / "cran.all.1400.xml").write_text("<doc><text>wing</text></doc>")
     with pytest.raises(ValueError, match=r"cran\.all\.1400\.xml: a document has no number: '<text>wing"):
-        ta.cranfield(tmp_path)
+        ta.load_cranfield(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,12 @@ def test_files_of_requests_that_are_something_else_are_named(tmp_path, full, dom
     (tmp_path / "data_full.json").write_text(full)
     (tmp_path / "domains.json").write_text(domains)
     with pytest.raises(ValueError, match=said):
-        ta.clinc150(tmp_path)
+        ta.load_clinc150(tmp_path)
 
 
 @pytest.mark.parametrize("n", [0, -1, 10**6, 1.5, "3", True])
 def test_how_many_texts_is_a_whole_number(n):
-    for ask in (ta.sentences, ta.cloze_collection):
+    for ask in (ta.load_sentences, ta.load_cloze_collection):
         with pytest.raises(ValueError, match=r"it must be a whole number from 1 to the number of .* = "):
             ask(n)
 
@@ -191,24 +191,24 @@ def test_how_many_texts_is_a_whole_number(n):
 def test_sentence_pairs(tmp_path):
     row = "images\tMSRvid\t2012\t1\t{}\tA\u2028man\x85sits.\tSomebody sits.\tlicence"
     (tmp_path / "sts-test.csv").write_text(row.format("4.5") + "\n\n" + row.format("0") + "\n", encoding="utf-8")
-    table = ta.sts_pairs(tmp_path)
+    table = ta.load_sts_pairs(tmp_path)
     assert table.values.tolist() == [["A\u2028man\x85sits.", "Somebody sits.", r, "MSRvid"] for r in (4.5, 0)]
     for broken, said in ((row.format("nan"), "'nan' is not a number"), ("a\tb", "2 fields")):
         (tmp_path / "sts-test.csv").write_text(f"\n{broken}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=rf"sts-test\.csv, line 2: {said}"):
-            ta.sts_pairs(tmp_path)
+            ta.load_sts_pairs(tmp_path)
 
 
 def test_comments_keep_their_line_separators(tmp_path):
     (tmp_path / "labels.txt").write_text("\ufeffjoy\nanger\n", encoding="utf-8")
     (tmp_path / "test.tsv").write_text("What\x85a\u2028day!\t0\tx1\nNo.\t1\tx2\n", encoding="utf-8")
-    assert ta.goemotions(tmp_path).values.tolist() == [["What\x85a\u2028day!", "joy"], ["No.", "anger"]]
+    assert ta.load_goemotions(tmp_path).values.tolist() == [["What\x85a\u2028day!", "joy"], ["No.", "anger"]]
 
 
 def test_pairs_without_groups_are_grouped_by_their_first_text(tmp_path):
     file = tmp_path / "own.csv"
     file.write_text("text1,text2,kind\nb,c,negation\na,c,negation\nb,d,antonym\n")
-    table = ta.minimal_pairs(file)
+    table = ta.load_minimal_pairs(file)
     assert list(table.columns) == ["text1", "text2", "kind", "group"]
     assert table["group"].tolist() == ["1", "2", "1"]
 
@@ -217,10 +217,10 @@ def test_the_line_of_a_bad_label_after_a_field_of_two_lines(tmp_path):
     file = tmp_path / "own.csv"
     file.write_text('text,topic,emotion\n"two\nlines",food,joy\ny,food,jog\n')
     with pytest.raises(ValueError, match=r"own\.csv, line 4: 'jog' is no emotion"):
-        ta.two_labels(file)
+        ta.load_two_labels(file)
     file.write_text("text,topic,emotion\nx,food,joy,more\n")
     with pytest.raises(ValueError, match=r"own\.csv, line 2: fields in the row: 4, columns: 3"):
-        ta.two_labels(file)
+        ta.load_two_labels(file)
 
 
 def test_files_that_belong_together_line_by_line(tmp_path):

@@ -109,11 +109,11 @@ CHANGES = {
 def test_a_changed_computation_does_not_pass_under_the_old_version(smol, monkeypatch, tmp_path, change):
     monkeypatch.setattr(shipped, "AGREE", CLOSELY)
     file = data_dir() / "embeddings" / "words-smol-eol.safetensors"
-    read_shipped(smol, ta.rated_words(), file, 3)
+    read_shipped(smol, ta.load_rated_words(), file, 3)
     monkeypatch.setattr(*change)
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path / "empty"))  # the version alone keeps the old ones out
     with pytest.raises(ValueError, match="differs from smol-eol in . of 3 texts"):
-        read_shipped(smol, ta.rated_words(), file, 3)
+        read_shipped(smol, ta.load_rated_words(), file, 3)
 
 
 if __name__ == "__main__":

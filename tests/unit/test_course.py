@@ -101,7 +101,7 @@ def test_the_right_letters_are_spread():
 
 
 def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q3_says():
-    texts, smol = ta.sentences(1000, seed=0), ta.load_embedder("smol-wmean")
+    texts, smol = ta.load_sentences(1000, seed=0), ta.load_embedder("smol-wmean")
     h = load_file(ta.data_dir() / "embeddings" / "sentences-smol-wmean.safetensors")["embeddings"]
     few, all_ = (ta.align(smol, texts[:n], h[:n]).rates().set_index("rate")["value"] for n in (125, 1000))
     assert abs(few["LAR"] - all_["LAR"]) < 0.01 < few["GAR"] - all_["GAR"]

@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
-from tokalign_helpers.models import embedders as embedders_module
-from tokalign_helpers.models.embedding import see_everything
+from tokalign_helpers.models import loading
+from tokalign_helpers.models.embedding import bidirectional_mask
 from tokalign_helpers.models.hub import HubError
 from tokalign_helpers.models.keys import weights_digest
 from tokalign_helpers.models.pooling import last_token
+from tokalign_helpers.models.published import SMOL
 from tokalign_helpers.models.shipped import ship_embeddings
 
 TEXTS = ["A short one.", "What diseases are parrots prone to?", "No", "The river flooded the village after three days."]
@@ -36,9 +37,8 @@ def embedders():
 
 
 def test_a_loaded_embedder_is_named_after_its_folder(tiny_folder):
-    load = partial(ta.Embedder.from_pretrained, tiny_folder, pooling=last_token)
+    load = partial(ta.load_embedder, tiny_folder, pooling=last_token)
     assert load().name == tiny_folder.name
-    assert load(name="mine").name == "mine"
 
 
 def test_the_digest_of_weights_is_the_same_on_every_machine_and_in_every_version():
@@ -54,7 +54,7 @@ def test_the_digest_of_weights_is_the_same_on_every_machine_and_in_every_version
 
 
 def test_the_mask_for_both_directions_hides_the_padding_alone():
-    seen = see_everything(torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.float32)
+    seen = bidirectional_mask(torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.float32)
     assert seen.shape == (2, 1, 3, 3)
     hidden = torch.finfo(torch.float32).min
     assert seen[0, 0].tolist() == [[0, 0, hidden]] * 3
@@ -64,12 +64,12 @@ def test_the_mask_for_both_directions_hides_the_padding_alone():
 def test_the_decoder_layer_of_a_model_of_another_width_is_refused(tiny_folder, tokenizer, tmp_path):
     wide = save_llama(tmp_path / "wide", tokenizer, hidden=32)
     with pytest.raises(ValueError, match=r"reads vectors of 32 numbers, but .* makes 16: .* is not its backbone"):
-        ta.Embedder.from_pretrained(tiny_folder, pooling=last_token, backbone=wide)
+        ta.load_embedder(tiny_folder, pooling=last_token, backbone=wide)
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_tokens(["one more"])
     more = save_llama(tmp_path / "more", tokenizer)
     with pytest.warns(UserWarning, match="have different vocabularies"):
-        ta.Embedder.from_pretrained(tiny_folder, pooling=last_token, backbone=more)
+        ta.load_embedder(tiny_folder, pooling=last_token, backbone=more)
 
 
 def one_by_one(embedder, text):
@@ -224,20 +224,20 @@ def closely(monkeypatch):
 @pytest.mark.parametrize("name", ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel"])
 def test_the_course_ships_embeddings_of_the_sentences_it_draws(name, monkeypatch, tmp_path, recwarn, closely):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
-    ta.fill_cache({name: ta.load_embedder(name)}, ta.sentences(1000, seed=0), "sentences", checked=3)
+    ta.fill_cache({name: ta.load_embedder(name)}, ta.load_sentences(1000, seed=0), "sentences", checked=3)
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("name", ["smol-eol", "smol-sim", "smol-rel"])
 def test_the_course_ships_embeddings_of_the_rated_words(name, monkeypatch, tmp_path, recwarn, closely):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
-    ta.fill_cache({name: ta.load_embedder(name)}, ta.rated_words(), "words", checked=3)
+    ta.fill_cache({name: ta.load_embedder(name)}, ta.load_rated_words(), "words", checked=3)
     assert not recwarn.list
 
 
 def test_the_course_ships_embeddings_of_the_passages_of_its_own_collection(monkeypatch, tmp_path, recwarn, closely):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
-    texts = list(ta.cloze_collection(300, seed=0).documents.values())
+    texts = list(ta.load_cloze_collection(300, seed=0).documents.values())
     ta.fill_cache({"smol-eol": ta.load_embedder("smol-eol")}, texts, "passages", checked=3)
     assert not recwarn.list
 
@@ -251,7 +251,7 @@ def test_the_course_ships_embeddings_of_the_labelled_texts_under_instructions(
     before = plain.with_template(f'The {name} of this sentence: "{{text}}" means in one word: "')
     embedders = {"smol-eol": plain.with_instruction(name), "smol-eol-before": before}
     embedders["smol-sim"] = trained.with_instruction(name)
-    texts = ta.two_labels()["text"].tolist()
+    texts = ta.load_two_labels()["text"].tolist()
     ta.fill_cache({f"{key}-{name}": e for key, e in embedders.items()}, texts, "two-labels", checked=3)
     assert not recwarn.list
 
@@ -268,14 +268,38 @@ def test_parrots():
 
 def test_weights_of_ones_own_on_the_packaged_backbone_are_loaded(tmp_path, tokenizer, tiny_folder, monkeypatch):
     own = save_llama(tmp_path / "own", tokenizer, seed=7)
-    monkeypatch.setattr(embedders_module, "default_model_path", lambda: tiny_folder)
-    row = embedders_module.EmbedderSpec("mine", embedders_module.SMOL, last_token, weights=str(own))
+    monkeypatch.setattr(loading, "default_model_path", lambda: tiny_folder)
+    row = ta.EmbedderSpec("mine", SMOL, last_token, weights=str(own))
     assert not row.packaged
     mine = ta.load_embedder(row, device="cpu", dtype="float32")
-    raw, alone = (ta.Embedder.from_pretrained(folder, pooling=last_token) for folder in (tiny_folder, own))
+    raw, alone = (ta.load_embedder(folder, pooling=last_token) for folder in (tiny_folder, own))
     texts = ["A parrot.", "A quiet garden."]
     assert torch.equal(mine.embed(texts), alone.embed(texts))
     assert not torch.equal(mine.embed(texts), raw.embed(texts))
     assert torch.equal(mine.unembedding, raw.unembedding)
     with pytest.raises(HubError, match="no folder .*nowhere"):
         ta.load_embedder(replace(row, weights=str(tmp_path / "nowhere")))
+
+
+def test_embedders_of_the_same_backbone_share_one_decoder(tiny):
+    """Each would spell out its vocabulary again."""
+    assert replace(tiny, name="another").decoder is tiny.decoder
+    assert tiny.with_template("a {text}").decoder is tiny.decoder
+    assert replace(tiny, unembedding=tiny.unembedding.clone()).decoder is not tiny.decoder
+
+
+def test_a_misspelt_name_is_not_looked_for_on_the_hub():
+    with pytest.raises(ValueError, match="unknown embedder 'smol-oel'; did you mean 'smol-rel' or 'smol-eol'"):
+        ta.load_embedder("smol-oel")
+
+
+def test_a_name_on_the_hub_ends_in_one_line_where_there_is_no_hub(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(HubError, match=r"^facebook/opt-125m[^\n]*$"):
+        ta.load_embedder("facebook/opt-125m", pooling="last")
+
+
+def test_a_row_of_the_table_takes_no_second_opinion():
+    with pytest.raises(ValueError, match="'smol-eol' has a row that says how it is read"):
+        ta.load_embedder("smol-eol", pooling="mean")

@@ -13,8 +13,7 @@ from tests.unit.conftest import CORPUS
 from tests.unit.families import save_adapter, save_model
 from tokalign_helpers import examination
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.models.embedders import adapters_dir
-from tokalign_helpers.models.sources import describe
+from tokalign_helpers.models.loading import adapters_dir, describe_embedder
 
 TEXTS = [f"{sentence} {number}" for number in range(6) for sentence in CORPUS]
 SMALL = {"documents": 30, "pairs": 20}
@@ -54,22 +53,27 @@ def test_the_figures_are_those_of_the_package(tiny, report):
     own = ta.alignment_rates({"tiny": tiny}, TEXTS).set_index("rate")["value"]
     for rate in ("Hit@K", "LAR", "GAR"):
         assert report.figure(f"{rate} (ids)") == pytest.approx(own[rate])
-    assert report.figure("v_1 against tiny") == 0  # nothing varies between an embedder and itself
+    assert report.figure("v_1") == 0  # nothing varies between an embedder and itself
     dense, sparse = report.figure("nDCG@10, dense"), report.figure("nDCG@10, sparse")
     assert report.figure("sparse / dense") == pytest.approx(sparse / dense)
     assert report.figure("nDCG@10, sparse minus dense") == pytest.approx(sparse - dense)
     intervals = report.table[report.table["figure"].str.startswith("nDCG")]
     assert (intervals["low"] <= intervals["value"]).all() and (intervals["value"] <= intervals["high"]).all()
-    table = ta.word_ratings("simlex999").head(20)
+    table = ta.load_word_ratings("simlex999").head(20)
     cosines = torch.cosine_similarity(*(tiny.embed(table[word].tolist()) for word in ("word1", "word2")))
     torch.testing.assert_close(ta.pair_similarities(tiny, table), cosines)
     rho = ta.rank_correlation(ta.pair_similarities(tiny, table), table["rating"])
-    assert report.figure("Spearman, SimLex-999, 20 pairs") == pytest.approx(rho.estimate)
+    assert report.figure("Spearman") == pytest.approx(rho.estimate)
+
+
+def test_a_figure_is_found_by_its_whole_name(report):
+    with pytest.raises(ValueError, match="unknown figure 'GAR'; known: .*GAR \\(ids\\)"):
+        report.figure("GAR")
 
 
 def test_too_small_a_sample_has_no_interval_and_the_file_is_json(tiny, tmp_path):
     found = ta.examine(tiny, TEXTS, documents=10, pairs=10)
-    rows = found.table.set_index("figure").loc[["nDCG@10, dense", "Spearman, SimLex-999, 10 pairs"]]
+    rows = found.table.set_index("figure").loc[["nDCG@10, dense", "Spearman"]]
     assert rows["value"].notna().all() and rows[["low", "high"]].isna().all(axis=None)
     found.save(tmp_path / "report.json")
     assert "NaN" not in (tmp_path / "report.json").read_text(encoding="utf-8")
@@ -77,18 +81,18 @@ def test_too_small_a_sample_has_no_interval_and_the_file_is_json(tiny, tmp_path)
 
 
 def test_the_variation_is_against_what_it_was_before(opt, theirs):
-    spec = describe(theirs, backbone=str(opt))
+    spec = describe_embedder(theirs, backbone=str(opt))
     raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.input_format)
     found = ta.examine(spec, TEXTS, raw=raw, **SMALL)
     half = len(TEXTS) // 2
     h, after = (replace(ta.load_embedder(s), unit_length=True).embed(TEXTS)[:half] for s in (raw, spec))
     expected = (after - h).mean(0) @ torch.linalg.svd(h, full_matrices=False).Vh[0]
-    assert abs(found.figure("v_1 against before")) == pytest.approx(abs(float(expected)), rel=1e-3)
+    assert abs(found.figure("v_1")) == pytest.approx(abs(float(expected)), rel=1e-3)
     assert found.figures["sweep"]["reach"] == pytest.approx(found.figures["variation"]["v"][0])
 
 
 def test_lengths_are_no_part_of_the_variation_where_the_makers_normalise(opt, theirs):
-    spec = describe(theirs, backbone=str(opt))
+    spec = describe_embedder(theirs, backbone=str(opt))
     assert spec.unit_length
     raw = ta.EmbedderSpec("before", str(opt), ta.mean, spec.input_format)
     found = ta.examine(spec, TEXTS, raw=raw, **SMALL)
@@ -98,7 +102,7 @@ def test_lengths_are_no_part_of_the_variation_where_the_makers_normalise(opt, th
 
 
 def test_a_sentence_transformers_folder_says_how_it_is_read(opt, theirs):
-    spec = describe(theirs, backbone=str(opt))
+    spec = describe_embedder(theirs, backbone=str(opt))
     assert spec.name == theirs.name
     assert (spec.pooling, spec.template, spec.input_format.max_tokens) == (ta.mean, "say: {text}", 40)
     loaded = ta.load_embedder(spec)
@@ -115,16 +119,16 @@ def test_what_cannot_be_read_is_refused(kind, said, opt, theirs, tmp_path):
     if not kind:
         shutil.rmtree(folder / "1_Pooling")
     with pytest.raises(ValueError, match=said):
-        describe(folder, backbone=str(opt))
+        describe_embedder(folder, backbone=str(opt))
 
 
 def test_an_adapter_folder_names_its_backbone(opt, tmp_path):
     adapter = save_adapter(tmp_path / "adapter", opt, seed=1)
-    spec = describe(adapter, backbone=str(opt), pooling="last")
+    spec = describe_embedder(adapter, backbone=str(opt), pooling="last")
     assert (spec.adapters, spec.weights, spec.backbone) == ((str(adapter),), "", str(opt))
     assert ta.load_embedder(spec).dimension == 16
-    assert describe(adapter, pooling="last").backbone == "somewhere/else"
-    own = describe(adapters_dir() / "smol-sim", pooling="last")
+    assert describe_embedder(adapter, pooling="last").backbone == "somewhere/else"
+    own = describe_embedder(adapters_dir() / "smol-sim", pooling="last")
     assert own.packaged
 
 
@@ -135,8 +139,8 @@ def test_an_adapter_whose_base_cannot_be_found_asks_for_the_backbone(base, opt, 
     about = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
     file.write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"names {re.escape(repr(base))} as its base, .*; say backbone"):
-        describe(adapter, pooling="last")
-    assert describe(adapter, pooling="last", backbone=str(opt)).backbone == str(opt)
+        describe_embedder(adapter, pooling="last")
+    assert describe_embedder(adapter, pooling="last", backbone=str(opt)).backbone == str(opt)
 
 
 def test_a_result_that_is_there_costs_nothing(opt, tmp_path, monkeypatch):
@@ -154,7 +158,9 @@ def test_a_result_that_is_there_costs_nothing(opt, tmp_path, monkeypatch):
 
 
 def test_one_that_fails_does_not_cost_the_others(opt, tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "describe", lambda name, **how: describe(name, pooling="mean", **how))
+    monkeypatch.setattr(
+        examination, "describe_embedder", lambda name, **how: describe_embedder(name, pooling="mean", **how)
+    )
     reports, failures = ta.examine_all([str(opt), "/no/such"], TEXTS, results=tmp_path, **SMALL)
     assert (list(reports), list(failures)) == ([str(opt)], ["/no/such"])
     assert "there is no folder /no/such" in failures["/no/such"]
@@ -193,19 +199,19 @@ def test_the_list_has_every_embedder(capsys):
 
 
 def test_what_is_suggested_fits():
-    assert ta.suggest(hub=False) == ["smol-eol", "smol-sim", "smol-cse"]
+    assert ta.suggest_embedders(hub=False) == ["smol-eol", "smol-sim", "smol-cse"]
     for free in (0, 15 * 10**9, 40 * 10**9):
-        assert ta.suggest(hub=True, free=free)[-3:] == ta.suggest(hub=False)  # so that one loads
-        for name in ta.suggest(hub=True, free=free):
-            half = ta.plan(name, "bfloat16", "cpu", free=max(free, 6 * 10**9))
+        assert ta.suggest_embedders(hub=True, free=free)[-3:] == ta.suggest_embedders(hub=False)  # so that one loads
+        for name in ta.suggest_embedders(hub=True, free=free):
+            half = ta.plan_loading(name, "bfloat16", "cpu", free=max(free, 6 * 10**9))
             assert half.fits, name
 
 
 def test_what_needs_terms_is_suggested_only_to_those_who_can_have_accepted_them(monkeypatch):
     for token, there in ((None, False), ("hf_made", True)):
         monkeypatch.setattr("huggingface_hub.get_token", lambda token=token: token)
-        assert ("llm2vec" in ta.suggest(hub=True, free=40 * 10**9)) is there
-        assert "gritlm" in ta.suggest(hub=True, free=40 * 10**9)
+        assert ("llm2vec" in ta.suggest_embedders(hub=True, free=40 * 10**9)) is there
+        assert "gritlm" in ta.suggest_embedders(hub=True, free=40 * 10**9)
 
 
 @pytest.mark.slow
@@ -215,7 +221,7 @@ def test_a_full_device_does_not_cost_the_others(tiny, tmp_path, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory.\nTry less.")
         return tiny
 
-    monkeypatch.setattr(examination, "describe", full)
+    monkeypatch.setattr(examination, "describe_embedder", full)
     reports, failures = ta.examine_all(["full", "tiny"], TEXTS, results=tmp_path, **SMALL)
     assert (list(reports), failures) == (["tiny"], {"full": "CUDA out of memory."})
 

@@ -28,8 +28,9 @@ from transformers import (
 
 from tests.unit.families import family_of, save_adapter, save_model
 from tokalign_helpers.models import hub
-from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, load_embedder, plan
+from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, plan_loading
 from tokalign_helpers.models.input_format import InputFormat
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import first_token, last_token, mean, pooler_output, weighted_mean
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden {without} birds ]is a quiet garden.", "the beak"]
@@ -202,7 +203,7 @@ def test_every_embedder_decodes_as_its_backbone_does(name, folders):
 ATTENTIONS = {
     "EleutherAI/gpt-neo-125m": ["causal"], "facebook/opt-125m": ["causal"], "facebook/opt-350m": ["causal"],
     "huggyllama/llama-7b": ["causal", "full"], "mistralai/Mistral": ["causal", "full"],
-    "Qwen/Qwen3": ["causal", "full"], "google-bert/b": ["causal"], "microsoft/mpnet": ["causal"],
+    "Qwen/Qwen3": ["causal", "full"], "gemma-3": ["causal"], "google-bert/b": ["causal"], "microsoft/mpnet": ["causal"],
 }  # fmt: skip
 
 
@@ -545,19 +546,20 @@ def test_the_sizes_in_the_table_are_those_of_the_architectures(name):
 
 
 def test_a_plan_names_what_fits():
-    tight = plan("gritlm", device="cpu", free=8 * 10**9)
+    tight = plan_loading("gritlm", device="cpu", free=8 * 10**9)
     assert (tight.fits, tight.instead) == (False, "sgpt-nli")
     assert "choose sgpt-nli instead" in str(tight)
-    assert plan("gritlm", device="cpu", free=40 * 10**9).dtype == "float32"
-    assert plan("gritlm", device="cpu", free=20 * 10**9).dtype == "bfloat16"
-    assert plan("smol-eol", device="cpu", free=0).instead == "smol-eol"
+    assert plan_loading("gritlm", device="cpu", free=40 * 10**9).dtype == "float32"
+    assert plan_loading("gritlm", device="cpu", free=20 * 10**9).dtype == "bfloat16"
+    nothing = plan_loading("smol-eol", device="cpu", free=0)
+    assert not nothing.instead and "too little for any embedder" in str(nothing)
     with pytest.raises(ValueError, match="unknown dtype 'int3'"):
-        plan("gritlm", "int3")
+        plan_loading("gritlm", "int3")
 
 
 def test_what_does_not_fit_is_not_fetched(monkeypatch):
     monkeypatch.setattr("tokalign_helpers.models.embedders._free_bytes", lambda device: 10**9)
-    with pytest.raises(ValueError, match="opt-1.3b needs .* GB are free; choose"):
+    with pytest.raises(ValueError, match="opt-1.3b needs .* GB are free, too little"):
         load_embedder("opt-1.3b", device="cpu")
 
 

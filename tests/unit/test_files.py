@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tokalign_helpers.basics.files import partial_of, replacing, sha256, sweep, write_text
+from tokalign_helpers.basics.files import partial_of, remove_partials, replacing, sha256, write_text
 
 
 def test_a_file_is_replaced_in_one_step_and_the_old_one_stays_readable_until_then(tmp_path):
@@ -54,7 +54,7 @@ def test_a_killed_writer_leaves_a_partial_that_the_next_one_sweeps(tmp_path):
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout.readline() == "ready\n"
-    assert sweep(target) == []  # it is alive
+    assert remove_partials(target) == []  # it is alive
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert len(list(tmp_path.iterdir())) == 1
@@ -74,7 +74,7 @@ def test_sweeping_leaves_other_targets_and_recent_partials_of_other_machines(tmp
     old.mkdir()
     (old / "inside").write_text("")
     os.utime(old, (time.time() - 90_000,) * 2)
-    assert sweep(target) == [old]
+    assert remove_partials(target) == [old]
     assert sorted(tmp_path.iterdir()) == sorted([mine, foreign])
 
 

@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from tokalign_helpers.exercises import choice
 from tokalign_helpers.exercises.grader import NOT_JUDGED, kernel
-from tokalign_helpers.exercises.grader.command import COLUMNS, Worker, grade_all, plain
+from tokalign_helpers.exercises.grader.command import COLUMNS, Worker, grade_all, printable
 from tokalign_helpers.exercises.grader.kernel import landlock_version
 from tokalign_helpers.exercises.grader.submission import KEEP, LARGEST, find_answers
 from tokalign_helpers.exercises.grader.wire import LONGEST, Channel, decode, encode
@@ -345,7 +345,7 @@ def test_a_worker_that_dies_ends_neither_the_run_nor_the_other_notebooks(tmp_pat
     ("text", "made"), [("a\x1b[31m\nb", "a [31m b"), ("caf\udce9", "caf\\udce9"), ("x" * 9, "xxxx")]
 )
 def test_text_of_others_is_made_plain(text, made):
-    assert plain(text, 10 if len(made) > 4 else 4) == made
+    assert printable(text, 10 if len(made) > 4 else 4) == made
 
 
 def test_where_there_is_no_landlock_its_version_is_0(monkeypatch):
@@ -536,13 +536,13 @@ def test_one_answer(answer, verdict):
 
 
 def test_what_several_answers_draw_on_is_embedded_before_their_time_runs():
-    from tokalign_helpers.datasets.wikipedia import sentences
+    from tokalign_helpers.datasets.wikipedia import load_sentences
     from tokalign_helpers.exercises.grader.worker import embed_shared
     from tokalign_helpers.models.cache import EmbeddingCache
-    from tokalign_helpers.models.embedders import load_embedders
+    from tokalign_helpers.models.loading import load_embedders
 
     embed_shared(names := ["smol-eol", "smol-wmean"])
-    texts = sentences(1000, seed=0)
+    texts = load_sentences(1000, seed=0)
     for embedder in load_embedders(names).values():
         cache = EmbeddingCache(embedder.fingerprint, embedder.dimension)
         assert cache.load(texts, torch.empty(len(texts), embedder.dimension)) == []

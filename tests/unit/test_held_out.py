@@ -58,6 +58,6 @@ def test_every_set_at_hand_is_measured(tmp_path):
     for part, text in (("dev", "In development."), ("test", "In test.")):
         (tmp_path / "stsb" / f"sts-{part}.csv").write_text(f"g\tf\ty\t1\t4.0\t{text}\tAnother text.\n")
     seen = set(measured_texts(tmp_path))
-    assert {"In development.", "In test.", "tiger", *held_out.sentences(1000, seed=0)} <= seen
-    assert set(held_out.minimal_pairs()["text2"]) | set(held_out.two_labels()["text"]) <= seen
+    assert {"In development.", "In test.", "tiger", *held_out.load_sentences(1000, seed=0)} <= seen
+    assert set(held_out.load_minimal_pairs()["text2"]) | set(held_out.load_two_labels()["text"]) <= seen
     assert len(seen - set(measured_texts())) == 3

@@ -39,7 +39,7 @@ def test_a_text_may_hold_the_templates_own_quotes(smol):
 
 
 def test_topic_and_emotion_are_independent():
-    table = ta.two_labels()
+    table = ta.load_two_labels()
     assert len(table) == 320
     assert set(table.groupby(["topic", "emotion"]).size()) == {8}
     assert table["text"].is_unique
@@ -47,7 +47,7 @@ def test_topic_and_emotion_are_independent():
 
 
 def test_pairs_of_six_kinds():
-    table = ta.minimal_pairs()
+    table = ta.load_minimal_pairs()
     assert table["kind"].value_counts().to_dict() == dict.fromkeys(labelled.PAIR_KINDS, 40)
     assert (table["text1"] != table["text2"]).all()
     assert set(table.groupby("group")["text1"].nunique()) == {1}
@@ -56,9 +56,9 @@ def test_pairs_of_six_kinds():
 @pytest.mark.parametrize(
     ("read", "content", "said"),
     [
-        (ta.two_labels, "text,topic\nx,food\n", "line 1: there is no column 'emotion'"),
-        (ta.two_labels, "text,topic,emotion\nx,food,joy\ny,food,jog\n", "line 3: 'jog' is no emotion; known: joy"),
-        (ta.minimal_pairs, "text1,text2,kind,group\na,,negation,1\n", "line 2: the column 'text2' is empty"),
+        (ta.load_two_labels, "text,topic\nx,food\n", "line 1: there is no column 'emotion'"),
+        (ta.load_two_labels, "text,topic,emotion\nx,food,joy\ny,food,jog\n", "line 3: 'jog' is no emotion; known: joy"),
+        (ta.load_minimal_pairs, "text1,text2,kind,group\na,,negation,1\n", "line 2: the column 'text2' is empty"),
     ],
 )
 def test_a_bad_label_names_file_and_line(tmp_path, read, content, said):
@@ -70,29 +70,29 @@ def test_a_bad_label_names_file_and_line(tmp_path, read, content, said):
 def test_comments_with_one_known_emotion(tmp_path):
     (tmp_path / "labels.txt").write_text("admiration\njoy\nanger\n")
     (tmp_path / "test.tsv").write_text("What a day!\t1\tx1\nBoth.\t1,2\tx2\nNice car.\t0\tx3\nHow dare you.\t2\tx4\n")
-    assert ta.goemotions(tmp_path).values.tolist() == [["What a day!", "joy"], ["How dare you.", "anger"]]
+    assert ta.load_goemotions(tmp_path).values.tolist() == [["What a day!", "joy"], ["How dare you.", "anger"]]
     (tmp_path / "dev.tsv").write_text("Fine.\t1\tx1\nBroken.\t7\tx2\n")
     with pytest.raises(ValueError, match=r"dev\.tsv, line 2: expected a text, labels from 0 to 2"):
-        ta.goemotions(tmp_path, "dev")
+        ta.load_goemotions(tmp_path, "dev")
 
 
 def test_requests_with_intent_and_domain(tmp_path):
     (tmp_path / "domains.json").write_text('{"banking": ["balance"]}')
     (tmp_path / "data_full.json").write_text('{"test": [["how much have i got", "balance"]], "val": [["hm", "odd"]]}')
-    assert ta.clinc150(tmp_path).values.tolist() == [["how much have i got", "banking", "balance"]]
+    assert ta.load_clinc150(tmp_path).values.tolist() == [["how much have i got", "banking", "balance"]]
     with pytest.raises(ValueError, match="the intent 'odd' has no domain"):
-        ta.clinc150(tmp_path, "val")
+        ta.load_clinc150(tmp_path, "val")
     with pytest.raises(ValueError, match="unknown part 'dev'"):
-        ta.clinc150(tmp_path, "dev")
+        ta.load_clinc150(tmp_path, "dev")
     (tmp_path / "domains.json").write_text("{")
     with pytest.raises(ValueError, match=r"domains\.json is not JSON"):
-        ta.clinc150(tmp_path)
+        ta.load_clinc150(tmp_path)
 
 
 def test_the_marked_words_are_words_of_their_sentences():
-    table = ta.key_words()
+    table = ta.load_key_words()
     assert len(table) == table["text"].nunique() == 100
-    assert set(table["text"]) <= set(ta.sentences(1000, seed=0))
+    assert set(table["text"]) <= set(ta.load_sentences(1000, seed=0))
     for text, first, second in table.itertuples(index=False):
         words = {re.sub(r"['’]s$", "", word) for word in WORD.findall(text)}
         for marked in (first, second):
@@ -102,6 +102,6 @@ def test_the_marked_words_are_words_of_their_sentences():
 
 
 def test_the_two_readers_agree_as_the_readme_says():
-    table = ta.key_words()
+    table = ta.load_key_words()
     kappa = ta.word_agreement(table["text"], table["first"], table["second"])
     assert f"κ = {kappa:.2f}" in (ta.data_dir() / "texts" / "README.md").read_text(encoding="utf-8")

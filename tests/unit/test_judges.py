@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokalign_helpers.exercises import choice
 from tokalign_helpers.exercises.judging import (
     finite_number,
-    numbers,
+    read_array,
     whole_number,
     wrong_array,
     wrong_ids,
@@ -165,7 +165,7 @@ def test_ids_are_compared_in_their_order_and_not_as_floats():
 def test_the_message_names_the_case_the_place_and_both_numbers():
     assert wrong_array("case", torch.zeros(2, 2), [[0, 0], [0, 5]]) == "case: entry (1, 1) must be 0.0000, got 5.0000"
     assert wrong_number("case", 1, "x" * 99) == f"case: expected the number 1.0000, got {repr('x' * 99)[:60]}…"
-    assert numbers("case", (2,), [1, math.inf]) == "case: the result holds NaN or an infinite number"
+    assert read_array("case", (2,), [1, math.inf]) == "case: the result holds NaN or an infinite number"
 
 
 @pytest.mark.parametrize("said", ["b", "B", " b ", "(b)", "b.", "'b'"])

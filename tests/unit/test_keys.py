@@ -20,7 +20,7 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokalign_helpers.models import pooling
-from tokalign_helpers.models.embedding import Embedder, _shared_passes, embed_all
+from tokalign_helpers.models.embedding import _shared_passes, embed_all
 from tokalign_helpers.models.input_format import InputFormat
 from tokalign_helpers.models.keys import (
     Describer,
@@ -32,6 +32,7 @@ from tokalign_helpers.models.keys import (
     version_of,
     weights_digest,
 )
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import last_token, mean
 
 TEXTS = ["A parrot.", "A quiet garden without birds.", "What diseases are parrots prone to?"]
@@ -39,7 +40,7 @@ SCALE = 1.0
 
 
 def fresh(tiny_folder, **changes):
-    return replace(Embedder.from_pretrained(tiny_folder, pooling=last_token), **changes)
+    return replace(load_embedder(tiny_folder, pooling=last_token), **changes)
 
 
 def never_stale(before, after):

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import torch
 from tokalign_helpers.basics import assets
-from tokalign_helpers.models import embedding
+from tokalign_helpers.models import embedding, loading
 from tokalign_helpers.models.pooling import mean
 
 kills, tiny, root = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
@@ -60,7 +60,7 @@ assets.subprocess, assets._convert, assets.tqdm, embedding.tqdm = SimpleNamespac
 assets._folder_progress = Bar
 torch.set_num_threads(1)
 embedding.PORTIONS["cpu"] = embedding.Portion(texts=8, tokens=128)
-embedder = embedding.Embedder.from_pretrained(tiny, pooling=mean, device="cpu")
+embedder = loading.load_embedder(tiny, pooling=mean, device="cpu")
 texts = [f"Text {i} says a few words of parrots." for i in range(32)]
 expected = embedder.embed(texts, cache=False)
 

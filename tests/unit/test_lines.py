@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokalign_helpers.basics.lines import as_number, at, csv_rows, json_lines, lines
+from tokalign_helpers.basics.lines import as_number, csv_rows, json_lines, lines, naming_line
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"  # str.splitlines makes eight lines of it
 
@@ -70,5 +70,5 @@ def test_numbers():
 
 
 def test_an_error_gets_its_place():
-    with pytest.raises(ValueError, match="here, line 3: invalid literal"), at("here", 3):
+    with pytest.raises(ValueError, match="here, line 3: invalid literal"), naming_line("here", 3):
         int("x")

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import tokalign_helpers as ta
+from tokalign_helpers.datasets.labelled import load_lexicon
 from tokalign_helpers.reading.vocabulary import KINDS, token_kind, word_counts
 
 
@@ -29,8 +30,8 @@ def test_token_kind(token, kind):
 
 
 def test_the_lexicon_has_words_for_every_label():
-    table = ta.lexicon()
-    labels = ta.two_labels()
+    table = load_lexicon()
+    labels = ta.load_two_labels()
     for labelling in ("topic", "emotion"):
         words = table[table["labelling"] == labelling].groupby("label")["word"].nunique()
         assert set(words.index) == set(labels[labelling])
@@ -40,7 +41,7 @@ def test_the_lexicon_has_words_for_every_label():
 
 
 def test_words_are_counted():
-    counts, sentences = word_counts(), ta.sentences()
+    counts, sentences = word_counts(), ta.load_sentences()
     words = re.findall("[a-z]+", " ".join(sentences).lower())
     assert counts.total() == len(words)
     assert counts["parrot"] == words.count("parrot")
@@ -76,21 +77,21 @@ def test_recall_by_frequency():
 
 
 def test_sentences_are_the_same_everywhere():
-    everything = ta.sentences()
+    everything = ta.load_sentences()
     assert (len(everything), len(set(everything))) == (15_155, 15_155)
     assert hashlib.sha256("\n".join(everything).encode()).hexdigest()[:16] == "d240f8d9d3217e54"
-    assert ta.sentences(20, seed=3) == ta.sentences(20, seed=3) != ta.sentences(20, seed=4)
+    assert ta.load_sentences(20, seed=3) == ta.load_sentences(20, seed=3) != ta.load_sentences(20, seed=4)
     with pytest.raises(ValueError, match="n is 0"):
-        ta.sentences(0)
+        ta.load_sentences(0)
 
 
 def test_ratings_and_documents():
-    assert len(ta.word_ratings("wordsim353")) == 353
-    assert len(ta.word_ratings("simlex999")) == 999
-    words = ta.rated_words()
+    assert len(ta.load_word_ratings("wordsim353")) == 353
+    assert len(ta.load_word_ratings("simlex999")) == 999
+    words = ta.load_rated_words()
     assert {"coast", "cucumber"} <= set(words) and words == sorted(set(words)) and len(words) == 1341
     with pytest.raises(ValueError, match="unknown ratings 'men'"):
-        ta.word_ratings("men")
-    texts, similarity = ta.lee_documents()
+        ta.load_word_ratings("men")
+    texts, similarity = ta.load_lee_documents()
     assert (len(texts), similarity.shape) == (50, (50, 50))
     assert (similarity == similarity.T).all()

@@ -14,7 +14,8 @@ from tests.unit.families import as_published, save_model
 from tests.unit.test_hub import stand_in  # noqa: F401
 from tokalign_helpers import reproduction
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.models.embedders import EMBEDDERS, load_embedder
+from tokalign_helpers.models.embedders import EMBEDDERS
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reproduction import authors_rates, paper_texts, reproduce
 
 SENTENCES = [f"{sentence} {number}" for number in range(8) for sentence in CORPUS]

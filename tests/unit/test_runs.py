@@ -43,12 +43,12 @@ def test_names_must_fit_the_rows_of_a_dense_search():
         (["a", "b"], ["x", "y", "x"], "two documents are called 'x'"),
     ):
         with pytest.raises(ValueError, match=said):
-            ta.dense_run(queries, q, documents, h)
+            ta.dense_run(queries, documents, q=q, h=h)
     with pytest.raises(ValueError, match="the embedding of document 'y' holds NaN or Inf"):
-        ta.dense_run(["a", "b"], q, ["x", "y", "z"], torch.tensor([[1.0, 0], [torch.nan, 0], [0, 1]]))
+        ta.dense_run(["a", "b"], ["x", "y", "z"], q=q, h=torch.tensor([[1.0, 0], [torch.nan, 0], [0, 1]]))
     for odd in (torch.ones(3, 3), torch.ones(3), torch.ones(3, 2, 1)):
         with pytest.raises(ValueError, match=r"q has the shape \(2, 2\) and h \(3,.*; expected \(n, d\) and \(m, d\)"):
-            ta.dense_run(["a", "b"], q, ["x", "y", "z"], odd)
+            ta.dense_run(["a", "b"], ["x", "y", "z"], q=q, h=odd)
     with pytest.raises(ValueError, match="k is 0"):
         best_places(np.arange(3.0), 0)
 

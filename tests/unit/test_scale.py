@@ -13,12 +13,12 @@ import pytest
 import torch
 from scipy import sparse
 
-from tokalign_helpers.models import embedders
-from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models import loading
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import last_token
 from tokalign_helpers.retrieval import scale
 from tokalign_helpers.retrieval.scale import EncodingError, EngineError, MilvusIndex, SparseWorker, encode_with_ray
-from tokalign_helpers.retrieval.shards import described, stamp_of
+from tokalign_helpers.retrieval.shards import describe_as_json, stamp_of
 from tokalign_helpers.retrieval.sparse import sparsify_documents
 
 V = 30
@@ -270,7 +270,7 @@ def test_a_setting_that_no_later_run_could_recognise_is_refused(value):
 def test_a_value_inside_itself_is_named():
     loop = [1]
     loop.append(loop)
-    assert described(loop, "it") == ["list", ["int", "1"], ["itself", 0]]
+    assert describe_as_json(loop, "it") == ["list", ["int", "1"], ["itself", 0]]
 
 
 @pytest.mark.parametrize(
@@ -367,8 +367,8 @@ def test_the_workers_error_is_raised(tmp_path, monkeypatch):
 
 
 def test_the_workers_fingerprint_names_embedder_decoder_and_weights(tiny_folder, monkeypatch):
-    made = Embedder.from_pretrained(tiny_folder, pooling=last_token)
-    monkeypatch.setattr(embedders, "load_embedder", lambda name: made)
+    made = load_embedder(tiny_folder, pooling=last_token)
+    monkeypatch.setattr(loading, "load_embedder", lambda name: made)
     worker = SparseWorker("tiny", 5)
     texts = ["The parrot spoke.", "A quiet garden."]
     expected = sparsify_documents(made.decoder, made.embed(texts, cache=False, progress=False), 5)

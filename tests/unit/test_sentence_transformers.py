@@ -12,8 +12,8 @@ from transformers import Gemma2Config, LlamaConfig, MPNetConfig, Qwen2Config
 import tokalign_helpers as ta
 from tests.unit.families import ENCODER, ROTARY, save_architecture
 from tokalign_helpers.models import hub
-from tokalign_helpers.models.published import published
-from tokalign_helpers.models.sources import describe
+from tokalign_helpers.models.loading import describe_embedder
+from tokalign_helpers.models.published import read_published
 
 theirs = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: E402
@@ -64,13 +64,13 @@ def by_default(model, texts):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_documents_and_queries_are_those_of_its_own_encode(name, backbones, tmp_path):
     model = saved(backbones[name], tmp_path / "theirs", *TRAINED[name])
-    embedder = ta.Embedder.from_pretrained(tmp_path / "theirs", backbone=backbones[name])
+    embedder = ta.load_embedder(tmp_path / "theirs", backbone=backbones[name])
     expected = by_default(model, TEXTS), model.encode_query(TEXTS)
     found = embedder.embed(TEXTS, cache=False), embedder.for_queries().embed(TEXTS, cache=False)
     for ours, own in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.numpy(), own, atol=1e-5)
     assert embedder.unit_length
-    row = ta.load_embedder(describe(tmp_path / "theirs", backbone=str(backbones[name])), device="cpu")
+    row = ta.load_embedder(describe_embedder(tmp_path / "theirs", backbone=str(backbones[name])), device="cpu")
     assert torch.equal(row.embed(TEXTS, cache=False), found[0])
 
 
@@ -78,10 +78,10 @@ def test_an_adapter_that_it_saved_is_merged_into_its_base(backbones, tmp_path):
     base = backbones["Qwen2.5"]
     model = saved(base, tmp_path / "theirs", {"pooling_mode": "mean"}, normalize=False, lora=True)
     assert not (tmp_path / "theirs" / "model.safetensors").is_file()
-    embedder = ta.Embedder.from_pretrained(tmp_path / "theirs")
+    embedder = ta.load_embedder(tmp_path / "theirs")
     np.testing.assert_allclose(embedder.embed(TEXTS, cache=False).numpy(), model.encode(TEXTS), atol=1e-5)
     assert not embedder.unit_length
-    plain = ta.Embedder.from_pretrained(base, pooling=ta.mean)
+    plain = ta.load_embedder(base, pooling=ta.mean)
     assert torch.equal(embedder.unembedding, plain.unembedding)
     assert not torch.allclose(embedder.embed(TEXTS, cache=False), plain.embed(TEXTS, cache=False), atol=1e-2)
 
@@ -89,11 +89,11 @@ def test_an_adapter_that_it_saved_is_merged_into_its_base(backbones, tmp_path):
 def test_a_tied_model_read_through_its_own_matrix_asks_for_the_backbone(backbones, tmp_path):
     saved(backbones["Qwen2.5"], tmp_path / "theirs", {"pooling_mode": "mean"})
     with pytest.warns(UserWarning, match="its own token embeddings, .* as backbone"):
-        ta.Embedder.from_pretrained(tmp_path / "theirs")
+        ta.load_embedder(tmp_path / "theirs")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ta.Embedder.from_pretrained(tmp_path / "theirs", backbone=backbones["Qwen2.5"])
-        ta.Embedder.from_pretrained(backbones["Qwen2.5"], pooling=ta.mean)  # as it is: it has its decoder layer
+        ta.load_embedder(tmp_path / "theirs", backbone=backbones["Qwen2.5"])
+        ta.load_embedder(backbones["Qwen2.5"], pooling=ta.mean)  # as it is: it has its decoder layer
 
 
 def change(folder, file, **entries):
@@ -107,18 +107,18 @@ def test_prompts_of_any_name(backbones, tmp_path):
     prompts = {"s2p_query": "s2p: ", "web_search_query": "web: ", "document": "d: "}
     model = saved(base, folder, {"pooling_mode": "mean"}, prompts)
     for given, text in ((None, "s2p: "), ("web_search_query", "web: ")):
-        embedder = ta.Embedder.from_pretrained(folder, backbone=base, query_prompt=given).for_queries()
+        embedder = ta.load_embedder(folder, backbone=base, query_prompt=given).for_queries()
         expected = model.encode(TEXTS, prompt=text)
         np.testing.assert_allclose(embedder.embed(TEXTS, cache=False).numpy(), expected, atol=1e-5)
     with pytest.raises(ValueError, match="no prompt 'question'; known: .*s2p_query"):
-        describe(folder, backbone=str(base), query_prompt="question")
+        describe_embedder(folder, backbone=str(base), query_prompt="question")
 
 
 def test_a_prompt_for_passages_is_one_for_documents(backbones, tmp_path):
     """Where the one called document is empty, as the newest version writes it unasked."""
     base, folder = backbones["Gemma"], tmp_path / "theirs"
     model = saved(base, folder, {"pooling_mode": "mean"}, {"passage": "p: "})
-    found = ta.Embedder.from_pretrained(folder, backbone=base).embed(TEXTS, cache=False).numpy()
+    found = ta.load_embedder(folder, backbone=base).embed(TEXTS, cache=False).numpy()
     np.testing.assert_allclose(found, model.encode(TEXTS, prompt_name="passage"), atol=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_the_limit_is_read_where_older_versions_wrote_it(backbones, tmp_path):
     folder = tmp_path / "theirs"
     saved(backbones["Gemma"], folder, {"pooling_mode": "mean"}, limit=200)
     change(folder, "sentence_bert_config.json", max_seq_length=9)
-    row = describe(folder, backbone=str(backbones["Gemma"]))
+    row = describe_embedder(folder, backbone=str(backbones["Gemma"]))
     assert (row.input_format.max_length, row.input_format.max_tokens) == (9, 9)
 
 
@@ -141,26 +141,25 @@ def test_a_layer_behind_the_pooling_is_refused(kind, said, backbones, tmp_path):
     more = {"idx": 3, "name": "3", "path": "3", "type": f"sentence_transformers.models.{kind}"}
     (folder / "modules.json").write_text(json.dumps([*modules, more]), encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        ta.Embedder.from_pretrained(folder, backbone=backbones["Gemma"])
+        ta.load_embedder(folder, backbone=backbones["Gemma"])
 
 
 def test_code_of_its_own_is_read_in_both_directions_only_if_told(backbones, tmp_path):
     folder = tmp_path / "theirs"
     saved(backbones["Qwen2.5"], folder, {"pooling_mode": "mean"})
     change(folder, "config.json", auto_map={"AutoModel": "modeling_own.Both"})
-    for load in (describe, ta.Embedder.from_pretrained):
+    for load in (describe_embedder, ta.load_embedder):
         with pytest.raises(ValueError, match=r"modeling_own\.Both.*never run.*say attention='full'"):
             load(folder, backbone=str(backbones["Qwen2.5"]))
     both, one = (
-        ta.Embedder.from_pretrained(folder, backbone=backbones["Qwen2.5"], attention=attention)
-        for attention in ("full", "causal")
+        ta.load_embedder(folder, backbone=backbones["Qwen2.5"], attention=attention) for attention in ("full", "causal")
     )
     assert not torch.allclose(both.embed(TEXTS, cache=False), one.embed(TEXTS, cache=False), atol=1e-3)
 
 
 def test_a_model_that_says_nothing_asks_for_the_pooling(backbones):
     with pytest.raises(ValueError, match="does not say how it pools; say pooling"):
-        ta.Embedder.from_pretrained(backbones["Gemma"])
+        ta.load_embedder(backbones["Gemma"])
 
 
 def test_pickles_are_refused_once_with_every_file_and_the_argument(backbones, tmp_path):
@@ -170,12 +169,12 @@ def test_pickles_are_refused_once_with_every_file_and_the_argument(backbones, tm
     adapter = as_published(save_adapter(tmp_path / "adapter", base, seed=1), ("adapter_model.bin",))
     as_published(base, ("pytorch_model.bin",))
     with pytest.raises(hub.HubError) as caught:
-        ta.Embedder.from_pretrained(adapter, backbone=base, pooling=ta.mean)
+        ta.load_embedder(adapter, backbone=base, pooling=ta.mean)
     assert "pickles=['adapter_model.bin', 'pytorch_model.bin']" in str(caught.value)
     assert "--pickles adapter_model.bin pytorch_model.bin" in str(caught.value)
     named = ["adapter_model.bin", "pytorch_model.bin"]
-    h = ta.Embedder.from_pretrained(adapter, backbone=base, pooling=ta.mean, pickles=named).embed(TEXTS, cache=False)
-    row = describe(adapter, backbone=str(base), pooling="mean", pickles=named)
+    h = ta.load_embedder(adapter, backbone=base, pooling=ta.mean, pickles=named).embed(TEXTS, cache=False)
+    row = describe_embedder(adapter, backbone=str(base), pooling="mean", pickles=named)
     torch.testing.assert_close(ta.load_embedder(row, device="cpu").embed(TEXTS, cache=False), h)
     assert (base / "pytorch_model.bin").is_file()  # a folder of one's own stays as it is
 
@@ -192,17 +191,17 @@ def test_pickles_are_refused_once_with_every_file_and_the_argument(backbones, tm
 def test_odd_files_are_told_in_one_line(file, content, tmp_path):
     (tmp_path / file).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"{file} is damaged \([^\n]+\); fetch it again$"):
-        published(tmp_path)
+        read_published(tmp_path)
 
 
 @pytest.mark.parametrize("base", ["~nobody-of-that-name/x", "\0", "x" * 5000, 5])
 def test_a_base_that_is_no_name_asks_for_the_backbone(base, tmp_path):
     change(tmp_path, "adapter_config.json", base_model_name_or_path=base)
     with pytest.raises(ValueError, match="^the adapter [^\n]{,400}; say backbone$"):
-        published(tmp_path)
+        read_published(tmp_path)
 
 
 def test_a_truth_value_is_no_limit(tmp_path):
     change(tmp_path, "tokenizer_config.json", model_max_length=True)
     (tmp_path / "modules.json").write_text("[]", encoding="utf-8")
-    assert published(tmp_path).input_format.max_length == 0
+    assert read_published(tmp_path).input_format.max_length == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import tokalign_helpers as ta
+from tokalign_helpers.datasets.wikipedia import load_passages
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import SparseIndex, best_places
 
@@ -193,7 +194,7 @@ def test_dense_and_bm25_runs():
     run = ta.bm25_run({"q": "parrots and seeds", "none": "zebra", "stop": "the of"}, documents)
     assert (list(run["q"]), run["none"], run["stop"]) == (["x"], {}, {})
     h = torch.tensor([[1.0, 0], [0, 1], [2, 2]])
-    dense = ta.dense_run(["q"], torch.tensor([[5.0, 0]]), list(documents), h)
+    dense = ta.dense_run(["q"], list(documents), q=torch.tensor([[5.0, 0]]), h=h)
     assert dense["q"] == pytest.approx({"x": 1, "z": 0.5**0.5, "y": 0})
 
 
@@ -226,7 +227,7 @@ def beir(folder, corpus='{"_id": "d", "title": "T", "text": "x"}\n', qrels="q\td
 
 
 def test_a_beir_folder(tmp_path):
-    assert ta.beir(beir(tmp_path)) == ({"d": "T x"}, {"q": "why"}, {"q": {"d": 1}})
+    assert ta.load_beir(beir(tmp_path)) == ({"d": "T x"}, {"q": "why"}, {"q": {"d": 1}})
 
 
 @pytest.mark.parametrize(
@@ -239,26 +240,26 @@ def test_a_beir_folder(tmp_path):
 )
 def test_a_broken_beir_folder_names_file_and_line(tmp_path, changed, said):
     with pytest.raises(ValueError, match=said):
-        ta.beir(beir(tmp_path, **changed))
+        ta.load_beir(beir(tmp_path, **changed))
 
 
 def test_the_offline_collection():
-    documents, queries, relevant = ta.cloze_collection()
+    documents, queries, relevant = ta.load_cloze_collection()
     assert len(documents) >= 2000
     assert len(queries) == len(relevant) == 400
     for name, text in queries.items():
         (answer,) = relevant[name]
         assert text not in documents[answer]
-    articles = {part: {p.article for p in ta.passages(part)} for part in ("train", "test")}
+    articles = {part: {p.article for p in load_passages(part)} for part in ("train", "test")}
     assert articles["train"].isdisjoint(articles["test"])
     with pytest.raises(ValueError, match="unknown part"):
-        ta.passages("dev")
+        load_passages("dev")
 
 
 def test_a_search_from_end_to_end(decoder):
     h, q, literal = embeddings(9), embeddings(11)[9:], {"a": {1, 2}, "b": {3}}
     names, importance = [f"d{i}" for i in range(9)], np.linspace(0.5, 2, V).astype(np.float32)
-    found = ta.aligned_run(decoder, literal, q, names, h, k=20, m=5, weights="log", importance=importance)
+    found = ta.aligned_run(literal, names, decoder=decoder, q=q, h=h, k=20, m=5, weights="log", importance=importance)
     scores = (h @ decoder.weight.T).numpy()
     for (name, own), row in zip(literal.items(), (q @ decoder.weight.T).numpy(), strict=True):
         asked = own | set(np.argsort(-row)[:5].tolist())
@@ -283,10 +284,10 @@ def test_cranfield(tmp_path):
     (tmp_path / "cran.qry.xml").write_text("<top><num>5</num><title>\nwhat is\nlift .</title></top>"
                                            "<top><num>9</num><title>nobody judged this</title></top>")  # fmt: skip
     (tmp_path / "cranqrel.trec.txt").write_text("1 0 1 2\n1 0 2 4\n1 0 3 -1\n")
-    documents, queries, relevant = ta.cranfield(tmp_path)
+    documents, queries, relevant = ta.load_cranfield(tmp_path)
     assert documents == {"1": "lift of a wing .", "3": "a flat plate"}
     assert queries == {"1": "what is lift ."}
     assert relevant == {"1": {"1": 2, "3": 0}}
     (tmp_path / "cranqrel.trec.txt").unlink()
     with pytest.raises(FileNotFoundError, match="cranqrel"):
-        ta.cranfield(tmp_path)
+        ta.load_cranfield(tmp_path)

@@ -74,7 +74,7 @@ def readers(tmp_path_factory):
     made = {}
     for prefix in ("EleutherAI/gpt-neo", "facebook/opt", "huggyllama/", "google-bert/", "microsoft/mpnet"):
         folder = save_model(tmp_path_factory.mktemp("families") / "model", prefix)
-        made[prefix] = ta.Embedder.from_pretrained(folder, pooling=mean, template='"{text}"', device="cpu")
+        made[prefix] = ta.load_embedder(folder, pooling=mean, template='"{text}"', device="cpu")
     return made
 
 
@@ -352,15 +352,15 @@ def counted(tiny):
         "shared_tokens": lambda k: ta.shared_tokens(decoder, h[0], h[1], k),
         "hit_at": lambda k: alignment.hit_at(k),
         "rates": lambda k: alignment.rates(k)["value"].tolist(),
-        "frequent": lambda k: alignment.frequent(k).aligned.tolist(),
+        "frequent": lambda k: alignment.frequency_baseline(k).aligned.tolist(),
         "align": lambda k: ta.align(tiny, texts, h, k=k).aligned.tolist(),
         "read_tokens": lambda k: ta.read_tokens(tiny, h, texts, k)["id"].tolist(),
         "sweep": lambda k: ta.sweep(tiny, h, texts, components.direction(1), [0.0], k)["Hit@K"].tolist(),
         "search": lambda k: index.search(vectors, k),
         "best_places": lambda k: best_places(np.arange(9.0), k).tolist(),
-        "sparse_run": lambda k: ta.sparse_run(index, list("abcdef"), vectors, k),
-        "dense_run": lambda k: ta.dense_run(list("abcdef"), h, list("uvwxyz"), h, k),
-        "bm25_run": lambda k: ta.bm25_run(names, names, k),
+        "sparse_run": lambda k: ta.sparse_run(list("abcdef"), index, q=vectors, k=k),
+        "dense_run": lambda k: ta.dense_run(list("abcdef"), list("uvwxyz"), q=h, h=h, k=k),
+        "bm25_run": lambda k: ta.bm25_run(names, names, k=k),
         "neighbour_agreement": lambda k: neighbour_agreement(h, list("aabbcc"), k).tolist(),
         "alignment_view": lambda k: alignment_view(tiny, "a parrot", k)[0],
         "adjustment_view": lambda k: adjustment_view(tiny, "a parrot", components, 1.0, k=k),

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.unit.families import as_published, save_adapter, save_model
 from tests.unit.test_families import plain_states
 from tests.unit.test_hub import stand_in  # noqa: F401
-from tokalign_helpers.models.embedders import EMBEDDERS, load_embedder
+from tokalign_helpers.models.embedders import EMBEDDERS
+from tokalign_helpers.models.loading import load_embedder
 
 TEXTS = ["What diseases are parrots prone to?", "No", "A garden {without} birds ]is a quiet garden."]
 PICKLED = ("pytorch_model.bin", "adapter_model.bin")

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 import tokalign_helpers as ta
 from tests.unit.conftest import save_llama
 from tests.unit.test_splade import made_splade
-from tokalign_helpers.models.embedders import merge_adapter
+from tokalign_helpers.datasets.wikipedia import load_passages
+from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.models.pooling import last_token, weighted_mean
 from tokalign_helpers.training import __main__ as command
 from tokalign_helpers.training import card as adapter_card
@@ -31,7 +33,7 @@ RECIPE = Recipe("tiny", "", {"made": 1.0}, steps=12, batch=4, learning_rate=2e-2
 
 
 def fresh(folder):
-    return Embedder.from_pretrained(folder, pooling=weighted_mean)
+    return load_embedder(folder, pooling=weighted_mean)
 
 
 @pytest.fixture(scope="module")
@@ -287,11 +289,11 @@ def test_a_second_round_without_a_first_is_told_before_anything_is_trained(tmp_p
     ],
 )
 def test_negated(sentence, no):
-    assert pairs.negated(sentence) == no
+    assert pairs.negate(sentence) == no
 
 
 def test_untokenized():
-    assert pairs.untokenized("The man 's dog does n't bark .") == "The man's dog doesn't bark."
+    assert pairs.detokenize("The man 's dog does n't bark .") == "The man's dog doesn't bark."
 
 
 WORDNET = {
@@ -306,7 +308,7 @@ def test_wordnet(tmp_path):
     for kind in ("data", "index"):
         for part in pairs.PARTS_OF_SPEECH:
             (tmp_path / f"{kind}.{part}").write_text(WORDNET.get(f"{kind}.{part}", ""))
-    synsets = pairs.wordnet(tmp_path)
+    synsets = pairs.load_wordnet(tmp_path)
     assert synsets[0] == (("like", "enjoy"), "find pleasant", (("like", "dislike"),), (), ("I like it",))
     assert pairs.synonym_triplets(synsets) == [Triplet("like", "enjoy", "dislike")]
     assert pairs.gloss_triplets(synsets) == [Triplet("dislike", "have no liking for")]
@@ -363,8 +365,8 @@ def test_triplets_of_inference_and_of_negation(tmp_path):
     negations = pairs.negation_triplets(made)
     assert negations[0] == Triplet("A dog runs.", "An animal is moving.", "An animal is not moving.")
     assert len(negations) > 100
-    short = [s for s in ta.sentences(4000, seed=0) if len(s.split()) <= 16]
-    assert len(negations) == 1 + sum(map(bool, map(pairs.negated, short)))
+    short = [s for s in ta.load_sentences(4000, seed=0) if len(s.split()) <= 16]
+    assert len(negations) == 1 + sum(map(bool, map(pairs.negate, short)))
     for anchor, positive, negative, _ in negations[1:]:
         assert anchor == positive == re.sub(r" not\b", "", negative, count=1) != negative
     (tmp_path / "s2.dev").unlink()
@@ -383,11 +385,11 @@ def test_the_sources_of_a_recipe(tmp_path, monkeypatch):
 
 
 def test_no_source_has_what_the_course_measures_on(tmp_path, monkeypatch):
-    seen = ta.sentences(1000, seed=0)[3]
+    seen = ta.load_sentences(1000, seed=0)[3]
     leaks = [
         Triplet(seen, "A positive."),
         Triplet("An anchor.", f"Some words before. {seen.upper()} And more after them."),
-        Triplet("An anchor.", "A positive.", ta.passages("test")[5].sentences[0].replace(",", "")),
+        Triplet("An anchor.", "A positive.", load_passages("test")[5].sentences[0].replace(",", "")),
         Triplet("tiger", "a large cat"),
         Triplet("An anchor.", "A positive."),
     ]
@@ -430,8 +432,8 @@ def test_prepared_sources_are_read_back(tmp_path, capsys):
 
 def test_passages_are_asked_for_by_a_sentence_and_by_a_few_of_its_words(monkeypatch):
     own = tuple(f"Sentence number {n} has several words." for n in range(6))
-    halves = [pairs.passages("train")[0]._replace(article="A", sentences=own[i : i + 3]) for i in (0, 3)]
-    monkeypatch.setattr(pairs, "passages", lambda part: halves if part == "train" else [])
+    halves = [pairs.load_passages("train")[0]._replace(article="A", sentences=own[i : i + 3]) for i in (0, 3)]
+    monkeypatch.setattr(pairs, "load_passages", lambda part: halves if part == "train" else [])
     made = pairs.passage_pairs(sizes=(3, 4))
     assert made == pairs.passage_pairs(sizes=(3, 4)) != pairs.passage_pairs(sizes=(3, 4), seed=1)
     assert len(made) == 6 * 2 * 2
@@ -458,12 +460,12 @@ def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
 def test_a_cloze_is_a_sentence_and_the_passage_without_it():
     made = pairs.cloze_triplets(seed=1)
     assert made == pairs.cloze_triplets(seed=1) != pairs.cloze_triplets(seed=2)
-    whole = [" ".join(passage.sentences) for passage in pairs.passages("train")]
+    whole = [" ".join(passage.sentences) for passage in pairs.load_passages("train")]
     assert len(made) == len(whole) > 1000
     for triplet, passage in zip(made, whole, strict=True):
         assert triplet.anchor in passage and triplet.positive
         assert len(passage) == len(triplet.anchor) + len(triplet.positive) + 1
-    held_out = set(ta.cloze_collection(300, seed=0).documents.values())
+    held_out = set(ta.load_cloze_collection(300, seed=0).documents.values())
     assert not held_out & set(whole)
 
 

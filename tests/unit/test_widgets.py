@@ -33,8 +33,10 @@ def test_the_alignment_widget(tiny):
     assert picture.value != before
     box.value = "A quiet garden."
     assert "garden" in words.value
+    assert picture.layout.display != "none"
     box.value = " "
     assert "Type a text first" in words.value
+    assert picture.layout.display == "none"  # no bars of the text before
 
 
 def test_the_adjustment_widget(tiny, components):
@@ -55,6 +57,28 @@ def test_the_adjustment_widget(tiny, components):
     which.value = 2
     assert bars.value not in (before, moved)
     assert bars.value == widgets.adjustment_view(tiny, TEXT, components, slider.min, 2)
+
+
+def test_the_adjustment_slider_has_the_scale_of_the_embedder_and_a_button_for_its_mark(tiny, components):
+    marks = {"long": -55.87, "short": -7.0, "still": 0.0}
+    tool = widgets.explore_adjustment(dict.fromkeys(marks, tiny), dict.fromkeys(marks, components), TEXT, marks)
+    (slider,), (which,) = parts(tool, ipywidgets.FloatSlider), parts(tool, ipywidgets.IntSlider)
+    (choice,), (to_raw, to_mark) = parts(tool, ipywidgets.Dropdown), parts(tool, ipywidgets.Button)
+    (note, bars) = parts(tool, ipywidgets.HTML)
+    to_mark.click()
+    assert slider.value == -55.87
+    assert bars.value == widgets.adjustment_view(tiny, TEXT, components, -55.87)
+    choice.value = "short"
+    assert (slider.min, slider.max) == (-14.0, 14.0)
+    assert slider.value == pytest.approx(-7.0)  # as far on its own scale
+    assert "of short: -7.0" in note.value
+    which.value = 2
+    assert "component 2 has no mark" in note.value and to_mark.disabled
+    to_raw.click()
+    assert slider.value == 0
+    choice.value, which.value = "still", 1
+    to_mark.click()
+    assert (slider.min, slider.value, slider.max) == (-1.0, 0.0, 1.0)
 
 
 def test_the_search_widget(tiny):

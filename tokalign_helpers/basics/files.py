@@ -39,7 +39,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         What the disk refuses; the partial is removed and `path` is as it was.
     """
     path = Path(path)
-    sweep(path)
+    remove_partials(path)
     partial = partial_of(path)
     try:
         yield partial
@@ -82,7 +82,7 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial")
 
 
-def sweep(path: Path) -> list[Path]:
+def remove_partials(path: Path) -> list[Path]:
     """Remove the partials of `path`, files and folders, whose process is gone.
 
     Parameters

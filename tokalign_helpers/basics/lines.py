@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 
 
 @contextmanager
-def at(file: str | Path, line: int) -> Iterator[None]:
+def naming_line(file: str | Path, line: int) -> Iterator[None]:
     """Make what goes wrong in the block an error that names file and line.
 
     Parameters
@@ -116,7 +116,7 @@ def csv_rows(file: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, di
     """
     numbered = _csv_fields(file)
     number, names = next(numbered, (1, []))
-    with at(file, number):
+    with naming_line(file, number):
         for name in [*columns, *names]:
             if names.count(name) != 1:
                 raise ValueError(f"there is {'no' if name not in names else 'more than one'} column {name!r}")

@@ -17,7 +17,7 @@ VERDICTS = ("reproduced", "scaled-down", "not reproduced", "not run here")
 COLUMNS = ("id", "claim", "where", "paper", "ours", "model", "verdict", "notebook", "pattern", "form")
 
 
-def claims() -> "pd.DataFrame":
+def load_claims() -> "pd.DataFrame":
     """Return the ledger.
 
     Returns
@@ -32,7 +32,7 @@ def claims() -> "pd.DataFrame":
     return table[["claim", "where", "paper", "ours", "model", "verdict", "notebook"]]
 
 
-def paper_retrieval() -> "pd.DataFrame":
+def load_paper_retrieval() -> "pd.DataFrame":
     """Return the paper's nDCG@10 of dense and of training-free sparse retrieval (section 5).
 
     Returns

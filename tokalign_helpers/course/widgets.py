@@ -73,6 +73,7 @@ def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10)
     words, bars = ipywidgets.HTML(), ipywidgets.Image(format="png")
 
     def redraw(_: object = None) -> None:
+        bars.layout.display = "" if box.value.strip() else "none"
         if not box.value.strip():
             words.value = "<p>Type a text first.</p>"
             return
@@ -138,29 +139,46 @@ def explore_adjustment(
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a choice of the component, a slider for λ, and the bars.
+        A box of a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1 of
+        the chosen embedder either way, a button that sets it to v_1, and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
     choice = ipywidgets.Dropdown(options=list(embedders), description="Embedder")
     which = ipywidgets.IntSlider(value=1, min=1, max=5, description="Component")
-    reach = max(abs(mark) for mark in marks.values()) * 2
-    slider = ipywidgets.FloatSlider(value=0, min=-reach, max=reach, step=reach / 100, description="λ", layout=wide)
-    bars = ipywidgets.HTML()
-    note = ipywidgets.HTML()
+    slider = ipywidgets.FloatSlider(value=0, readout_format=".1f", description="λ", layout=wide)
+    to_mark, to_raw = ipywidgets.Button(description="λ = v₁"), ipywidgets.Button(description="λ = 0")
+    bars, note = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def rescale(_: object = None) -> None:
+        reach = 2 * abs(marks[choice.value]) or 1.0
+        share = slider.value / slider.max  # of the way to the end: an embedder's scale is its own
+        with slider.hold_trait_notifications():  # otherwise the new end may lie beyond the old beginning
+            slider.min, slider.max, slider.step = -reach, reach, reach / 100
+            slider.value = share * slider.max
 
     def redraw(_: object = None) -> None:
-        if not box.value.strip():
-            bars.value = "<p>Type a text first.</p>"
-            return
-        name = choice.value
-        note.value = f"v<sub>1</sub> of {html.escape(name)}: {marks[name]:.1f}"
-        bars.value = adjustment_view(embedders[name], box.value, components[name], slider.value, which.value)
+        to_mark.disabled = which.value != 1
+        note.value = (
+            f"v<sub>1</sub> of {html.escape(choice.value)}: {marks[choice.value]:.1f}"
+            if which.value == 1
+            else f"component {which.value} has no mark: v<sub>1</sub> belongs to the first"
+        )
+        bars.value = (
+            adjustment_view(embedders[choice.value], box.value, components[choice.value], slider.value, which.value)
+            if box.value.strip()
+            else "<p>Type a text first.</p>"
+        )
 
+    choice.observe(rescale, names="value")
     for control in (box, choice, which, slider):
         control.observe(redraw, names="value")
+    to_mark.on_click(lambda _: setattr(slider, "value", marks[choice.value]))
+    to_raw.on_click(lambda _: setattr(slider, "value", 0.0))
+    rescale()
     redraw()
-    return ipywidgets.VBox([box, ipywidgets.HBox([choice, which, note]), slider, bars])
+    top = ipywidgets.HBox([choice, which, note])
+    return ipywidgets.VBox([box, top, slider, ipywidgets.HBox([to_raw, to_mark]), bars])
 
 
 def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:

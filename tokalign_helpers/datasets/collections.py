@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, SupportsFloat
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.basics.lines import as_number, at, json_lines, lines
-from tokalign_helpers.datasets.wikipedia import passages
+from tokalign_helpers.basics.lines import as_number, json_lines, lines, naming_line
+from tokalign_helpers.datasets.wikipedia import load_passages
 
 HIGHEST_GRADE = 1000  # trec_eval counts grades in a table as long as the highest one
 
@@ -23,7 +23,7 @@ class Collection(NamedTuple):
     relevant: dict[str, dict[str, int]]
 
 
-def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
+def load_cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     """Return the course's offline collection: Wikipedia passages, and sentences taken out of some as queries.
 
     Parameters
@@ -42,7 +42,7 @@ def cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     ValueError
         If the number of queries is not a whole number from 1 to that of the passages.
     """
-    everything = passages("test")
+    everything = load_passages("test")
     n_queries = whole_number(n_queries, "n_queries", 1, len(everything), called="the number of passages")
     draw = random.Random(seed)
     chosen = set(draw.sample(range(len(everything)), n_queries))
@@ -104,7 +104,7 @@ def checked_grade(value: SupportsFloat) -> int:
     return max(0, int(grade))
 
 
-def beir(folder: str | Path, part: str = "test") -> Collection:
+def load_beir(folder: str | Path, part: str = "test") -> Collection:
     """Read a collection in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<part>.tsv``.
 
     Documents and queries without a text are left out, and so are judgements of documents or queries that are not there,
@@ -140,7 +140,7 @@ def _texts(file: Path, *, titled: bool = False) -> dict[str, str]:
     found: dict[str, str] = {}
     seen: dict[str, int] = {}
     for place, row in json_lines(file):
-        with at(file, place):
+        with naming_line(file, place):
             if "_id" not in row or "text" not in row:
                 raise ValueError("not a JSON object with _id and text")
             name = checked_id(row["_id"])
@@ -167,7 +167,7 @@ def _judgements(file: Path, documents: Container[str], queries: Container[str]) 
         fields, may_be_header, first = line.split("\t"), first, False
         if may_be_header and _is_header(fields, queries):
             continue
-        with at(file, place):
+        with naming_line(file, place):
             if len(fields) != 3:
                 raise ValueError(f"{line[:60]!r} has not three fields, query, document and grade, separated by tabs")
             query, document, grade = *fields[:2], checked_grade(as_number(fields[2]))
@@ -208,7 +208,7 @@ def _warn_left_out(file: Path, what: str, places: list[int]) -> None:
     warnings.warn(f"{file}: {said}", stacklevel=4)
 
 
-def cranfield(folder: str | Path) -> Collection:
+def load_cranfield(folder: str | Path) -> Collection:
     """Read the Cranfield collection in TREC's form; its two empty documents are left out.
 
     Parameters
@@ -244,7 +244,7 @@ def cranfield(folder: str | Path) -> Collection:
     seen: dict[tuple[str, str], int] = {}
     file = folder / "cranqrel.trec.txt"
     for place, line in lines(file):
-        with at(file, place):
+        with naming_line(file, place):
             fields = line.split()
             if len(fields) != 4:
                 raise ValueError(f"{line[:60]!r} has not four fields: query, 0, document and grade")

@@ -6,15 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 from tokalign_helpers.basics.assets import data_dir
-from tokalign_helpers.basics.lines import at, csv_rows, lines
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.basics.lines import csv_rows, lines, naming_line
+from tokalign_helpers.datasets.wikipedia import load_sentences
 
 EMOTIONS = ("joy", "anger", "sadness", "fear", "surprise")
 TOPICS = ("travel", "food", "health", "sport", "technology", "work", "music", "home")
 PAIR_KINDS = ("paraphrase", "negation", "antonym", "role swap", "same topic", "unrelated")
 
 
-def two_labels(file: str | Path | None = None) -> pd.DataFrame:
+def load_two_labels(file: str | Path | None = None) -> pd.DataFrame:
     """Return texts that have a topic and an emotion, the two independent of each other.
 
     Parameters
@@ -36,7 +36,7 @@ def two_labels(file: str | Path | None = None) -> pd.DataFrame:
     return _labelled(Path(file) if file else data_dir() / "texts" / "two_labels.csv", ["text"], labels)
 
 
-def goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
+def load_goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
     """Return comments that people gave one emotion, one of the five that the course's own texts have.
 
     Parameters
@@ -71,7 +71,7 @@ def goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["text", "label"])
 
 
-def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
+def load_clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     """Return requests to an assistant, each with its intent and the domain of that intent.
 
     Parameters
@@ -107,8 +107,8 @@ def clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     return table[["text", "label", "intent"]]
 
 
-def lexicon() -> pd.DataFrame:
-    """Return words that stand for the topics and emotions of :func:`two_labels`.
+def load_lexicon() -> pd.DataFrame:
+    """Return words that stand for the topics and emotions of :func:`load_two_labels`.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def lexicon() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def key_words() -> pd.DataFrame:
+def load_key_words() -> pd.DataFrame:
     """Return 100 of the Wikipedia sentences with the words that two readers marked as their key words.
 
     The two marked independently of each other, by the rule in ``data/texts/README.md``.
@@ -128,15 +128,15 @@ def key_words() -> pd.DataFrame:
     Returns
     -------
     DataFrame, 100 rows
-        ``text``: a sentence, one of ``sentences(1000, seed=0)``. ``first``, ``second``: list[str], the words that each
-        reader marked, as they stand in the text.
+        ``text``: a sentence, one of ``load_sentences(1000, seed=0)``. ``first``, ``second``: list[str], the words that
+        each reader marked, as they stand in the text.
 
     Raises
     ------
     ValueError
         If the file is not about the sentences that are here.
     """
-    texts, file = sentences(1000, seed=0), data_dir() / "texts" / "key_words.csv"
+    texts, file = load_sentences(1000, seed=0), data_dir() / "texts" / "key_words.csv"
     rows = [
         (texts[int(row["sentence"])], row["first"].split(), row["second"].split())
         for _, row in csv_rows(file, ("sentence", "first", "second"))
@@ -148,7 +148,7 @@ def key_words() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["text", "first", "second"])
 
 
-def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
+def load_minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
     """Return sentence pairs of six kinds, which similarity and relatedness judge differently.
 
     Parameters
@@ -165,7 +165,7 @@ def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        As :func:`two_labels`.
+        As :func:`load_two_labels`.
     """
     file = Path(file) if file else data_dir() / "texts" / "minimal_pairs.csv"
     table = _labelled(file, ["text1", "text2"], {"kind": PAIR_KINDS})
@@ -177,7 +177,7 @@ def minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
 def _labelled(file: Path, texts: list[str], labels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     columns, rows = [*texts, *labels], []
     for place, row in csv_rows(file, columns):
-        with at(file, place):
+        with naming_line(file, place):
             for name in texts:
                 if not row[name].strip():
                     raise ValueError(f"the column {name!r} is empty")

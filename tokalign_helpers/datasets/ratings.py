@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from tokalign_helpers.basics.assets import asset_path
-from tokalign_helpers.basics.lines import as_number, at, lines
+from tokalign_helpers.basics.lines import as_number, lines, naming_line
 
 WORD_RATINGS = {"wordsim353": ("wordsim353", "\t"), "simlex999": ("simlex999", "\t")}
 
 
-def word_ratings(name: str) -> pd.DataFrame:
+def load_word_ratings(name: str) -> pd.DataFrame:
     """Return pairs of words with human ratings.
 
     Parameters
@@ -42,13 +42,13 @@ def word_ratings(name: str) -> pd.DataFrame:
     return table.dropna(ignore_index=True)
 
 
-def rated_words() -> list[str]:
-    """Return the distinct words of all :func:`word_ratings`, in the order of the alphabet."""
-    tables = [word_ratings(name) for name in WORD_RATINGS]
+def load_rated_words() -> list[str]:
+    """Return the distinct words of all :func:`load_word_ratings`, in the order of the alphabet."""
+    tables = [load_word_ratings(name) for name in WORD_RATINGS]
     return sorted({word for table in tables for column in ("word1", "word2") for word in table[column]})
 
 
-def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
+def load_sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     """Return sentence pairs of the STS benchmark with human ratings, from a folder of yours.
 
     Parameters
@@ -73,14 +73,14 @@ def sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
     file, rows = Path(folder) / f"sts-{part}.csv", []
     for place, line in lines(file):
         fields = line.split("\t")
-        with at(file, place):
+        with naming_line(file, place):
             if len(fields) < 7:
                 raise ValueError(f"{len(fields)} fields; a line has at least 7, separated by tabs")
             rows.append((fields[5], fields[6], as_number(fields[4]), fields[1]))
     return pd.DataFrame(rows, columns=["text1", "text2", "rating", "source"])
 
 
-def lee_documents() -> tuple[list[str], np.ndarray]:
+def load_lee_documents() -> tuple[list[str], np.ndarray]:
     """Return 50 short news stories and how similar people judged every pair of them (Lee et al. 2005).
 
     Returns

@@ -19,7 +19,7 @@ PASSAGE = 3  # sentences
 PARSING = 1  # version of what makes sentences of markup, below; another one, as soon as it makes others
 
 
-def sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
+def load_sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
     """Return natural English sentences of Wikipedia, 8 to 40 words each, from 106 articles.
 
     Parameters
@@ -54,7 +54,7 @@ class Passage(NamedTuple):
     sentences: tuple[str, ...]
 
 
-def passages(part: str) -> list[Passage]:
+def load_passages(part: str) -> list[Passage]:
     """Return passages of three sentences of Wikipedia.
 
     Parameters

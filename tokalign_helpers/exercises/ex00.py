@@ -7,7 +7,7 @@ import torch
 
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
 from tokalign_helpers.reading.vocabulary import function_words
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import Alignment, align
 
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
@@ -17,7 +17,7 @@ def _judge_k(answer: Any) -> str | None:
     k = whole_number(answer)
     if k is None or k > 1000:
         return f"k is a whole number from 1 to 1000; got {shown(answer)}"
-    embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
+    embedder, texts = load_embedder("smol-eol"), load_sentences(1000, seed=0)
     alignment = align(embedder, texts, k=k)
     here = alignment.hit_at(k)
     if here < 0.5:
@@ -45,7 +45,7 @@ q1 = Question(
     judge=_judge_k,
     clue="try readings['smol-eol'].hit_at(k) for k = 1, 2, …",
     answer="import tokalign_helpers as ta\n"
-    "smol, texts = ta.load_embedder('smol-eol'), ta.sentences(1000, seed=0)\n"
+    "smol, texts = ta.load_embedder('smol-eol'), ta.load_sentences(1000, seed=0)\n"
     "alignment = ta.align(smol, texts)\n"
     "answer = next(k for k in range(1, 100) if alignment.hit_at(k) >= 0.5)",
     why="A handful of tokens is enough to recognise half of the texts by a token of theirs.",
@@ -82,7 +82,7 @@ q3 = Question(
             "d": "try it: compute both rates on texts[:125] and on all texts",
         },
     ),  # fmt: skip
-    clue="readings['smol-wmean'].first(125).rates() gives the rates of the first 125 sentences.",
+    clue="readings['smol-wmean'].head(125).rates() gives the rates of the first 125 sentences.",
     answer='answer = "c"',
     why="On 125 sentences the LAR is that of all 1,000 to within 0.01, and the GAR is larger by more: quote a GAR with its number of texts.",
     wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', "answer = None"),

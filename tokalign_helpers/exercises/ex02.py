@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 EMBEDDED = ("smol-wmean",)  # on the 1,000 sentences, before the time of an answer runs
@@ -17,7 +17,7 @@ def _judge_count(answer: Any) -> str | None:
     count = whole_number(answer)
     if count is None:
         return f"a number of components is a whole number from 1 on; got {shown(answer)}"
-    held = PrincipalComponents.fit(load_embedder("smol-wmean").embed(sentences(1000, seed=0))).shares.cumsum(0)
+    held = PrincipalComponents.fit(load_embedder("smol-wmean").embed(load_sentences(1000, seed=0))).shares.cumsum(0)
     share = float(held[min(count, len(held)) - 1])
     if share < 0.9:
         return f"{count} components hold {share:.3f} of the energy, still below 0.9"
@@ -42,7 +42,7 @@ q1 = Question(
     judge=_judge_count,
     clue="components['smol-wmean'].shares.cumsum(0) adds the shares up; find the first entry that reaches 0.9.",
     answer="import tokalign_helpers as ta\n"
-    "h = ta.load_embedder('smol-wmean').embed(ta.sentences(1000, seed=0))\n"
+    "h = ta.load_embedder('smol-wmean').embed(ta.load_sentences(1000, seed=0))\n"
     "held = ta.PrincipalComponents.fit(h).shares.cumsum(0)\n"
     "answer = int((held < 0.9).sum()) + 1",
     why="A few dozen directions out of 576 hold nearly everything, and one of them most of it.",

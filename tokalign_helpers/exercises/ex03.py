@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
-from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.exercises.judging import finite_number, read_array, wrong_array
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
@@ -19,7 +19,7 @@ def _judge_amount(answer: Any) -> str | None:
     amount = finite_number(answer)
     if amount is None or amount != round(amount):
         return f"λ is a whole number here; got {shown(answer)}"
-    embedder, texts = load_embedder("smol-eol"), sentences(1000, seed=0)
+    embedder, texts = load_embedder("smol-eol"), load_sentences(1000, seed=0)
     h = embedder.embed(texts)
     components = PrincipalComponents.fit(h[:500])
     gar = [align(embedder, texts[500:], components.adjust(h[500:], shift)).gar for shift in (amount, amount + 1)]
@@ -34,7 +34,7 @@ def _judge_removal(answer: Any) -> str | None:
         h = torch.randn(n, d, generator=generator) + 2
         u = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
         case = f"with h of the shape {tuple(h.shape)}"
-        got = numbers(case, tuple(h.shape), answer(h, u))
+        got = read_array(case, tuple(h.shape), answer(h, u))
         if isinstance(got, str):
             return got
         left = (got @ u.double()).abs()

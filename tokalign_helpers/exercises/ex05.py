@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from tokalign_helpers.datasets.labelled import EMOTIONS, two_labels
+from tokalign_helpers.datasets.labelled import EMOTIONS, load_two_labels
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_number
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import read_tokens
 
 TEXT = "My flight to Paris was cancelled and the airline refused to refund me!"
@@ -19,7 +19,7 @@ def _judge_instruction(answer: Any) -> str | None:
     if {"topic", "emotion"} & set(re.findall(r"\w+", answer.casefold())):
         return "the topic and the emotion stand above; ask for something else"
     base = load_embedder("smol-eol")
-    texts = two_labels()["text"].tolist()
+    texts = load_two_labels()["text"].tolist()
     asked = base.with_instruction(answer)
     mean = asked.embed(texts).mean(dim=0)
     tokens = read_tokens(asked, asked.embed([TEXT]) - mean, [TEXT], 20)["token"].str.strip("▁").str.lower()

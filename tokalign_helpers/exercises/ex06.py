@@ -6,7 +6,7 @@ import torch
 
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.models.loading import load_embedder
 
 
 def _judge_pair(answer: Any) -> str | None:

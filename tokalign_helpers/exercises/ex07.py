@@ -4,17 +4,17 @@ from typing import Any
 
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
-from tokalign_helpers.models.embedders import plan
+from tokalign_helpers.models.embedders import plan_loading
 
 
 def _judge_memory(answer: Any) -> str | None:
     gigabytes = whole_number(answer)
     if gigabytes is None:
         return f"a whole number of GB, from 1 on; got {shown(answer)}"
-    here = plan("llama-eol", device="cpu", free=gigabytes * 10**9)
+    here = plan_loading("llama-eol", device="cpu", free=gigabytes * 10**9)
     if not here.fits:
         return f"with {gigabytes} GB: {here}"
-    less = plan("llama-eol", device="cpu", free=(gigabytes - 1) * 10**9)
+    less = plan_loading("llama-eol", device="cpu", free=(gigabytes - 1) * 10**9)
     return f"it fits, but {gigabytes - 1} GB are enough as well: {less}" if less.fits else None
 
 
@@ -35,9 +35,9 @@ q1 = Question(
     task="What is the smallest whole number of GB of free memory into which `llama-eol` fits on a CPU, at whichever "
     "precision the plan chooses?",
     judge=_judge_memory,
-    clue="Print ta.plan('llama-eol', device='cpu', free=g * 10**9) for a few g; the plan says what it needs.",
+    clue="Print ta.plan_loading('llama-eol', device='cpu', free=g * 10**9) for a few g; the plan says what it needs.",
     answer="import tokalign_helpers as ta\n"
-    "answer = next(g for g in range(1, 100) if ta.plan('llama-eol', device='cpu', free=g * 10**9).fits)",
+    "answer = next(g for g in range(1, 100) if ta.plan_loading('llama-eol', device='cpu', free=g * 10**9).fits)",
     why="At 16 bits each of the seven billion numbers takes two bytes; the rest is E_g and room to work in.",
     wrong=("answer = 14", "answer = 16", "answer = '15 GB'"),
 )

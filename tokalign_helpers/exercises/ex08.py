@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
-from tokalign_helpers.exercises.judging import finite_number, numbers, wrong_array
-from tokalign_helpers.models.embedders import load_embedder
+from tokalign_helpers.exercises.judging import finite_number, read_array, wrong_array
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.postprocessing import spectrum_basis
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
@@ -20,7 +20,7 @@ def _judge_share(answer: Any) -> str | None:
     if share is None or not 0 < share <= 1:
         return f"the share is a number above 0, up to 1; got {shown(answer)}"
     embedder = load_embedder("smol-eol")
-    h = embedder.embed(sentences(1000, seed=0)[:JUDGED])
+    h = embedder.embed(load_sentences(1000, seed=0)[:JUDGED])
     basis = spectrum_basis(embedder.unembedding, share)
     u, centred = PrincipalComponents.fit(h, 1).direction(1), h - h.mean(dim=0)
     gone, left = 1 - float((u @ basis).square().sum()), float((centred @ basis).square().sum() / centred.square().sum())
@@ -36,7 +36,7 @@ def _judge_removal(answer: Any) -> str | None:
     for rows, d, n in ((9, 4, 1), (30, 8, 3)):
         h = torch.randn(rows, d, generator=generator) * torch.linspace(4, 1, d) + 3
         case = f"with h of the shape {tuple(h.shape)} and n = {n}"
-        got = numbers(case, tuple(h.shape), answer(h, n))
+        got = read_array(case, tuple(h.shape), answer(h, n))
         if isinstance(got, str):
             return got
         mean = got.mean(dim=0).abs().max()

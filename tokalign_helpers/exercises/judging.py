@@ -81,7 +81,7 @@ def wrong_number(case: str, expected: float, got: Any, tolerance: float = 1e-6) 
     return None
 
 
-def numbers(case: str, shape: tuple[int, ...], got: Any) -> torch.Tensor | str:
+def read_array(case: str, shape: tuple[int, ...], got: Any) -> torch.Tensor | str:
     """Read an array of a given shape out of what a learner's function returned.
 
     Parameters
@@ -126,7 +126,7 @@ def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 
     str or None
         What is wrong; None when the array is right.
     """
-    found = numbers(case, tuple(expected.shape), got)
+    found = read_array(case, tuple(expected.shape), got)
     if isinstance(found, str):
         return found
     far = ~((found - expected.double()).abs() <= tolerance)

@@ -19,7 +19,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from tokalign_helpers.basics.assets import AssetError, quiet_transformers
 from tokalign_helpers.basics.checks import first_line, one_line
-from tokalign_helpers.models.heads import outlined
+from tokalign_helpers.models.heads import outline_model
 from tokalign_helpers.models.hub import ADAPTER, ADAPTER_PICKLE, read_tensors
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _quiet() -> Iterator[None]:
 def _shadow(model: PreTrainedModel) -> PreTrainedModel | None:
     """Outline the language model whose body this is, if there is one."""
     try:
-        whole = outlined(copy.deepcopy(model.config), type(model).__name__)
+        whole = outline_model(copy.deepcopy(model.config), type(model).__name__)
     except ValueError:
         return None
     return whole if type(whole.base_model) is type(model) else None
@@ -200,7 +200,7 @@ def _inner(whole: PreTrainedModel | None, model: PreTrainedModel) -> PreTrainedM
 
 def _around(model: PreTrainedModel, touched: set[str]) -> PreTrainedModel:
     """Put the language model around a body again; a decoder layer of its own has weights only if they are needed."""
-    whole = outlined(copy.deepcopy(model.config), type(model).__name__)
+    whole = outline_model(copy.deepcopy(model.config), type(model).__name__)
     setattr(whole, whole.base_model_prefix, model)
     whole.tie_weights()
     for name in touched:

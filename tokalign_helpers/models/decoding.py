@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class TokenDecoder:
         self.weight = weight.detach()
         self.tokenizer = tokenizer
         self.head = head
+        self._made_of: tuple[object, ...] = ()
 
     @property
     def vocabulary_size(self) -> int:
@@ -170,6 +172,29 @@ class TokenDecoder:
         first: dict[str, int] = {}
         classes = [first.setdefault(s.lstrip("▁").casefold() or s, i) for i, s in enumerate(self._strings)]
         return torch.tensor(classes)
+
+
+_shared: WeakValueDictionary[tuple[int, int, int], TokenDecoder] = WeakValueDictionary()
+
+
+def shared_decoder(weight: Tensor, tokenizer: PreTrainedTokenizerBase, head: Head | None = None) -> TokenDecoder:
+    """Return the decoder of these very parts, one for all who ask: spelling out its tokens takes 0.2 s.
+
+    Parameters
+    ----------
+    weight, tokenizer, head
+        As :class:`TokenDecoder`.
+
+    Returns
+    -------
+    TokenDecoder
+    """
+    key = (id(weight), id(tokenizer), id(head))
+    found = _shared.get(key)
+    if found is None:
+        found = _shared[key] = TokenDecoder(weight, tokenizer, head)
+        found._made_of = (weight, tokenizer, head)  # kept alive, so that their ids stay theirs
+    return found
 
 
 def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:

@@ -1,30 +1,15 @@
-"""Which embedders exist, as data, and loading them by name."""
+"""Which embedders exist, as data, and what each takes to load."""
 
 import difflib
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import pandas as pd
 import psutil  # comes with accelerate
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.assets import data_dir, default_model_path, quiet_transformers
-from tokalign_helpers.models.adapters import merge_adapter
-from tokalign_helpers.models.embedding import Embedder, load_llm, load_parts
-from tokalign_helpers.models.heads import Head
-from tokalign_helpers.models.hub import (
-    ADAPTER_PICKLE,
-    PICKLE,
-    PICKLE_INDEX,
-    adapter_folder,
-    check_pickles,
-)
+from tokalign_helpers.models.hub import ADAPTER_PICKLE, PICKLE, PICKLE_INDEX
 from tokalign_helpers.models.input_format import EOL, EOL_ABOUT, InputFormat
 from tokalign_helpers.models.pooling import Pooling, last_token, mean, pooler_output, weighted_mean
 from tokalign_helpers.models.published import SMOL
@@ -72,6 +57,10 @@ class Weights(TypedDict):
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
 SMOL_135M: Backbone = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+GEMMA_270M: Backbone = {
+    "backbone": "gemma-3-270m", "parameters": 268_098_176, "vocabulary": 262_144, "width": 640,
+    "license": "Gemma Terms of Use", "tied": True, "gated": True,
+}  # fmt: skip
 ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
 NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
@@ -263,6 +252,13 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             "smol-rel", pooling=last_token, input_format=OUR_EOL, adapters=("smol-rel",),
             made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
         ),
+        # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.
+        EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
+        EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
+        EmbedderSpec("gemma-wmean", pooling=weighted_mean, **GEMMA_270M),
+        EmbedderSpec(
+            "gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="gemma-last", **GEMMA_270M
+        ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
         EmbedderSpec(
@@ -374,7 +370,7 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadingPlan:
     """What loading an embedder would take on this machine.
 
     Parameters
@@ -386,7 +382,7 @@ class Plan:
     needed, free : int
         Bytes.
     instead : str
-        What to choose where it does not fit.
+        What to choose where it does not fit. Empty: nothing in the table does.
     """
 
     name: str
@@ -405,12 +401,14 @@ class Plan:
         room = f"{self.needed / 1e9:.1f} GB as {self.dtype} on {self.device}, {self.free / 1e9:.1f} GB are free"
         if self.fits:
             return f"{self.name} takes {room}"
+        if not self.instead:
+            return f"{self.name} needs {room}, too little for any embedder; free memory, or use a machine with more"
         return f"{self.name} needs {room}; choose {self.instead} instead, or a machine with more memory"
 
 
-def plan(
+def plan_loading(
     embedder: str | EmbedderSpec, dtype: str | None = None, device: str | None = None, free: int | None = None
-) -> Plan:
+) -> LoadingPlan:
     """Say what an embedder takes before anything is loaded.
 
     Parameters
@@ -425,7 +423,7 @@ def plan(
 
     Returns
     -------
-    Plan
+    LoadingPlan
 
     Raises
     ------
@@ -441,7 +439,7 @@ def plan(
     needed = {name: spec.bytes(name) + WORKING for name in known}
     best = next((name for name in known if needed[name] <= free), known[-1])
     instead = "" if needed[best] <= free else _that_fits(spec, known[-1], free)
-    return Plan(spec.name, device, best, needed[best], free, instead)
+    return LoadingPlan(spec.name, device, best, needed[best], free, instead)
 
 
 def _dtypes(device: str) -> list[str]:
@@ -456,11 +454,11 @@ def _free_bytes(device: str) -> int:
 
 
 def _that_fits(spec: EmbedderSpec, dtype: str, free: int) -> str:
-    """Name the largest embedder that fits, of those made most alike."""
+    """Name the largest embedder that fits, of those made most alike; empty where none fits."""
     ways = set(spec.made_by.split(" + "))
     fitting = [s for s in EMBEDDERS.values() if s.bytes(dtype) + WORKING <= free]
     alike = {s.name: (-len(ways ^ set(s.made_by.split(" + "))), s.parameters) for s in fitting}
-    return max(alike, key=alike.__getitem__) if alike else "smol-eol"
+    return max(alike, key=alike.__getitem__, default="")
 
 
 def embedder_table(*, free: int | None = None) -> pd.DataFrame:
@@ -478,7 +476,7 @@ def embedder_table(*, free: int | None = None) -> pd.DataFrame:
     """
     rows = []
     for spec in EMBEDDERS.values():
-        chosen = plan(spec, free=free)
+        chosen = plan_loading(spec, free=free)
         sizes = [f"{spec.bytes(dtype) / 1e9:.1f}" for dtype in ("float32", "bfloat16", "4bit")]
         licence = spec.license + (", gated" if spec.gated else "")
         here = f"yes, {chosen.dtype}" if chosen.fits else f"no, needs {chosen.needed / 1e9:.1f} GB"
@@ -506,138 +504,8 @@ def spec_of(name: str) -> EmbedderSpec:
     """
     if name in EMBEDDERS:
         return EMBEDDERS[name]
-    near = difflib.get_close_matches(name, EMBEDDERS, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown embedder {name!r}{hint} Known: {', '.join(EMBEDDERS)}")
-
-
-def load_embedder(
-    embedder: str | EmbedderSpec,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    pickles: Sequence[str] = (),
-) -> Embedder:
-    """Load an embedder of :data:`EMBEDDERS`, or one that a row of your own describes.
-
-    Parameters
-    ----------
-    embedder : str or EmbedderSpec
-    device : str, optional
-        Default: a GPU if there is one, else the CPU. The course's own embedders are float32 wherever they run.
-    dtype : str, optional
-        A key of :data:`DTYPES`. Default: the most exact one that fits.
-    pickles : Sequence[str]
-        Names of pickled files that may be read where an embedder has no safetensors, such as ``pytorch_model.bin``.
-        A pickle can hold code: name it only if you trust whoever made it. What the embedder's row names is read.
-
-    Returns
-    -------
-    Embedder
-        The course's own embedders share their backbone's weights in memory.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name; the message suggests the nearest. If it does not fit into the memory; the
-        message says what does. If the backbone is not its backbone, or an adapter does not fit.
-    AssetError
-        If its files cannot be fetched.
-    """
-    spec = embedder if isinstance(embedder, EmbedderSpec) else spec_of(embedder)
-    pickles = (*spec.pickles, *pickles)
-    if spec.packaged:
-        model, tokenizer, unembedding, head = _backbone()
-        if spec.adapters:
-            check_pickles([], _on_the_hub(spec), pickles)
-            model = _adapted([_adapter(name, spec.revision, pickles) for name in spec.adapters])
-    else:
-        model, tokenizer, unembedding, head = _fetched(spec, plan(spec, dtype, device), pickles)
-    return Embedder(spec.name, model, tokenizer, unembedding, spec.pooling, spec.input_format, spec.unit_length, head)
-
-
-def _fetched(
-    spec: EmbedderSpec, chosen: Plan, pickles: Sequence[str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
-    """Load model, tokenizer and decoder layer from the hub or from local folders, as the plan says."""
-    if not chosen.fits:
-        raise ValueError(str(chosen))
-    half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
-    dtype = torch.float32 if chosen.dtype == "float32" else half
-    backbone = (default_model_path() if spec.backbone == SMOL else spec.backbone, spec.backbone_revision)
-    return load_parts(
-        (spec.weights, spec.revision) if spec.weights else backbone,
-        backbone,
-        [(adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
-         for name in spec.adapters],
-        pickles=pickles, device=chosen.device, dtype=dtype, four_bit=chosen.dtype == "4bit",
-    )  # fmt: skip
-
-
-def load_embedders(names: Sequence[str]) -> dict[str, Embedder]:
-    """Load several embedders.
-
-    Parameters
-    ----------
-    names : Sequence[str]
-
-    Returns
-    -------
-    dict[str, Embedder]
-        In the order of `names`.
-
-    Raises
-    ------
-    ValueError, AssetError
-        As :func:`load_embedder`.
-    """
-    return {name: load_embedder(name) for name in names}
-
-
-def adapters_dir() -> Path:
-    """Return the folder of the course's own adapters, one folder each."""
-    return data_dir() / "adapters"
-
-
-def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
-    """Return an adapter's folder: one of the course's own, a local one, or one from the hub."""
-    if _of_the_course(name):
-        return adapters_dir() / name
-    return adapter_folder(*_pinned(name, revision), pickles)
-
-
-def _of_the_course(name: str) -> bool:
-    return Path(name).name == name and (adapters_dir() / name / "adapter_config.json").is_file()
-
-
-def _pinned(name: str, revision: str) -> tuple[str, str]:
-    """Split what stands behind the @ of an adapter's name on the hub off it."""
-    repo, at, own = name.partition("@")
-    return (repo, own) if at and not Path(name).is_dir() else (name, revision)
-
-
-def _on_the_hub(spec: EmbedderSpec) -> list[tuple[str, str]]:
-    """List the adapters that do not come with the course, each with its revision."""
-    return [_pinned(name, spec.revision) for name in spec.adapters if not _of_the_course(name)]
-
-
-def _adapted(folders: Sequence[Path]) -> PreTrainedModel:
-    """Return the packaged model with adapters merged in; kept in memory while their files are what they were."""
-    stamps = tuple(
-        tuple((f.name, f.stat().st_mtime_ns) for f in sorted(folder.glob("adapter_*"))) for folder in folders
+    near = difflib.get_close_matches(name, EMBEDDERS, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+    raise ValueError(
+        f"unknown embedder {name!r}{hint} A name on the hub is written owner/name. Known: {', '.join(EMBEDDERS)}"
     )
-    return _merged_backbone(tuple(folder.resolve() for folder in folders), stamps)
-
-
-@lru_cache(maxsize=8)
-def _merged_backbone(folders: tuple[Path, ...], stamps: tuple[object, ...]) -> PreTrainedModel:
-    model = _backbone()[0]
-    for folder in folders:
-        model = merge_adapter(model, folder)
-    return model
-
-
-@lru_cache(maxsize=1)
-def _backbone() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
-    with quiet_transformers():
-        return load_llm(default_model_path())

@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.assets import default_model_path
 from tokalign_helpers.basics.checks import check_texts, shown, whole_number
 from tokalign_helpers.models.adapters import merge_into
 from tokalign_helpers.models.cache import EmbeddingCache
-from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.decoding import TokenDecoder, shared_decoder
 from tokalign_helpers.models.heads import Head
 from tokalign_helpers.models.hub import (
     adapter_folder,
@@ -32,14 +31,12 @@ from tokalign_helpers.models.hub import (
     decoder_layer,
     load_body,
     load_tokenizer,
-    moved,
     saved_without_head,
     weights_folder,
 )
 from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.models.pooling import OwnPooler, Pooling, last_token, pooler_output, pooling_name
-from tokalign_helpers.models.published import SMOL, published
 
 VERSION = 1  # of the computation in this module: another one, as soon as any text may get another vector
 SPARE = 8  # tokens more than fit beside a prompt by a first count, in which the two do not merge
@@ -119,78 +116,6 @@ class Embedder:
         context, asked = self._context, self._overhead
         if context and asked >= context:
             raise ValueError(f"the prompt alone has {asked} tokens; {self.name!r} reads at most {context}")
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str | Path,
-        *,
-        pooling: Pooling | str | None = None,
-        template: str | None = None,
-        backbone: str | Path | None = None,
-        attention: str | None = None,
-        query_prompt: str | None = None,
-        pickles: Sequence[str] = (),
-        revision: str = "main",
-        name: str | None = None,
-        device: str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> "Embedder":
-        """Load any decoder-LLM embedder from a local folder or the Hugging Face hub.
-
-        Parameters
-        ----------
-        path : str or Path
-            A language model, a sentence-transformers model, or a PEFT adapter.
-        pooling, template, attention, query_prompt, optional
-            As the embedder was trained; see its model card. Default: what its files say, as
-            :func:`~tokalign_helpers.models.published.published` reads them.
-        backbone : str or Path, optional
-            The LLM that the embedder was made from, whose decoder layer reads the embeddings. Default: what an adapter
-            names, else `path` itself, for an LLM used as it is (raw or with a prompt).
-        pickles : Sequence[str]
-            Names of pickled files that may be read where there are no safetensors, such as ``pytorch_model.bin``. A
-            pickle can hold code: name it only if you trust whoever made it.
-        revision : str
-            Branch, tag or commit of `path` on the hub.
-        name : str, optional
-            Default: the last part of `path`.
-        device : str, optional
-            Default: a GPU if there is one, else the CPU.
-        dtype : torch.dtype
-            Of the model's weights.
-
-        Returns
-        -------
-        Embedder
-
-        Raises
-        ------
-        ValueError
-            If the files do not say how it pools, or as :func:`~tokalign_helpers.models.published.published`; if the
-            backbone's decoder layer does not fit the embedder's dimension.
-        HubError
-            If there is no model of that name; the message says what to do.
-        """
-        found = published(
-            path, revision, backbone=backbone, pooling=pooling, template=template, attention=attention,
-            query_prompt=query_prompt,
-        )  # fmt: skip
-        if found.pooling is None:
-            raise ValueError(f"{path} does not say how it pools; say pooling, such as tokalign_helpers.mean")
-        own = (path, revision)
-        base = (default_model_path() if found.base == SMOL else found.base, "main")
-        weights = base if found.is_adapter else own
-        model, tokenizer, unembedding, head = load_parts(
-            weights,
-            (backbone, "main") if backbone else weights,
-            [own] if found.is_adapter else [],
-            pickles=pickles,
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            dtype=dtype,
-        )
-        name = name or Path(path).name
-        return cls(name, model, tokenizer, unembedding, found.pooling, found.input_format, found.unit_length, head)
 
     def embed(self, texts: Sequence[str], *, cache: bool = True, progress: bool = True) -> Tensor:
         """Embed texts.
@@ -342,7 +267,7 @@ class Embedder:
     @cached_property
     def decoder(self) -> TokenDecoder:
         """The backbone's decoder layer, ready to read this embedder's vectors."""
-        return TokenDecoder(self.unembedding, self.tokenizer, self.head)
+        return shared_decoder(self.unembedding, self.tokenizer, self.head)
 
     @property
     def dimension(self) -> int:
@@ -697,40 +622,6 @@ def _tokenizer_words(describer: Describer, tokenizer: PreTrainedTokenizerBase) -
     }  # fmt: skip
 
 
-def load_llm(
-    path: str | Path, *, device: str | None = None, dtype: torch.dtype = torch.float32
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]:
-    """Load an LLM and take it apart: the body f, the tokenizer, the decoder layer.
-
-    Parameters
-    ----------
-    path : str or Path
-        A local folder, or a name on the Hugging Face hub. Code from there is never run.
-    device : str, optional
-        Default: a GPU if there is one, else the CPU.
-    dtype : torch.dtype
-
-    Returns
-    -------
-    model : PreTrainedModel
-        f, final norm included, in evaluation mode.
-    tokenizer : PreTrainedTokenizerBase
-    unembedding : Tensor, (V, d)
-        E_g.
-    head : Head or None
-        The bias that the decoder layer adds, if it has one.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    llm = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False)
-    moved(llm, device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
-    layer = llm.get_output_embeddings()
-    bias = getattr(layer, "bias", None)
-    head = None if bias is None else Head(layer.weight.shape[1], bias.detach().float())
-    body = llm.base_model
-    assert isinstance(body, PreTrainedModel)  # a language model's own body is one, too
-    return body, tokenizer, layer.weight, head
-
-
 def load_parts(
     weights: tuple[str | Path, str],
     backbone: tuple[str | Path, str],
@@ -785,7 +676,7 @@ def load_parts(
         warnings.warn(
             f"{origin} was saved without a decoder layer and is read through its own token embeddings, which its "
             "training may have moved; name the language model that it was made from as backbone",
-            stacklevel=3,
+            stacklevel=4,
         )
     return model, tokenizer, _shared(unembedding, model), head
 
@@ -834,7 +725,7 @@ def check_backbone(
     if str(backbone) != str(source):
         other = load_tokenizer(backbone, revision)
         if tokenizer.get_vocab() != other.get_vocab():
-            warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=3)
+            warnings.warn(f"{source} and its backbone {backbone} have different vocabularies", stacklevel=5)
 
 
 def _reserved_positions(model: nn.Module) -> int:
@@ -1010,7 +901,7 @@ def _pool(
     with torch.no_grad(), evaluating(first.model, *(embedder.pooling for embedder in group.values())):
         hidden, mask = _forward(first.model, prompts, first.input_format.attention)
         if spans:
-            mask = within(mask, spans)
+            mask = keep_spans(mask, spans)
         return {name: _pooled(embedder, hidden, mask) for name, embedder in group.items()}
 
 
@@ -1036,7 +927,7 @@ def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tenso
     return ids, mask
 
 
-def within(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+def keep_spans(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     """Keep of a mask only the positions of each text's span.
 
     Parameters
@@ -1054,7 +945,7 @@ def within(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     return mask * ((places >= bounds[:, :1]) & (places < bounds[:, 1:]))
 
 
-def see_everything(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def bidirectional_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Turn a padding mask into an attention mask under which a decoder reads in both directions.
 
     Parameters
@@ -1075,7 +966,7 @@ def see_everything(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def _forward(model: PreTrainedModel, prompts: list[list[int]], attention: str = "causal") -> tuple[Tensor, Tensor]:
     """Return the hidden states (b, L, d), float32, and the mask (b, L) of a batch."""
     ids, mask = pad(prompts, model.device)
-    seen = see_everything(mask, model.dtype) if attention == "full" else mask
+    seen = bidirectional_mask(mask, model.dtype) if attention == "full" else mask
     with torch.inference_mode():
         hidden = model(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
     return hidden.float(), mask

@@ -61,7 +61,7 @@ class Outline:
 
     def __init__(self, config: PretrainedConfig, source: str) -> None:
         self.source = source
-        self.model = outlined(config, source)
+        self.model = outline_model(config, source)
         self.tensors = self.model.state_dict()
         self.prefix = f"{self.model.base_model_prefix}."
         self.layer = self.model.get_output_embeddings()
@@ -199,7 +199,7 @@ class Outline:
         return held
 
 
-def outlined(config: PretrainedConfig, source: str) -> PreTrainedModel:
+def outline_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
     """Build a language model of an architecture on the meta device, without weights.
 
     Parameters
@@ -261,7 +261,7 @@ class _Transform(nn.Module):
 
     def __init__(self, outline: Outline, tensors: Mapping[str, Tensor], matrix: Tensor) -> None:
         super().__init__()
-        self.model = outlined(outline.model.config, outline.source)
+        self.model = outline_model(outline.model.config, outline.source)
         self.matrix, self.biases = outline.matrix, [outline.bias, *outline._over_the_vocabulary]
         setattr(self.model, self.model.base_model_prefix, _Given())
         for name, tensor in tensors.items():

@@ -307,7 +307,7 @@ def _own_code(source: str | Path) -> Iterator[None]:
         raise HubError(f"{said}; choose another model") from error.__cause__
 
 
-def moved(model: Model, to: str | torch.device | torch.dtype) -> Model:
+def move_to(model: Model, to: str | torch.device | torch.dtype) -> Model:
     """Move a model to a device, or give its numbers another type, in place.
 
     transformers wraps its own ``to`` in such a way that type checkers reject every call; PyTorch's signature holds.

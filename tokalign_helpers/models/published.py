@@ -54,7 +54,7 @@ class Published:
         return bool(self.base)
 
 
-def published(
+def read_published(
     source: str | Path,
     revision: str = "main",
     *,

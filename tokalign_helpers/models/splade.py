@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tokalign_helpers.basics.assets import asset_path
-from tokalign_helpers.models.hub import moved
+from tokalign_helpers.models.hub import move_to
 
 LOGITS = 1 << 26  # numbers in the logits of one pass: 256 MB
 MAX_TOKENS = 256
@@ -138,7 +138,7 @@ def load_splade(*, device: str | None = None) -> Splade:
     if tied or unmatched.unexpected_keys:
         raise ValueError(f"the SPLADE weights do not fit their configuration: {[*tied, *unmatched.unexpected_keys][0]}")
     model.tie_weights()
-    return Splade(moved(model, device).eval().requires_grad_(False), tokenizer)
+    return Splade(move_to(model, device).eval().requires_grad_(False), tokenizer)
 
 
 def _renamed(name: str) -> str:

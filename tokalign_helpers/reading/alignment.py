@@ -152,11 +152,11 @@ class Alignment:
 
     @property
     def gar(self) -> float:
-        """GAR, from 0 to 1: the share of all distinct tokens of the texts that :meth:`matched` has for some text.
+        """GAR, from 0 to 1: the share of all distinct tokens of the texts that are aligned with some text.
 
         It is near 0 for an embedder that answers every text with the same few tokens.
         """
-        return len(set().union(*self.matched())) / len(set().union(*self.literal))
+        return len(set().union(*self.matched_tokens())) / len(set().union(*self.literal))
 
     def rates(self, k: int = 10) -> pd.DataFrame:
         """Return Hit@K, LAR and GAR with 95 % intervals.
@@ -183,7 +183,7 @@ class Alignment:
         rows = [(name, *interval) for name, interval in zip(RATES, intervals, strict=True)]
         return pd.DataFrame(rows, columns=["rate", "value", "low", "high"])
 
-    def matched(self) -> list[set[int]]:
+    def matched_tokens(self) -> list[set[int]]:
         """Return the tokens that LAR counts: of each text, those among its |T_s| aligned ones.
 
         Returns
@@ -213,7 +213,7 @@ class Alignment:
         literal = [{int(classes[token]) for token in tokens} for tokens in self.literal]
         return Alignment(classes[self.aligned], literal)
 
-    def shuffled(self, *, seed: int = 0) -> "Alignment":
+    def shuffled_baseline(self, *, seed: int = 0) -> "Alignment":
         """Return the control of chance: each text is compared with the tokens of another text.
 
         Parameters
@@ -230,7 +230,7 @@ class Alignment:
         partner[order] = np.roll(order, 1)  # one cycle through all texts
         return replace(self, literal=[self.literal[i] for i in partner])
 
-    def frequent(self, k: int | None = None) -> "Alignment":
+    def frequency_baseline(self, k: int | None = None) -> "Alignment":
         """Return the control that reads nothing: it answers every text with the tokens that occur in most texts.
 
         Parameters
@@ -254,7 +254,7 @@ class Alignment:
         answer = torch.tensor([token for token, _ in counts.most_common(k)])
         return replace(self, aligned=answer.expand(len(self.literal), k))
 
-    def first(self, n: int) -> "Alignment":
+    def head(self, n: int) -> "Alignment":
         """Return the alignment of the first n texts.
 
         Parameters
@@ -279,11 +279,11 @@ class Alignment:
         return [not tokens.isdisjoint(row[:k].tolist()) for row, tokens in rows if tokens]
 
     def _local(self) -> list[float]:
-        return [len(m) / len(tokens) for m, tokens in zip(self.matched(), self.literal, strict=True) if tokens]
+        return [len(m) / len(tokens) for m, tokens in zip(self.matched_tokens(), self.literal, strict=True) if tokens]
 
     def _global(self) -> Interval:
         """Leave each text out in turn: only tokens that no other text has (or matches) go with it."""
-        matches = self.matched()
+        matches = self.matched_tokens()
         matched, present = (Counter(token for tokens in sets for token in tokens) for sets in (matches, self.literal))
         without = []
         for match, tokens in zip(matches, self.literal, strict=True):

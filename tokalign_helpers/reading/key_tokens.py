@@ -107,7 +107,7 @@ def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
     if len(key) != len(alignment.literal):
         raise ValueError(f"{len(key)} sets of key tokens for {len(alignment.literal)} texts")
     rows = []
-    for own, matched, wanted in zip(alignment.literal, alignment.matched(), key, strict=True):
+    for own, matched, wanted in zip(alignment.literal, alignment.matched_tokens(), key, strict=True):
         wanted, others = own & wanted, own - wanted
         rows.append((_share(wanted, own), _share(matched & wanted, matched), _share(matched & wanted, wanted),
                      _share(matched & others, others)))  # fmt: skip

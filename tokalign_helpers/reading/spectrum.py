@@ -177,7 +177,7 @@ class PrincipalComponents:
         ValueError
             If λ is not a finite number or the shapes do not fit.
         """
-        return shift(self._checked(h), self.direction(j), amount)
+        return move_along(self._checked(h), self.direction(j), amount)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file; it appears whole or not at all.
@@ -224,7 +224,7 @@ class PrincipalComponents:
         return h
 
 
-def shift(h: Tensor, direction: Tensor, amount: float) -> Tensor:
+def move_along(h: Tensor, direction: Tensor, amount: float) -> Tensor:
     """Return h + λ·direction.
 
     Parameters
@@ -301,7 +301,7 @@ def sweep(
     content = token_kinds(embedder.decoder) == "content word"
     rows = []
     for amount in amounts:
-        alignment = align(embedder, texts, shift(h, direction, amount), k=k)
+        alignment = align(embedder, texts, move_along(h, direction, amount), k=k)
         meaningful = float(content[alignment.aligned[:, :k].numpy()].mean())
         rows.append((float(amount), alignment.hit_at(k), alignment.lar, alignment.gar, meaningful))
     return pd.DataFrame(rows, columns=["amount", "Hit@K", "LAR", "GAR", "content words"])

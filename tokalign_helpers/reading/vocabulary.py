@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.datasets.labelled import lexicon
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.labelled import load_lexicon
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.models.decoding import TokenDecoder
 
 KINDS = ("content word", "function word", "word piece", "number", "punctuation", "other")
@@ -91,7 +91,7 @@ def word_counts() -> Counter[str]:
     Counter[str]
         0 for a word that is not there.
     """
-    return Counter(word for sentence in sentences() for word in re.findall(r"[a-z]+", sentence.lower()))
+    return Counter(word for sentence in load_sentences() for word in re.findall(r"[a-z]+", sentence.lower()))
 
 
 def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -> dict[str, set[int]]:
@@ -117,7 +117,7 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
         If the labelling is unknown, or `nearest` is not a whole number, 0 or more.
     """
     nearest = whole_number(nearest, "nearest", 0, decoder.vocabulary_size - 1, called="V − 1")
-    table = lexicon()
+    table = load_lexicon()
     if labelling not in set(table["labelling"]):
         raise ValueError(f"unknown labelling {labelling!r}; known: {', '.join(sorted(set(table['labelling'])))}")
     table = table[table["labelling"] == labelling]

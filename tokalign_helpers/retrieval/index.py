@@ -56,6 +56,29 @@ class SparseIndex:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @classmethod
+    def of(cls, ids: Iterable[str], vectors: sparse.sparray) -> "SparseIndex":
+        """Return an index of documents.
+
+        Parameters
+        ----------
+        ids : Iterable[str], n of them
+        vectors : sparse array, (n, V)
+            As :meth:`add`.
+
+        Returns
+        -------
+        SparseIndex
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`add`.
+        """
+        index = cls(vectors.shape[1])
+        index.add(ids, vectors)
+        return index
+
     @property
     def ids(self) -> list[str]:
         """The ids of the documents, in the order of adding."""
@@ -420,16 +443,19 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     return places[np.argsort(-scores[places], kind="stable")][:k]
 
 
-def sparse_run(index: SparseIndex, queries: Names, vectors: sparse.csr_array, k: int = 100) -> Run:
-    """Search for every query.
+def sparse_run(queries: Names, index: SparseIndex, *, q: sparse.csr_array, k: int = 100) -> Run:
+    """Search by the sparse vectors of queries in an index.
 
     Parameters
     ----------
-    index : SparseIndex
     queries : Mapping or Sequence of str
-        Their names, in the order of the rows.
-    vectors : csr_array, (n, V)
+        Names, in the order of the rows of q.
+    index : SparseIndex
+        With the documents in it.
+    q : csr_array, (n, V)
+        From :func:`~tokalign_helpers.retrieval.sparse.sparsify_queries`.
     k : int
+        How many documents of each query.
 
     Returns
     -------
@@ -440,22 +466,25 @@ def sparse_run(index: SparseIndex, queries: Names, vectors: sparse.csr_array, k:
     ValueError
         If two queries have the same name, or there are not as many as rows; or as :meth:`SparseIndex.search`.
     """
-    names = _distinct(queries, vectors.shape[0], "queries")
-    return {name: dict(hits) for name, hits in zip(names, index.search(vectors, k), strict=True)}
+    names = _distinct(queries, q.shape[0], "queries")
+    return {name: dict(hits) for name, hits in zip(names, index.search(q, k), strict=True)}
 
 
-def dense_run(queries: Names, q: Tensor, documents: Names, h: Tensor, k: int = 100) -> Run:
+def dense_run(queries: Names, documents: Names, *, q: Tensor, h: Tensor, k: int = 100) -> Run:
     """Search by the cosine of embeddings, exactly.
 
     Parameters
     ----------
     queries : Mapping or Sequence of str
         Names, in the order of the rows of q.
-    q : Tensor, (n, d)
     documents : Mapping or Sequence of str
         Names, in the order of the rows of h.
+    q : Tensor, (n, d)
+        Embeddings of the queries.
     h : Tensor, (m, d)
+        Embeddings of the documents.
     k : int
+        How many documents of each query.
 
     Returns
     -------
@@ -480,7 +509,7 @@ def dense_run(queries: Names, q: Tensor, documents: Names, h: Tensor, k: int = 1
     }
 
 
-def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], k: int = 100) -> Run:
+def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int = 100) -> Run:
     """Search by BM25 over words (bm25s with Lucene's variant, k1 = 1.5, b = 0.75, English stop words left out).
 
     Parameters

@@ -23,7 +23,14 @@ from scipy import sparse
 from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.retrieval.index import check_documents, check_ids, check_queries
-from tokalign_helpers.retrieval.shards import ShardError, described, read_shard, read_shards, stamp_of, write_shard
+from tokalign_helpers.retrieval.shards import (
+    ShardError,
+    describe_as_json,
+    read_shard,
+    read_shards,
+    stamp_of,
+    write_shard,
+)
 
 __all__ = [
     "EncodingError", "EngineError", "MilvusIndex", "ShardError", "SparseWorker", "encode_with_ray", "read_shards",
@@ -390,7 +397,7 @@ class SparseWorker:
     """
 
     def __init__(self, embedder: str, k: int = 1000, weights: str = "log") -> None:
-        from tokalign_helpers.models.embedders import load_embedder
+        from tokalign_helpers.models.loading import load_embedder
 
         self.embedder, self.k, self.weights = load_embedder(embedder), k, weights
 
@@ -408,7 +415,7 @@ class SparseWorker:
 
         digest = hashlib.sha256(self.embedder.fingerprint.encode())
         digest.update(self.embedder.unembedding.detach().float().cpu().contiguous().numpy().data)
-        digest.update(json.dumps(described([sparsify_documents, WEIGHTS[self.weights]], "the code")).encode())
+        digest.update(json.dumps(describe_as_json([sparsify_documents, WEIGHTS[self.weights]], "the code")).encode())
         return digest.hexdigest()
 
 

@@ -188,13 +188,13 @@ def stamp_of(
         If a setting is of a type that a later run could not recognise.
     """
     digest = hashlib.sha256()
-    given = {name: described(value, f"settings[{name!r}]") for name, value in sorted(settings.items())}
-    for part in ([FORMAT, described(encode, "encode"), given, fingerprint, shard], *map(list, texts.items())):
+    given = {name: describe_as_json(value, f"settings[{name!r}]") for name, value in sorted(settings.items())}
+    for part in ([FORMAT, describe_as_json(encode, "encode"), given, fingerprint, shard], *map(list, texts.items())):
         digest.update(json.dumps(part).encode() + b"\n")
     return digest.hexdigest()
 
 
-def described(value: object, what: str, within: tuple[object, ...] = ()) -> Any:
+def describe_as_json(value: object, what: str, within: tuple[object, ...] = ()) -> Any:
     """Turn a value into JSON that is the same for equal values in every process, and another for others.
 
     Parameters
@@ -219,7 +219,7 @@ def described(value: object, what: str, within: tuple[object, ...] = ()) -> Any:
         return ["itself", next(place for place, outer in enumerate(within) if outer is value)]
 
     def each(parts: Iterable[object]) -> list:
-        return [described(part, what, (*within, value)) for part in parts]
+        return [describe_as_json(part, what, (*within, value)) for part in parts]
 
     for known in (_scalar, _container, _code):
         held = known(value, each)

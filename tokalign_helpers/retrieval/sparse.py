@@ -8,7 +8,8 @@ would have room for it: inverted indexes say "not in this document" with 0, a hi
 and engines such as Milvus or Elasticsearch's rank_features take no negative weights.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,35 +188,69 @@ def sparsify_queries(
     return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
 
 
-def aligned_run(
-    decoder: TokenDecoder,
-    queries: Mapping[str, set[int]],
-    q: Tensor,
-    documents: Sequence[str],
-    h: Tensor,
+def aligned_vectors(
+    literal: Sequence[set[int]],
     *,
+    decoder: TokenDecoder,
+    q: Tensor,
+    h: Tensor,
     k: int = 1000,
     m: int = 100,
     weights: str = "raw",
     importance: np.ndarray | None = None,
     expansion: float = 1.0,
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Sparsify both sides of a search. The defaults are the paper's.
+
+    Parameters
+    ----------
+    literal : Sequence[set[int]], n of them
+        Literal tokens of the queries, from :meth:`Embedder.literal_tokens`.
+    decoder : TokenDecoder
+    q : Tensor, (n, d)
+        Embeddings of the queries.
+    h : Tensor, (m, d)
+        Embeddings of the documents.
+    k, weights
+        As :func:`sparsify_documents`.
+    m, importance, expansion
+        As :func:`sparsify_queries`.
+
+    Returns
+    -------
+    queries : csr_array, (n, V), float32
+    documents : csr_array, (m, V), float32
+
+    Raises
+    ------
+    ValueError
+        As :func:`sparsify_documents` and :func:`sparsify_queries`.
+    """
+    asked = sparsify_queries(decoder, literal, q, m, importance=importance, expansion=expansion)
+    return asked, sparsify_documents(decoder, h, k, weights=weights)
+
+
+def aligned_run(
+    queries: Mapping[str, set[int]],
+    documents: Iterable[str],
+    *,
+    decoder: TokenDecoder,
+    q: Tensor,
+    h: Tensor,
+    **settings: Any,
 ) -> Run:
     """Search with aligned tokens from end to end: sparsify both sides, index, search. The defaults are the paper's.
 
     Parameters
     ----------
-    decoder : TokenDecoder
     queries : Mapping[str, set[int]], n of them
         Name → literal tokens.
-    q : Tensor, (n, d)
-        Embeddings of the queries.
-    documents : Sequence of str
+    documents : Mapping or Sequence of str
         Names, in the order of the rows of h.
-    h : Tensor, (m, d)
-    k, weights
-        As :func:`sparsify_documents`.
-    m, importance, expansion
-        As :func:`sparsify_queries`.
+    decoder, q, h
+        As :func:`aligned_vectors`.
+    **settings
+        ``k``, ``m``, ``weights``, ``importance``, ``expansion``, as :func:`aligned_vectors`.
 
     Returns
     -------
@@ -225,12 +260,10 @@ def aligned_run(
     Raises
     ------
     ValueError
-        As :func:`sparsify_documents` and :func:`sparsify_queries`.
+        As :func:`aligned_vectors`; or if two documents have the same name, or there are not as many as rows of h.
     """
-    index = SparseIndex(decoder.vocabulary_size)
-    index.add(list(documents), sparsify_documents(decoder, h, k, weights=weights))
-    asked = sparsify_queries(decoder, list(queries.values()), q, m, importance=importance, expansion=expansion)
-    return sparse_run(index, queries, asked)
+    asked, held = aligned_vectors(list(queries.values()), decoder=decoder, q=q, h=h, **settings)
+    return sparse_run(queries, SparseIndex.of(documents, held), q=asked)
 
 
 def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.ndarray:

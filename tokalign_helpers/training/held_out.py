@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokalign_helpers.datasets.collections import beir, cranfield
-from tokalign_helpers.datasets.labelled import minimal_pairs, two_labels
-from tokalign_helpers.datasets.ratings import lee_documents, rated_words, sts_pairs
-from tokalign_helpers.datasets.wikipedia import passages, sentences
+from tokalign_helpers.datasets.collections import load_beir, load_cranfield
+from tokalign_helpers.datasets.labelled import load_minimal_pairs, load_two_labels
+from tokalign_helpers.datasets.ratings import load_lee_documents, load_rated_words, load_sts_pairs
+from tokalign_helpers.datasets.wikipedia import load_passages, load_sentences
 
 NEAR = 0.8  # share of common words from which on two sentences count as the same
 FEW = 4  # texts of fewer different words must be equal to count as the same
@@ -78,18 +78,18 @@ def measured_texts(folder: Path | None = None) -> Iterator[str]:
     str
         Sentences, rated words, documents, passages and queries; of the STS benchmark development and test.
     """
-    yield from sentences(1000, seed=0)
-    yield from (sentence for passage in passages("test") for sentence in passage.sentences)
-    yield from rated_words()
-    yield from lee_documents()[0]
-    pairs = minimal_pairs()
+    yield from load_sentences(1000, seed=0)
+    yield from (sentence for passage in load_passages("test") for sentence in passage.sentences)
+    yield from load_rated_words()
+    yield from load_lee_documents()[0]
+    pairs = load_minimal_pairs()
     yield from [*pairs["text1"], *pairs["text2"]]
-    yield from two_labels()["text"]
+    yield from load_two_labels()["text"]
     if folder and (folder / "stsb").is_dir():
         for part in ("dev", "test"):
-            pairs = sts_pairs(folder / "stsb", part)
+            pairs = load_sts_pairs(folder / "stsb", part)
             yield from [*pairs["text1"], *pairs["text2"]]
-    for name, load in (("scifact", lambda path: beir(path, "train")), ("cranfield", cranfield)):
+    for name, load in (("scifact", lambda path: load_beir(path, "train")), ("cranfield", load_cranfield)):
         if folder and (folder / name).is_dir():
             collection = load(folder / name)
             yield from [*collection.documents.values(), *collection.queries.values()]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokalign_helpers.basics.files import replacing
-from tokalign_helpers.basics.lines import at, lines
-from tokalign_helpers.datasets.ratings import sts_pairs
-from tokalign_helpers.datasets.wikipedia import passages, sentences
+from tokalign_helpers.basics.lines import lines, naming_line
+from tokalign_helpers.datasets.ratings import load_sts_pairs
+from tokalign_helpers.datasets.wikipedia import load_passages, load_sentences
 from tokalign_helpers.training.held_out import HeldOut, measured_texts
 
 AUXILIARY = re.compile(
@@ -79,7 +79,7 @@ def _inferences(folder: Path) -> dict[str, dict[str, list[str]]]:
     by_premise: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for part in ("dev", "test"):
         for premise, hypothesis, label in _side_by_side([folder / f"{name}.{part}" for name in ("s1", "s2", "labels")]):
-            by_premise[untokenized(premise)][label.strip()].append(untokenized(hypothesis))
+            by_premise[detokenize(premise)][label.strip()].append(detokenize(hypothesis))
     return by_premise
 
 
@@ -88,7 +88,7 @@ def _side_by_side(files: list[Path]) -> Iterator[tuple[str, ...]]:
     columns = [dict(lines(file)) for file in files]
     for place in sorted(set().union(*columns)):
         for file, column in zip(files, columns, strict=True):
-            with at(file, place):
+            with naming_line(file, place):
                 if place not in column:
                     raise ValueError("nothing is here; the files beside it have a text on this line")
         yield tuple(column[place] for column in columns)
@@ -107,9 +107,9 @@ def negation_triplets(triplets: list[Triplet], *, seed: int = 0) -> list[Triplet
     -------
     list[Triplet]
     """
-    own = [Triplet(t.anchor, t.positive, no) for t in triplets if (no := negated(t.positive))]
-    short = [s for s in sentences(4000, seed=seed) if len(s.split()) <= 16]
-    return own + [Triplet(s, s, no) for s in short if (no := negated(s))]
+    own = [Triplet(t.anchor, t.positive, no) for t in triplets if (no := negate(t.positive))]
+    short = [s for s in load_sentences(4000, seed=seed) if len(s.split()) <= 16]
+    return own + [Triplet(s, s, no) for s in short if (no := negate(s))]
 
 
 def antonym_triplets(triplets: list[Triplet], synsets: list[Synset]) -> list[Triplet]:
@@ -120,7 +120,7 @@ def antonym_triplets(triplets: list[Triplet], synsets: list[Synset]) -> list[Tri
     triplets : list[Triplet]
         Of :func:`inference_triplets`.
     synsets : list[Synset]
-        Of :func:`wordnet`.
+        Of :func:`load_wordnet`.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def graded_pairs(folder: Path) -> list[Triplet]:
         Image captions (CC BY-SA) and headlines (Europe Media Monitor). Its other sources ask for an agreement or state
         no terms, and stay out.
     """
-    pairs = sts_pairs(folder, "train")
+    pairs = load_sts_pairs(folder, "train")
     pairs = pairs[pairs["source"].isin(["images", "headlines"])]
     return [Triplet(p.text1, p.text2, rating=p.rating) for p in pairs.itertuples()]
 
@@ -255,7 +255,7 @@ def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
     """
     draw = random.Random(seed)
     found = []
-    for passage in passages("train"):
+    for passage in load_passages("train"):
         place = draw.randrange(len(passage.sentences))
         rest = [s for i, s in enumerate(passage.sentences) if i != place]
         found.append(Triplet(passage.sentences[place], " ".join(rest)))
@@ -279,7 +279,7 @@ def passage_pairs(*, sizes: Sequence[int] = (3, 5), seed: int = 0) -> list[Tripl
     """
     draw = random.Random(seed)
     articles: dict[str, list[str]] = defaultdict(list)
-    for passage in passages("train"):
+    for passage in load_passages("train"):
         articles[passage.article] += passage.sentences
     found = []
     for own in articles.values():
@@ -308,11 +308,11 @@ def neighbour_pairs() -> list[Triplet]:
     -------
     list[Triplet]
     """
-    found = [passage.sentences for passage in passages("train")]
+    found = [passage.sentences for passage in load_passages("train")]
     return [Triplet(a, b) for own in found for a, b in zip(own, own[1:], strict=False)]
 
 
-def negated(sentence: str) -> str | None:
+def negate(sentence: str) -> str | None:
     """Turn a sentence into its negation by a rule, or give up.
 
     Parameters
@@ -330,7 +330,7 @@ def negated(sentence: str) -> str | None:
     return f"{sentence[: found.end()]} not{sentence[found.end() :]}" if found else None
 
 
-def untokenized(text: str) -> str:
+def detokenize(text: str) -> str:
     """Put back together what a tokenizer took apart, as in ``a dog 's bone .``.
 
     Parameters
@@ -345,7 +345,7 @@ def untokenized(text: str) -> str:
     return re.sub(r"\s+([.,!?;:])", r"\1", text)
 
 
-def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
+def load_wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
     """Read WordNet's database files.
 
     Parameters
@@ -376,7 +376,7 @@ def wordnet(folder: Path, *, common: bool = True) -> list[Synset]:
     letters = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
     found = []
     for (part, offset), (place, line) in entries.items():
-        with at(folder / f"data.{part}", place):
+        with naming_line(folder / f"data.{part}", place):
             words, pointers, gloss, examples = _fields(line)
             antonyms = [
                 (words[int(where[:2], 16) - 1], _fields(entries[letters[kind], target][1])[0][int(where[2:], 16) - 1])
@@ -407,7 +407,7 @@ def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
     for place, line in lines(file):
         if line[:1].isspace():
             continue
-        with at(file, place):
+        with naming_line(file, place):
             word, _, n_senses, n_pointers, *rest = line.split()
             n_tagged = int(rest[int(n_pointers) + 1])
         for offset in rest[int(n_pointers) + 2 :][: min(n_tagged, int(n_senses))]:
@@ -448,7 +448,7 @@ def recipe_sources(names: tuple[str, ...], folder: Path) -> Iterator[tuple[str, 
             made = makers[name]()
             # After the maker, so that a missing file is reported at once.
             held_out = held_out or HeldOut(measured_texts(folder))
-            made = apart(made, held_out)
+            made = leave_out(made, held_out)
         if not made:
             raise ValueError(f"the source {name!r} in {folder} holds no training pairs")
         yield name, made
@@ -470,19 +470,19 @@ def source_makers(folder: Path) -> dict[str, Callable[[], list[Triplet]]]:
     return {
         "inference": lambda: inference_triplets(snli),
         "negation": lambda: negation_triplets(inference_triplets(snli)),
-        "antonym": lambda: antonym_triplets(inference_triplets(snli), wordnet(dictionary)),
-        "synonym": lambda: synonym_triplets(wordnet(dictionary)),
-        "gloss": lambda: gloss_triplets(wordnet(dictionary)),
+        "antonym": lambda: antonym_triplets(inference_triplets(snli), load_wordnet(dictionary)),
+        "synonym": lambda: synonym_triplets(load_wordnet(dictionary)),
+        "gloss": lambda: gloss_triplets(load_wordnet(dictionary)),
         "cloze": cloze_triplets,
         "graded": lambda: graded_pairs(folder / "stsb"),
-        "definition": lambda: definition_pairs(wordnet(dictionary, common=False)),
+        "definition": lambda: definition_pairs(load_wordnet(dictionary, common=False)),
         "caption": lambda: caption_pairs(snli),
         "passage": passage_pairs,
         "neighbour": neighbour_pairs,
     }
 
 
-def apart(triplets: Sequence[Triplet], held_out: HeldOut) -> list[Triplet]:
+def leave_out(triplets: Sequence[Triplet], held_out: HeldOut) -> list[Triplet]:
     """Leave out the triplets that have a text, or a sentence of a text, in common with what is held out.
 
     Parameters

@@ -171,8 +171,8 @@ def _size(folder: Path) -> tuple[int, int]:
 
 def _judge(question: Question, near: socket.socket, out: int, limits: Limits) -> None:
     """Be the process that judges: of the answer it sees data only."""
-    kernel.hide()
-    kernel.limit(seconds=int(2 * limits.seconds) + 1, gigabytes=limits.gigabytes)
+    kernel.forbid_tracing()
+    kernel.limit_resources(seconds=int(2 * limits.seconds) + 1, gigabytes=limits.gigabytes)
     channel = Channel(near)
     try:
         verdict = _verdict(question, channel)

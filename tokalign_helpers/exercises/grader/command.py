@@ -126,7 +126,7 @@ def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) ->
     int
         0 when every answer is right, 1 when one is not, 3 when a notebook could not be judged.
     """
-    names = [plain(os.fspath(path)) for path in paths]
+    names = [printable(os.fspath(path)) for path in paths]
     show = _csv_rows() if as_csv else _columns(max(map(len, names), default=0))
     show(COLUMNS)
     counts: Counter[str] = Counter()
@@ -135,7 +135,7 @@ def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) ->
         for row in worker.grade(path):
             verdict = row["verdict"] if row["verdict"] in VERDICTS else NOT_JUDGED
             counts[verdict] += 1
-            show((name, plain(row["question"]), verdict, plain(row["message"], 200)))
+            show((name, printable(row["question"]), verdict, printable(row["message"], 200)))
             if verdict == NOT_JUDGED:
                 judged.discard(path)
     found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
@@ -145,7 +145,7 @@ def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) ->
     return SOME_NOT_JUDGED if failed else ALL_RIGHT if set(counts) <= {"right"} else NOT_ALL_RIGHT
 
 
-def plain(text: str, longest: int = 1000) -> str:
+def printable(text: str, longest: int = 1000) -> str:
     """Make somebody else's text fit for a table: one line, printable, valid, not too long.
 
     Parameters

@@ -233,14 +233,14 @@ def confine(folder: Path, readable: Iterable[Path] = (), *, seconds: int, gigaby
     bool
         Whether the kernel holds it: both Landlock and seccomp are in force.
     """
-    limit(seconds=seconds, gigabytes=gigabytes)
+    limit_resources(seconds=seconds, gigabytes=gigabytes)
     _drop_capabilities()
     held = restrict_files(folder, readable)
     _hook(folder.resolve())
     return restrict_calls() and held
 
 
-def limit(*, seconds: int, gigabytes: float) -> None:
+def limit_resources(*, seconds: int, gigabytes: float) -> None:
     """Lower this process's own limits.
 
     Parameters
@@ -284,7 +284,7 @@ def end_with_the_parent(parent: int) -> None:
         os._exit(1)
 
 
-def hide() -> None:
+def forbid_tracing() -> None:
     """Let no other process of the same user look into this one or trace it."""
     if sys.platform == "linux":
         _libc().prctl(4, 0, 0, 0, 0)

@@ -21,12 +21,12 @@ from pathlib import Path
 import joblib
 
 from tokalign_helpers.basics.files import abandoned, partial_of
-from tokalign_helpers.datasets.wikipedia import sentences
+from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises.grader import NOT_JUDGED, kernel
 from tokalign_helpers.exercises.grader.answering import Limits, grade_answer, remove_tree
 from tokalign_helpers.exercises.grader.submission import Answer, read_submission
-from tokalign_helpers.models.embedders import load_embedders
 from tokalign_helpers.models.embedding import embed_all
+from tokalign_helpers.models.loading import load_embedders
 from tokalign_helpers.models.shipped import fill_cache
 
 BEFORE = 900.0  # seconds for what several answers need, embedded before their time runs
@@ -80,7 +80,7 @@ def embed_shared(names: Sequence[str]) -> None:
     names : Sequence[str]
         Of embedders.
     """
-    texts, embedders = sentences(1000, seed=0), load_embedders(names)
+    texts, embedders = load_sentences(1000, seed=0), load_embedders(names)
     fill_cache(embedders, texts, "sentences")
     embed_all(embedders, texts)
 
