@@ -21,7 +21,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import load_claims, load_paper_retrieval
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, load_beir, load_cloze_collection, load_cranfield
+    from tokalign_helpers.datasets.collections import (
+        Collection,
+        load_beir,
+        load_cloze_collection,
+        load_cranfield,
+        load_likes_collection,
+    )
     from tokalign_helpers.datasets.labelled import (
         load_clinc150,
         load_goemotions,
@@ -60,7 +66,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
-    from tokalign_helpers.retrieval.recipe import SparseRecipe
+    from tokalign_helpers.retrieval.recipe import SparseRecipe, keep_largest
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
         multiply_adds,
@@ -105,6 +111,7 @@ __all__ = [
     "fill_cache",
     "first_token",
     "fuse",
+    "keep_largest",
     "key_shares",
     "kind_shares",
     "last_token",
@@ -119,6 +126,7 @@ __all__ = [
     "load_goemotions",
     "load_key_words",
     "load_lee_documents",
+    "load_likes_collection",
     "load_minimal_pairs",
     "load_paper_retrieval",
     "load_rated_words",
@@ -174,6 +182,7 @@ _MODULES = {
         "load_beir",
         "load_cloze_collection",
         "load_cranfield",
+        "load_likes_collection",
     ),
     "datasets.labelled": (
         "load_clinc150",
@@ -260,7 +269,7 @@ _MODULES = {
         "dense_run",
         "sparse_run",
     ),
-    "retrieval.recipe": ("SparseRecipe",),
+    "retrieval.recipe": ("SparseRecipe", "keep_largest"),
     "retrieval.sparse": (
         "aligned_run",
         "multiply_adds",

@@ -86,7 +86,7 @@ def tokens_run(queries: sparse.csr_array, documents: sparse.csr_array, collectio
     """Search an index of sparse vectors."""
     index = ta.SparseIndex(documents.shape[1])
     index.add(list(collection.documents), documents)
-    return ta.sparse_run(index, collection.queries, queries)
+    return ta.sparse_run(collection.queries, index, q=queries)
 
 
 def promptreps(embedder: ta.Embedder, texts: list[str], h: torch.Tensor) -> sparse.csr_array:
@@ -136,14 +136,14 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
     ]
     bm25, dense, splade = (
         ta.bm25_run(collection.queries, names),
-        ta.dense_run(literal, q, names, h),
+        ta.dense_run(literal, names, q=q, h=h),
         splade_run(collection),
     )
     reps = [promptreps(embedder, asked, q), promptreps(embedder, texts, h)]
     runs = {
         "dense": dense,
-        "dense, whitened": ta.dense_run(literal, recipe.change(q), names, recipe.change(h)),
-        "sparse": ta.aligned_run(decoder, literal, q, names, h),
+        "dense, whitened": ta.dense_run(literal, names, q=recipe.change(q), h=recipe.change(h)),
+        "sparse": ta.aligned_run(literal, names, decoder=decoder, q=q, h=h),
         "recipe": found,
         "PromptReps": tokens_run(*reps, collection),
         "BM25": bm25,
@@ -226,14 +226,14 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     parser.add_argument("--choose", action="store_true", help=f"write {CHOICES.name} instead")
     given = parser.parse_args()
-    cloze = ta.cloze_collection(CLOZE, seed=0)
+    cloze = ta.load_cloze_collection(CLOZE, seed=0)
     if given.choose:
         write(CHOICES, choices(ta.load_embedder(CHOOSER), cloze))
         return
-    whole = ta.beir(given.folder / "scifact", "train")
+    whole = ta.load_beir(given.folder / "scifact", "train")
     parts = {"SciFact, whole": whole}
     if not given.whole:
-        cranfield = part_of(ta.cranfield(given.folder / "cranfield"))
+        cranfield = part_of(ta.load_cranfield(given.folder / "cranfield"))
         parts = {"cloze": reporting_part(cloze), "SciFact": part_of(whole), "Cranfield": cranfield}
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from safetensors.torch import load_file, save_file
 import tokalign_helpers as ta
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.heads import Head
-from tokalign_helpers.reading.explain import tight_map
+from tokalign_helpers.reading.explain import tight_decoder, tight_map
 from tokalign_helpers.retrieval import recipe as module
 from tokalign_helpers.retrieval import sparse as sparse_module
-from tokalign_helpers.retrieval.recipe import SparseRecipe
+from tokalign_helpers.retrieval.recipe import SparseRecipe, keep_largest
 
 V, D = 60, 8
 
@@ -45,7 +46,7 @@ def unit(x):
 
 def defined(decoder, h, k, scale=200.0):
     """The recipe's rows, by hand: whitened, unit length, tight frame, best positive ones, log, unit length."""
-    frame = ta.tight_decoder(decoder).double()
+    frame = tight_decoder(decoder).double()
     scores = unit(ta.postprocessing.whiten(H, 0.25)(h)).double() @ frame.T
     bound = scores.sort(dim=1, descending=True).values[:, k - 1 : k]
     kept = torch.where((scores >= bound) & (scores > 0), torch.log1p(scale * scores.clamp(min=0)), 0.0)
@@ -77,7 +78,7 @@ def test_with_all_tokens_of_the_tight_frame_the_dot_product_is_the_cosine(decode
 
 
 def test_the_map_makes_the_frame(decoder):
-    torch.testing.assert_close(decoder.weight @ tight_map(decoder), ta.tight_decoder(decoder), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(decoder.weight @ tight_map(decoder), tight_decoder(decoder), atol=1e-5, rtol=1e-5)
 
 
 def test_more_tokens_come_nearer_to_the_cosine(decoder):
@@ -85,8 +86,8 @@ def test_more_tokens_come_nearer_to_the_cosine(decoder):
     scores = decoder.scores(SparseRecipe.fit(decoder, H, LITERAL).mapped(H))
     cosines, gaps = scores @ scores.T, []
     for k in (5, 15, 30, V):
-        bound = scores.abs().sort(dim=1, descending=True).values[:, k - 1 : k]
-        kept = torch.where(scores.abs() >= bound, scores, 0.0)
+        kept = keep_largest(scores, k)
+        assert ((kept != 0).sum(dim=1) == k).all() and (kept[kept != 0] == scores[kept != 0]).all()
         gaps.append(float((kept @ kept.T - cosines).square().mean()))
     assert gaps == sorted(gaps, reverse=True) and gaps[-1] < 1e-10
 
@@ -201,6 +202,12 @@ def test_queries_and_their_tokens_must_agree(recipe):
         recipe.documents(H[:, :4])
 
 
+def test_without_aligned_tokens_a_query_is_its_literal_ones(recipe):
+    alone = replace(recipe, m=0).queries(ASKED, Q)
+    assert [set(row.indices.tolist()) for row in (alone[[i]] for i in range(5))] == ASKED
+    assert replace(recipe, own=0.0).queries(ASKED, Q).nnz == 15 * 5
+
+
 def test_what_the_embeddings_share_does_not_count(decoder, recipe):
     """The same part added to all texts, and to what is fitted, leaves every vector as it was."""
     shift = 50 * random(1, D, seed=6)
@@ -211,7 +218,7 @@ def test_what_the_embeddings_share_does_not_count(decoder, recipe):
 def test_a_run_is_the_search_of_an_index(recipe):
     queries = dict(zip("abcde", ASKED, strict=True))
     names = [f"d{i}" for i in range(30)]
-    run = recipe.run(queries, Q, names, H, k=4)
+    run = recipe.run(queries, names, q=Q, h=H, k=4)
     scores = (recipe.queries(ASKED, Q) @ recipe.documents(H).T).toarray()
     for found, row in zip(run.values(), scores, strict=True):
         np.testing.assert_allclose(list(found.values()), np.sort(row)[::-1][:4], rtol=1e-5)

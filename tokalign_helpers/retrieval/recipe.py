@@ -16,7 +16,7 @@ dot product over tokens therefore counts many times. The recipe here takes both 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,10 @@ class SparseRecipe:
         Applied before the decoder layer: :func:`~tokalign_helpers.reading.explain.tight_map`, or the identity.
     importance : ndarray, (V,), float32
         Of a query's literal tokens.
-    k, m : int
-        Tokens kept of a document and of a query.
+    k : int, from 1 to V
+        Tokens kept of a document.
+    m : int, from 0 to V
+        Aligned tokens of a query.
     scale : float
         Weights are log(1 + scale · score).
     own : float
@@ -73,8 +75,8 @@ class SparseRecipe:
 
     def __post_init__(self) -> None:
         v, d = self.decoder.vocabulary_size, self.decoder.dimension
-        for name, value in (("k", self.k), ("m", self.m)):
-            whole_number(value, name, 1, v, called="V")
+        whole_number(self.k, "k", 1, v, called="V")
+        whole_number(self.m, "m", 0, v, called="V")
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale is {shown(self.scale)}; it must be a finite number above 0")
         if not 0 <= self.own < math.inf:
@@ -187,23 +189,27 @@ class SparseRecipe:
         """
         if len(literal) != len(h):
             raise ValueError(f"{len(literal)} sets of literal tokens came with {len(h)} embeddings")
-        aligned = self._aligned(h, self.m)
+        aligned = (
+            self._aligned(h, self.m) if self.m else sparse.csr_array((len(h), len(self.importance)), dtype=np.float32)
+        )
         if not self.own:
             return aligned
         named = unit_rows(sparsify_queries(self.decoder, literal, importance=self.importance))
         return sparse.csr_array(aligned + np.float32(self.own) * named)
 
-    def run(self, queries: Mapping[str, set[int]], q: Tensor, documents: Sequence[str], h: Tensor, k: int = 100) -> Run:
+    def run(
+        self, queries: Mapping[str, set[int]], documents: Iterable[str], *, q: Tensor, h: Tensor, k: int = 100
+    ) -> Run:
         """Search from end to end, as :func:`~tokalign_helpers.retrieval.sparse.aligned_run` does by the paper's recipe.
 
         Parameters
         ----------
         queries : Mapping[str, set[int]], n of them
             Name → literal tokens.
-        q : Tensor, (n, d)
-            Embeddings of the queries.
         documents : Sequence of str
             Names, in the order of the rows of h.
+        q : Tensor, (n, d)
+            Embeddings of the queries.
         h : Tensor, (m, d)
         k : int
             How many documents to return for a query.
@@ -219,7 +225,7 @@ class SparseRecipe:
         """
         index = SparseIndex(self.decoder.vocabulary_size)
         index.add(list(documents), self.documents(h))
-        return sparse_run(index, queries, self.queries(list(queries.values()), q), k)
+        return sparse_run(queries, index, q=self.queries(list(queries.values()), q), k=k)
 
     def save(self, path: str | Path) -> None:
         """Write the recipe to one file in the safetensors format, its settings as JSON in the header.
@@ -279,7 +285,7 @@ class SparseRecipe:
                 raise ValueError("it holds something else")
             if about.get("sha256") != _digest(tensors):
                 raise ValueError("its SHA-256 is another: it was changed")
-            settings = {name: whole_number(about.get(name), name) for name in ("k", "m")}
+            settings = {name: whole_number(about.get(name), name, 0) for name in ("k", "m")}
             numbers = {name: float(about[name]) for name in NUMBERS}
         probe = _probe(decoder)
         if tensors["probe"].shape != probe.shape or not torch.allclose(tensors["probe"], probe, rtol=0.02, atol=1e-3):
@@ -291,6 +297,29 @@ class SparseRecipe:
     def _aligned(self, h: Tensor, k: int) -> sparse.csr_array:
         weigh = lambda scores: np.log1p(self.scale * np.maximum(scores, 0))  # noqa: E731
         return unit_rows(best_tokens(self.decoder, h, k, weigh, self.mapped))
+
+
+def keep_largest(coordinates: Tensor, k: int) -> Tensor:
+    """Set all but the k largest coordinates of each row to 0: the largest on either side of 0.
+
+    Parameters
+    ----------
+    coordinates : Tensor, (n, V)
+        Such as the scores of all tokens.
+    k : int, from 1 to V
+
+    Returns
+    -------
+    Tensor, (n, V)
+
+    Raises
+    ------
+    ValueError
+        If k is out of range.
+    """
+    k = whole_number(k, "k", 1, coordinates.shape[1], called="V")
+    kept = coordinates.abs().topk(k, dim=1).indices
+    return torch.zeros_like(coordinates).scatter(1, kept, coordinates.gather(1, kept))
 
 
 def _linear(decoder: TokenDecoder) -> TokenDecoder:
