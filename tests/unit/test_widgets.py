@@ -82,7 +82,7 @@ def test_the_adjustment_slider_has_the_scale_of_the_embedder_and_a_button_for_it
 
 
 def test_the_search_widget(tiny):
-    documents = {"a": "The parrot spoke.", "b": "A garden without birds."}
+    documents = {"a": "The parrot spoke.", "b": "A garden without birds.", "c": "The sea was quiet."}
     index = ta.SparseIndex(tiny.decoder.vocabulary_size)
     texts = list(documents.values())
     h = tiny.embed(texts)
