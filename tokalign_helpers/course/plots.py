@@ -668,7 +668,7 @@ def plot_differences(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndar
         ax.set_title(group, fontsize=11)
         ax.set_ylim(len(rows) - 0.4, -0.6)
     panels[0].set_yticks(range(len(rows)), rows)
-    figure.supxlabel(xlabel, fontsize=10)
+    panels[len(panels) // 2].set_xlabel(xlabel)
     figure.suptitle(title)
     if len(series) > 1:
         handles = [plt.Line2D([], [], color=color, marker="o") for color in (BLUE, ORANGE, GREEN, PURPLE)]

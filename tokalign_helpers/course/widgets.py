@@ -241,9 +241,9 @@ def search_view(
     rows = []
     for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
         why = index.explain(query, name, decoder).head(8)
-        tokens = ", ".join(f"{html.escape(t)} {s:.2f}" for t, s in zip(why["token"], why["score"], strict=True))
+        tokens = ", ".join(f"{html.escape(t)} {s:.3f}" for t, s in zip(why["token"], why["score"], strict=True))
         text = html.escape(escaped(documents[name][:220], keep=JOINERS))
-        rows.append(f"<p><b>{rank}. {score:.2f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
+        rows.append(f"<p><b>{rank}. {score:.3f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
     return "".join(rows) or "<p>No document shares a token with the query.</p>"
 
 
