@@ -665,7 +665,7 @@ def plot_differences(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndar
             place, color = rows.index(row.row) + shift, (BLUE, ORANGE, GREEN, PURPLE)[series.index(row.series)]
             ax.plot([row.low, row.high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
             ax.plot(row.value, place, "o", color=color, markersize=6)
-        ax.set_title(group, fontsize=11)
+        ax.set_title(group, fontsize=11, loc="left")
         ax.set_ylim(len(rows) - 0.4, -0.6)
     panels[0].set_yticks(range(len(rows)), rows)
     panels[len(panels) // 2].set_xlabel(xlabel)
