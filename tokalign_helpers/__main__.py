@@ -19,7 +19,7 @@ from tokalign_helpers.basics.assets import (
     ASSETS,
     MODELS,
     AssetError,
-    GgufModel,
+    CourseModel,
     agree,
     asset_path,
     damaged,
@@ -244,7 +244,7 @@ def fetch(given: argparse.Namespace) -> None:
     print(f"The model is ready in {folder}")
 
 
-def _fetch_with_terms(model: GgufModel, agreed: bool) -> None:
+def _fetch_with_terms(model: CourseModel, agreed: bool) -> None:
     """Show where a model's terms are, ask whether they are agreed to, and fetch it."""
     if not agreed and not has_model(model.name):
         print(f"{model.name} may be used under {model.terms}, which restricts some uses.")

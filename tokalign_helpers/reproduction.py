@@ -63,7 +63,7 @@ def reproduce(
     n: int = 10_000,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Put the paper's embedders and their raw models through the paper's measurements.
+    """Run the paper's measurements on its embedders and their raw models.
 
     Parameters
     ----------
@@ -77,17 +77,17 @@ def reproduce(
     n : int
         How many sentences of Wikipedia at most.
     say : callable
-        Is given a line about each model.
+        Called with a line about each model.
 
     Returns
     -------
     DataFrame
-        ``embedder``, ``figure``, ``value``, ``paper``. A model that could not be had has one row that says why.
+        ``embedder``, ``figure``, ``value``, ``paper``. A model that could not be fetched has one row that says why.
 
     Raises
     ------
     ValueError
-        If a name is not in the table, n is no such number, or a file of the paper's texts is damaged.
+        If a name is not in the table, n is not such a number, or a file of the paper's texts is damaged.
     """
     unknown = [name for name in names if name not in EMBEDDERS]
     if unknown:
@@ -117,6 +117,7 @@ def paper_texts(data: Path | None, n: int) -> dict[str, tuple[list[str], list[st
     Parameters
     ----------
     data : Path or None
+        The folder of the paper's texts.
     n : int
         How many sentences of Wikipedia at most.
 
@@ -146,8 +147,11 @@ def authors_rates(embedder: Embedder, h: Tensor, texts: Sequence[str]) -> dict[s
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     texts : Sequence[str], n of them
+        The texts that were embedded.
 
     Returns
     -------
@@ -307,7 +311,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _settings(name: str, texts: Texts, collections: Mapping) -> dict[str, object]:
-    """Say what a model's figures depend on, without loading anything."""
+    """Return what a model's figures depend on, without loading anything."""
     spec = EMBEDDERS[name]
     rows = [EMBEDDERS[one] for one in (name, spec.raw) if one]
     return {

@@ -72,7 +72,7 @@ class PeakMemory(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Look until told to stop."""
+        """Measure until :meth:`stop` is called."""
         while not self._over.is_set():
             self.megabytes = max(self.megabytes, resident_megabytes(self.pid))
             self._over.wait(SAMPLE_EVERY)
@@ -85,7 +85,7 @@ class PeakMemory(threading.Thread):
 
 @dataclass
 class Outcome:
-    """What one run of a notebook came to.
+    """The result of one run of a notebook.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def write_table(readme: Path, folder: Path) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Say a time as people do: 1 s, 41 s, 3 min."""
+    """Write a time as people do: 1 s, 41 s, 3 min."""
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
@@ -362,7 +362,7 @@ def _environment(cache: str | None) -> dict[str, str]:
 
 
 def _replace(path: Path, notebook: NotebookNode) -> None:
-    """Write beside the file first: a full disk must not cost the notebook."""
+    """Write to a temporary file first, so that a full disk cannot destroy the notebook."""
     fresh = path.with_suffix(".ipynb.new")
     nbformat.write(notebook, fresh)
     fresh.replace(path)
@@ -375,7 +375,7 @@ def _report(source: str, problem: Exception) -> str:
 
 
 def _progress(text: str) -> None:
-    """Overwrite one line, where there is somebody to see it."""
+    """Overwrite one line, if the output is a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text:<78}", end="" if text else "\r", file=sys.stderr, flush=True)
 

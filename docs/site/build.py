@@ -72,7 +72,7 @@ def glossary_entries() -> dict[tuple[str, ...], str]:
 
 
 def glossary() -> str:
-    """Write the glossary so that each term has an anchor, which :func:`link_terms` leads to.
+    """Write the glossary so that each term has an anchor for :func:`link_terms`.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
 
 
 def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
-    """Make a notebook a page: the set-up folded, pictures with a text for those who cannot see them, solutions folded.
+    """Make a notebook a page: the set-up folded, pictures with alternative text, solutions folded.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
 
 
 def alt_text(source: str, heading: str) -> str:
-    """Say what a cell's figure shows: the title that it is given, or else where it stands.
+    """Return what a cell's figure shows: its title, or else the heading above it.
 
     Parameters
     ----------

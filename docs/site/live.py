@@ -24,7 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PIECE = 10_000_000  # bytes: what every static host takes as one file
+PIECE = 10_000_000  # bytes: what every static host accepts as one file
 PACKAGE, VERSION = "@wllama/wllama", "3.13.0"
 INTEGRITY = "sha512-ZvoRdQAn+E+18EvQ9qS036gudiI9rbZRBJgG/qNICPPwrA0Y6SMMdbziz/j7K/0WxcbJlhaRraVIYsnEy732NA=="
 VENDORED = {"esm/index.min.js": "wllama.js", "esm/wasm/wllama.wasm": "wllama.wasm", "LICENCE": "LICENCE.txt"}
@@ -57,7 +57,7 @@ def write_page(folder: Path, *, beside_the_course: bool = False) -> None:
     Raises
     ------
     FetchError
-        If the engine is neither in the folder nor to be had from npm.
+        If the engine is neither in the folder nor available from npm.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_engine(folder / "engine")
@@ -189,7 +189,7 @@ def write_model(folder: Path) -> None:
 
 
 def cut(data: bytes, name: str, folder: Path) -> dict[str, object]:
-    """Write data in pieces, and describe them. A piece is named after its digest: no browser takes an old one for it.
+    """Write data in pieces, and describe them. Pieces are named after their digests: no browser uses an old one.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def cut(data: bytes, name: str, folder: Path) -> dict[str, object]:
 
 
 def write_adapter(folder: Path, gguf_file: Path, target: Path) -> None:
-    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantised weights as they run.
+    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantized weights as they run.
 
     Parameters
     ----------
@@ -235,7 +235,9 @@ def write_adapter(folder: Path, gguf_file: Path, target: Path) -> None:
     about = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     odd = [key for key in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if about.get(key)]
     if about["peft_type"] != "LORA" or about.get("bias", "none") != "none" or odd:
-        raise ValueError(f"the adapter in {folder} is no plain LoRA adapter ({', '.join(odd) or about['peft_type']})")
+        raise ValueError(
+            f"the adapter in {folder} is not a plain LoRA adapter ({', '.join(odd) or about['peft_type']})"
+        )
     fields = gguf.GGUFReader(gguf_file).fields
     heads = {
         "attn_q": int(fields["llama.attention.head_count"].contents()),
@@ -311,7 +313,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what is read here is nobody's business."""
+        """Log nothing: what is read here is private."""
 
 
 def server(root: Path, port: int) -> http.server.ThreadingHTTPServer:

@@ -1,4 +1,4 @@
-"""Speed and memory against their targets: ``python -m tests.bench.run [encode load memory decode …]``.
+"""Speed and memory compared with their targets: ``python -m tests.bench.run [encode load memory decode …]``.
 
 Every line states a measured figure, its target and whether it was met. Figures of one line come from one run of one
 process, and are compared as ratios; absolute times depend on the machine.
@@ -76,7 +76,7 @@ def bench_texts(n: int) -> list[str]:
 
 
 def encode() -> None:
-    """Texts per second by device, dtype and padded tokens a batch; then against sentence-transformers."""
+    """Texts per second by device, dtype and padded tokens in a batch; then against sentence-transformers."""
     cases = [("cpu", torch.float32, 1000, [1024])]  # on 300 texts the ratio below is noise
     if torch.cuda.is_available():
         sizes = [1024, 4096, 16_384, 32_768, 65_536, 131_072]

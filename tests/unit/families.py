@@ -84,6 +84,7 @@ FAMILIES = {
             "layer_types": ["sliding_attention", "full_attention"],
         },
     ),
+    "SPLADE": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
 }  # fmt: skip

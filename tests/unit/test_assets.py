@@ -95,7 +95,8 @@ def test_a_cut_file_is_fetched_again(empty_cache):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of yours")]
+    ("number", "said"),
+    [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of your own")],
 )
 def test_a_full_or_read_only_cache_is_told(empty_cache, monkeypatch, number, said):
     provide(empty_cache)
@@ -291,7 +292,9 @@ def provide_parts(monkeypatch, cache, digest=JOINED):
         with zipfile.ZipFile(cache / "wheels" / f"made_part{number}-1.0-py3-none-any.whl", "w") as archive:
             archive.writestr(f"m/{name}", content)
     provide(cache)
-    model = assets.GgufModel("made-model", ("part0", "part1"), digest, "https://terms.example", "terms", "made")
+    model = assets.CourseModel(
+        "made-model", ("part0", "part1"), digest, terms="https://terms.example", terms_file="terms", short="made"
+    )
 
     def convert(gguf, target):
         (target / "model.safetensors").write_bytes(b"from " + gguf.read_bytes())
@@ -360,7 +363,7 @@ def test_a_cache_that_only_another_user_may_read_is_told(empty_cache, monkeypatc
 
     monkeypatch.setattr(Path, "is_file", refuse)
     monkeypatch.setattr(assets, "_lock", refuse)
-    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of yours"):
+    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of your own"):
         assets.asset_path("made")
 
 
@@ -385,7 +388,7 @@ def test_without_a_home_the_variable_is_named(monkeypatch, capsys, answer):
     monkeypatch.setattr("platformdirs.user_cache_dir", answer)
     assert command.main(["fetch"]) == 2
     assert capsys.readouterr().err == (
-        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
+        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.\n"
     )
 
 
@@ -393,3 +396,12 @@ def test_the_home_is_written_as_the_shell_does(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TOKALIGN_CACHE", "~/cache")
     assert assets.cache_dir() == tmp_path / "cache"
+
+
+def test_a_model_of_plain_files_is_put_together(empty_cache, monkeypatch):
+    provide(empty_cache)
+    model = assets.CourseModel("plain", ("made",), converted=False)
+    monkeypatch.setattr(assets, "MODELS", {"plain": model})
+    folder = assets.model_path("plain")
+    assert (folder / "data.txt").read_bytes() == CONTENT
+    assert assets.has_model("plain") and assets.model_path("plain") == folder

@@ -29,7 +29,7 @@ def ledger(folder, *rows):
         ({"pattern": ""}, "a figure needs a run"),
         ({"verdict": "reproduced", "notebook": ""}, "a figure needs a run"),
         ({"verdict": "not run here"}, "a figure needs a run"),
-        ({"verdict": "proved"}, "'proved' is no verdict"),
+        ({"verdict": "proved"}, "'proved' is not a verdict"),
     ],
 )
 def test_a_row_that_claims_too_much_is_refused(change, said, tmp_path):
@@ -38,7 +38,7 @@ def test_a_row_that_claims_too_much_is_refused(change, said, tmp_path):
 
 
 def test_an_id_stands_once(tmp_path):
-    with pytest.raises(ValueError, match="line 3: the id 'made' is there already"):
+    with pytest.raises(ValueError, match="line 3: the id 'made' is already in use"):
         read_ledger(ledger(tmp_path, ROW, ROW))
 
 

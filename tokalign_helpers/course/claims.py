@@ -1,7 +1,7 @@
 """The paper's claims and what this course found: ``data/paper_claims.csv``, filled from the notebooks' stored outputs.
 
-A row says what the paper claims and where, which notebook shows it, and by a regular expression where in the outputs of
-that notebook's CHECK cells our figure stands. ``make claims`` fills them in.
+A row says what the paper claims and where, which notebook shows it, and by a regular expression where our figure is in
+the outputs of that notebook's CHECK cells. ``make claims`` fills them in.
 """
 
 from pathlib import Path
@@ -51,6 +51,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     file : Path
+        The CSV file.
 
     Returns
     -------
@@ -59,7 +60,7 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Raises
     ------
     ValueError
-        If a column is missing, an id is there twice, a verdict is unknown, or a verdict other than ``not run here``
+        If a column is missing, an id occurs twice, a verdict is unknown, or a verdict other than ``not run here``
         has no pattern to find its figure by; the message names the line.
     """
     rows = []
@@ -68,9 +69,9 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
         if len(row) != len(COLUMNS):
             raise ValueError(f"{file.name}, line {number}: the columns must be {', '.join(COLUMNS)}")
         if row["verdict"] not in VERDICTS:
-            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is no verdict; known: {VERDICTS}")
+            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is not a verdict; known: {VERDICTS}")
         if row["id"] in seen:
-            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is there already")
+            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is already in use")
         shown = bool(row["notebook"] and row["pattern"] and row["form"])
         if shown != (row["verdict"] != "not run here"):
             raise ValueError(f"{file.name}, line {number}: a figure needs a run, and a run a verdict: {row['claim']!r}")

@@ -1,4 +1,4 @@
-"""One function a figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
+"""One function for each figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
 
 import html
 import re
@@ -35,7 +35,7 @@ _SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS")
 
 
 def use_style() -> None:
-    """Give all figures of the course one look."""
+    """Set one style for all figures of the course."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     known = {font.name for font in fontManager.ttflist}
     plt.rcParams.update({
@@ -55,6 +55,7 @@ def color_of(name: str) -> str:
     Parameters
     ----------
     name : str
+        The embedder's name.
 
     Returns
     -------
@@ -72,8 +73,11 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
         One text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`; more than are shown. The bars
         start at the score of its last row, because scores have no zero that means something.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
 
     Returns
     -------
@@ -94,13 +98,14 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
 
 
 def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw each rate of each embedder with its interval, one panel a rate.
+    """Draw each rate of each embedder with its interval, one panel for each rate.
 
     Parameters
     ----------
     table : DataFrame
         As :func:`~tokalign_helpers.reading.alignment.alignment_rates` returns it.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -122,13 +127,14 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
-    """Draw what kinds of tokens embedders answer with, as one stacked bar an embedder.
+    """Draw what kinds of tokens embedders answer with, as one stacked bar for each embedder.
 
     Parameters
     ----------
     shares : DataFrame
-        A row an embedder (or the texts themselves), a column a kind; rows sum to 1.
+        One row for each embedder (or for the texts themselves), one column for each kind; rows sum to 1.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -160,6 +166,7 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     tables : Mapping[str, DataFrame]
         For each embedder a table of :func:`~tokalign_helpers.reading.vocabulary.recall_by_frequency`.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -186,6 +193,7 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
     tables : Mapping[str, DataFrame]
         Embedder → :func:`~tokalign_helpers.reading.key_tokens.key_shares`, without texts of which no token aligns.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -219,7 +227,9 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
     shares : Mapping[str, ndarray]
         For each embedder the shares of its components, in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -244,14 +254,16 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
 
 
 def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 40) -> np.ndarray:
-    """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
+    """Draw how far embeddings moved along each component, one panel for each pair of backbone and embedder.
 
     Parameters
     ----------
     variations : Mapping[str, ndarray]
         For each pair, such as ``smol-eol → smol-sim``, the v_j in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -280,6 +292,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     parts : DataFrame
         ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -310,9 +323,11 @@ def plot_sweep(
         For each line a table of :func:`~tokalign_helpers.reading.spectrum.sweep`. Names that are not of embedders are
         drawn grey.
     title : str
+        Written above the figure.
     mark : float, optional
         The amount to mark with a star.
     xlabel : str
+        What the horizontal axis shows.
 
     Returns
     -------
@@ -350,6 +365,7 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     table : DataFrame
         ``direction`` (its name), ``value``; ``low`` and ``high``, NaN for no interval.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
     before : float, optional
@@ -380,7 +396,9 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     table : DataFrame
         Rows and columns are two settings.
     title : str
+        Written above the figure.
     xlabel, ylabel : str
+        What the two axes show.
 
     Returns
     -------
@@ -396,13 +414,14 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
 
 
 def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarray:
-    """Draw a 2 × 2 of instruction and labelling: one panel a labelling, one point an instruction, with its interval.
+    """Draw a 2 × 2 of instruction and labelling: a panel for each labelling, a point for each instruction.
 
     Parameters
     ----------
     table : DataFrame
         ``asked for``, ``labels``, ``value``, ``low``, ``high``.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
 
@@ -427,13 +446,14 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
 
 
 def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
+    """Draw how the cosines of pairs of each kind are distributed, one panel for each embedder.
 
     Parameters
     ----------
     similarities : DataFrame
         ``kind``, and a column of numbers for each embedder.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -459,14 +479,16 @@ def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown: int = 10) -> np.ndarray:
-    """Draw which tokens add most to the cosine of two texts, one panel an embedder.
+    """Draw which tokens add most to the cosine of two texts, one panel for each embedder.
 
     Parameters
     ----------
     tables : Mapping[str, DataFrame]
         Of :func:`~tokalign_helpers.reading.explain.token_contributions`.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
 
     Returns
     -------
@@ -489,13 +511,15 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
 
 
 def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
-    """Draw retrievers in the plane of cost and quality.
+    """Draw retrievers by cost and quality.
 
     Parameters
     ----------
     table : DataFrame
-        ``retriever``, ``cost`` (multiply-adds a pair of query and document), ``value``, ``low``, ``high`` (nDCG@10).
+        ``retriever``, ``cost`` (multiply-adds for each pair of query and document), ``value``, ``low``, ``high``
+        (nDCG@10).
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -517,7 +541,7 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
-    """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
+    """Draw how the energy of directions and embeddings accumulates along the spectrum of E_g, from the left.
 
     Parameters
     ----------
@@ -525,6 +549,7 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
         For each line the share of the energy along each right singular vector, from the largest singular value to the
         smallest.
     title : str
+        Written above the figure.
     kept : float
         The share in the middle to shade.
 
@@ -548,13 +573,14 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
 
 
 def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how changed embeddings do on several measures, each with its interval, one panel a measure.
+    """Draw how changed embeddings perform on several measures, each with its interval, one panel for each measure.
 
     Parameters
     ----------
     table : DataFrame
-        ``change``, ``measure``, ``value``, ``low``, ``high``. The first change is what the others are compared with.
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -580,13 +606,14 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw what is left of embeddings that are made shorter, one panel a measure.
+    """Draw what remains of shortened embeddings, one panel for each measure.
 
     Parameters
     ----------
     table : DataFrame
         ``way``, ``numbers`` (the length), and a column for each measure.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -609,13 +636,14 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) -> Axes:
-    """Draw how a retriever gets better step by step, beside levels to reach.
+    """Draw how a retriever gets better step by step, beside reference levels.
 
     Parameters
     ----------
     table : DataFrame
         ``step``, ``value``, ``low``, ``high`` (nDCG@10), in order.
     title : str
+        Written above the figure.
     levels : Mapping[str, float]
         Vertical lines: name and nDCG@10.
 
@@ -712,6 +740,7 @@ def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     table : DataFrame
         As for :func:`plot_aligned_tokens`.
     shown : int
+        How many tokens to show.
 
     Returns
     -------

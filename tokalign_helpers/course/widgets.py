@@ -29,11 +29,15 @@ def alignment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     k : int
+        How many tokens to show.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
     title : str
-        Of the bars. Default: whose answer it is.
+        Of the bars. Default: names the embedder.
 
     Returns
     -------
@@ -52,19 +56,21 @@ def alignment_view(
 
 
 def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
-    """Make a small tool: type a text, choose an embedder and k, read the tokens.
+    """Build a small tool: type a text, choose an embedder and k, read the tokens.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     text : str
-        To begin with.
+        The initial one.
     k : int
+        How many tokens to show at first.
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a slider, the highlighted text and the bars.
+        A box with a text field, a list of embedders, a slider, the highlighted text and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -95,7 +101,9 @@ def adjustment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     components : PrincipalComponents
         Of this embedder.
     amount : float
@@ -103,6 +111,7 @@ def adjustment_view(
     j : int
         Which component.
     k : int
+        How many tokens to show.
 
     Returns
     -------
@@ -124,23 +133,24 @@ def explore_adjustment(
     text: str,
     marks: Mapping[str, float],
 ) -> ipywidgets.Widget:
-    """Make a small tool: move the embedding of a text along a component and watch its tokens change.
+    """Build a small tool: move the embedding of a text along a component and watch its tokens change.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     components : Mapping[str, PrincipalComponents]
         Of each embedder.
     text : str
-        To begin with.
+        The initial one.
     marks : Mapping[str, float]
-        Of each embedder the λ that the notebook found, v_1.
+        For each embedder, the λ that the notebook found, v_1.
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1 of
-        the chosen embedder either way, a button that sets it to v_1, and the bars.
+        A box with a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1
+        of the chosen embedder either way, a button that sets it to v_1, and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -182,14 +192,14 @@ def explore_adjustment(
 
 
 def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:
-    """Make a small tool: a text, an instruction, and the tokens of the answer.
+    """Build a small tool: a text, an instruction, and the tokens of the answer.
 
     Parameters
     ----------
     embedder : Embedder
-        With a place for an instruction.
+        One that takes an instruction.
     text : str
-        To begin with.
+        The initial one.
     background : Sequence[str]
         Texts whose mean embedding, asked the same, is subtracted.
 
@@ -228,11 +238,15 @@ def search_view(
     Parameters
     ----------
     index : SparseIndex
+        The index of the documents.
     documents : Mapping[str, str]
         Name → text.
     query : csr_array, (1, V)
+        The sparse vector of one query.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     k : int
+        How many documents to show.
 
     Returns
     -------
@@ -250,14 +264,16 @@ def search_view(
 def explore_search(
     embedder: Embedder, index: SparseIndex, documents: Mapping[str, str], text: str, recipe: SparseRecipe
 ) -> ipywidgets.Widget:
-    """Make a small search engine: type a query, read what is found and why.
+    """Build a small search engine: type a query, read what is found and why.
 
     Parameters
     ----------
     embedder : Embedder
+        The embedder of the documents, which also reads the query.
     index : SparseIndex
         Of the vectors that the recipe made of the documents.
     documents : Mapping[str, str]
+        Name → text.
     text : str
         To begin with.
     recipe : SparseRecipe
@@ -299,6 +315,7 @@ def png(figure: Figure) -> bytes:
     Parameters
     ----------
     figure : Figure
+        A matplotlib figure.
 
     Returns
     -------

@@ -43,13 +43,13 @@ def load_word_ratings(name: str) -> pd.DataFrame:
 
 
 def load_rated_words() -> list[str]:
-    """Return the distinct words of all :func:`load_word_ratings`, in the order of the alphabet."""
+    """Return the distinct words of all :func:`load_word_ratings`, in alphabetical order."""
     tables = [load_word_ratings(name) for name in WORD_RATINGS]
     return sorted({word for table in tables for column in ("word1", "word2") for word in table[column]})
 
 
 def load_sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
-    """Return sentence pairs of the STS benchmark with human ratings, from a folder of yours.
+    """Return sentence pairs of the STS benchmark with human ratings, from a local folder.
 
     Parameters
     ----------

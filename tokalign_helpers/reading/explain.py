@@ -21,6 +21,7 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------
@@ -29,8 +30,8 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Raises
     ------
     ValueError
-        If E_g has not full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an encoder's
-        head, which is not linear.
+        If E_g does not have full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an
+        encoder's head, which is not linear.
     """
     return _tight(decoder)
 
@@ -67,7 +68,7 @@ def _root(decoder: TokenDecoder) -> Tensor:
         raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
     values, vectors = torch.linalg.eigh(gram_matrix(decoder.weight))
     if values[0] <= values[-1] * 1e-12:
-        raise ValueError("the decoder layer's matrix has not full rank; an exact decomposition does not exist")
+        raise ValueError("the decoder layer's matrix does not have full rank; an exact decomposition does not exist")
     return (vectors / values.sqrt()) @ vectors.T
 
 
@@ -77,7 +78,9 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Raises
     ------
     ValueError
-        If an embedding is no (d,) vector or has the length 0.
+        If an embedding is not a (d,) vector or has the length 0.
     """
     d = decoder.dimension
     if a.shape != (d,) or b.shape != (d,):
@@ -109,8 +112,11 @@ def shared_tokens(decoder: TokenDecoder, a: Tensor, b: Tensor, k: int = 50) -> l
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
     k : int
+        How many aligned tokens of each embedding to compare.
 
     Returns
     -------
@@ -129,6 +135,7 @@ def pair_similarities(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     pairs : DataFrame, n rows
         The first two columns hold texts.
     change : Callable, optional
@@ -137,6 +144,15 @@ def pair_similarities(
     Returns
     -------
     Tensor, (n,), from −1 to 1
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import tokalign_helpers as ta
+    >>> pairs = pd.DataFrame({"a": ["I like apples.", "I like apples."], "b": ["Apples are good.", "It rains."]})
+    >>> cosines = ta.pair_similarities(ta.load_embedder("smol-sim"), pairs)
+    >>> bool(cosines[0] > cosines[1])
+    True
     """
     sides = [pairs.iloc[:, column].tolist() for column in (0, 1)]
     texts = list(dict.fromkeys(sides[0] + sides[1]))

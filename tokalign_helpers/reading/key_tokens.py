@@ -16,7 +16,7 @@ WORD = re.compile(r"[^\W_](?:[\w'’-]*[^\W_])?")  # letters and digits, hyphens
 
 
 def distinctive_tokens(literal: Sequence[set[int]], share: float = 1 / 3) -> list[set[int]]:
-    """Return of each text the tokens that occur in the fewest other texts: its best by tf-idf.
+    """Return, for each text, the tokens that occur in the fewest other texts: its best by tf-idf.
 
     A token counts once in T_s, so tf is 1 and the order is that of idf.
 
@@ -51,8 +51,9 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     embedder : Embedder
         Whose tokenizer splits the texts.
     texts : Sequence[str], n of them
+        The texts that hold the words.
     words : Sequence[Sequence[str]], n of them
-        Words as they stand in the text; every place where a word stands counts.
+        Words as they occur in the text; every occurrence counts.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     Raises
     ------
     ValueError
-        If there are not as many lists of words as texts, or a word does not stand in its text.
+        If there are not as many lists of words as texts, or a word does not occur in its text.
     """
     texts = check_texts(texts)
     if len(texts) != len(words):
@@ -83,11 +84,12 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
 
 
 def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
-    """Say of each text how many of its tokens are key tokens, and how many of those that align.
+    """Compute, for each text, the share of key tokens among all its tokens and among those that align.
 
     Parameters
     ----------
     alignment : Alignment, n texts
+        From :func:`~tokalign_helpers.reading.alignment.align`.
     key : Sequence[set[int]], n of them
         Each text's key tokens, as the alignment counts tokens (folded or not); what is not a token of the text is left
         out.
@@ -120,6 +122,7 @@ def word_agreement(texts: Sequence[str], first: Sequence[Sequence[str]], second:
     Parameters
     ----------
     texts : Sequence[str], n of them
+        The texts that both people marked.
     first, second : Sequence[Sequence[str]], n of them
         The words that each of them marked.
 

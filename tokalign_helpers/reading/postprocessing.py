@@ -63,6 +63,7 @@ class Change:
         Parameters
         ----------
         after : Change
+            The second change.
 
         Returns
         -------
@@ -83,6 +84,7 @@ def no_change(d: int) -> Change:
     Parameters
     ----------
     d : int
+        The length of the embeddings.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def remove_top(h: Tensor, n: int, *, centered: bool = True) -> Change:
     h : Tensor, (m, d)
         What mean and directions are found on.
     n : int, from 0
+        How many directions to remove.
     centered : bool
         Subtract the mean first, also before the directions are found.
 
@@ -164,7 +167,7 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
     if not torch.isfinite(h).all():
-        raise ValueError("an embedding holds NaN or Inf; there is nothing to whiten")
+        raise ValueError("an embedding holds NaN or Inf; it cannot be whitened")
     mean = sum(part.double().sum(dim=0) for part in h.detach().cpu().split(8192)) / len(h)
     variances, directions = torch.linalg.eigh(_shrunk_covariance(h, mean))
     if not variances[0] > 0:
@@ -210,6 +213,7 @@ def embed_filter(weight: Tensor, share: float) -> Change:
     weight : Tensor, (V, d)
         E_g.
     share : float, above 0, up to 1
+        Of the d directions, how many to keep.
 
     Returns
     -------
@@ -258,6 +262,7 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     embedder : Embedder
         Whose tokenizer cuts them.
     texts : Sequence[str]
+        The texts to count in.
 
     Returns
     -------

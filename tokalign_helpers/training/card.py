@@ -20,9 +20,13 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
     Parameters
     ----------
     recipe : Recipe
+        How the adapter is made.
     sources : Mapping[str, Sequence[Triplet]]
+        The training pairs by the name of their source.
     losses : Sequence[float]
+        The loss of each step.
     seconds : float
+        How long the training took.
 
     Returns
     -------
@@ -98,7 +102,9 @@ def second_round(recipe: Recipe, losses: Sequence[float], seconds: float) -> str
     recipe : Recipe
         Of the second round.
     losses : Sequence[float]
+        The loss of each step.
     seconds : float
+        How long the training took.
 
     Returns
     -------
@@ -144,6 +150,7 @@ def with_scores(written: str, name: str, rows: Mapping[str, str]) -> str:
     written : str
         The card.
     name : str
+        The adapter's name.
     rows : Mapping[str, str]
         Of :func:`scores`.
 

@@ -25,6 +25,7 @@ class HeldOut:
     Parameters
     ----------
     texts : Iterable[str]
+        The texts that training must not see.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -38,11 +39,12 @@ class HeldOut:
                 self._rare[word].append(number)
 
     def holds(self, text: str) -> bool:
-        """Say whether a text, or a sentence of it, is one of these or nearly so.
+        """Return whether a text, or a sentence of it, is one of these or nearly so.
 
         Parameters
         ----------
         text : str
+            Any text.
 
         Returns
         -------

@@ -102,6 +102,7 @@ def negation_triplets(triplets: list[Triplet], *, seed: int = 0) -> list[Triplet
     triplets : list[Triplet]
         Of :func:`inference_triplets`.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -144,6 +145,7 @@ def synonym_triplets(synsets: list[Synset]) -> list[Triplet]:
     Parameters
     ----------
     synsets : list[Synset]
+        From :func:`load_wordnet`.
 
     Returns
     -------
@@ -171,6 +173,7 @@ def gloss_triplets(synsets: list[Synset]) -> list[Triplet]:
     Parameters
     ----------
     synsets : list[Synset]
+        From :func:`load_wordnet`.
 
     Returns
     -------
@@ -242,11 +245,12 @@ def graded_pairs(folder: Path) -> list[Triplet]:
 
 
 def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of), the inverse cloze task, from one half of the articles.
+    """Make (sentence, the passage it was taken from), the inverse cloze task, from one half of the articles.
 
     Parameters
     ----------
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -263,13 +267,14 @@ def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
 
 
 def passage_pairs(*, sizes: Sequence[int] = (3, 5), seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of) of every sentence, and (a few of its words, the passage).
+    """Make (sentence, the passage it was taken from) of every sentence, and (a few of its words, the passage).
 
     Parameters
     ----------
     sizes : Sequence[int]
         How many sentences a passage has; every sentence is asked once for each.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -318,6 +323,7 @@ def negate(sentence: str) -> str | None:
     Parameters
     ----------
     sentence : str
+        An English sentence.
 
     Returns
     -------
@@ -336,6 +342,7 @@ def detokenize(text: str) -> str:
     Parameters
     ----------
     text : str
+        A text with spaces between its tokens.
 
     Returns
     -------
@@ -403,7 +410,7 @@ def _fields(line: str) -> tuple[list[str], list[list[str]], str, tuple[str, ...]
 
 
 def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (word, offset) of the meanings that were met in tagged text; they stand first in a word's list."""
+    """Yield (word, offset) of the meanings that were met in tagged text; they come first in a word's list."""
     for place, line in lines(file):
         if line[:1].isspace():
             continue
@@ -488,7 +495,9 @@ def leave_out(triplets: Sequence[Triplet], held_out: HeldOut) -> list[Triplet]:
     Parameters
     ----------
     triplets : Sequence[Triplet]
+        The pairs to filter.
     held_out : HeldOut
+        What they must not share a text with.
 
     Returns
     -------
@@ -508,6 +517,7 @@ def save_sources(sources: Mapping[str, Sequence[Triplet]], path: Path) -> None:
     Parameters
     ----------
     sources : Mapping[str, Sequence[Triplet]]
+        The training pairs by the name of their source.
     path : Path
         Gzipped JSON lines: the name of the source, then the fields of a triplet.
     """
@@ -522,6 +532,7 @@ def load_sources(path: Path) -> dict[str, list[Triplet]]:
     Parameters
     ----------
     path : Path
+        The file to read.
 
     Returns
     -------

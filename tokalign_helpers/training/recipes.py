@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one adapter is made. Everything that the result depends on stands here."""
+    """How one adapter is made. It holds everything that the result depends on."""
 
     name: str
     start_from: str  # an embedder by name: its prompt and pooling

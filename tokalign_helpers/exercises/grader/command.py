@@ -59,6 +59,7 @@ class Worker:
         Parameters
         ----------
         path : Path
+            The notebook.
 
         Yields
         ------
@@ -117,7 +118,9 @@ def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) ->
     Parameters
     ----------
     paths : Sequence[Path]
+        The notebooks.
     worker : Worker
+        The process that grades them.
     as_csv : bool
         Comma-separated values instead of columns.
 
@@ -151,6 +154,7 @@ def printable(text: str, longest: int = 1000) -> str:
     Parameters
     ----------
     text : str
+        Any text.
     longest : int
         Characters.
 
