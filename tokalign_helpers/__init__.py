@@ -21,7 +21,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import widgets as widgets
     from tokalign_helpers.course.claims import load_claims, load_paper_retrieval, load_results
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, load_beir, load_cloze_collection, load_cranfield
+    from tokalign_helpers.datasets.collections import (
+        Collection,
+        load_beir,
+        load_cloze_collection,
+        load_cranfield,
+        load_likes_collection,
+    )
     from tokalign_helpers.datasets.labelled import (
         load_clinc150,
         load_goemotions,
@@ -61,6 +67,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
+    from tokalign_helpers.retrieval.recipe import SparseRecipe, keep_largest
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
         multiply_adds,
@@ -85,6 +92,7 @@ __all__ = [
     "PrincipalComponents",
     "Report",
     "SparseIndex",
+    "SparseRecipe",
     "TokenDecoder",
     "align",
     "aligned_run",
@@ -104,6 +112,7 @@ __all__ = [
     "fill_cache",
     "first_token",
     "fuse",
+    "keep_largest",
     "key_shares",
     "kind_shares",
     "last_token",
@@ -119,6 +128,7 @@ __all__ = [
     "load_goemotions",
     "load_key_words",
     "load_lee_documents",
+    "load_likes_collection",
     "load_minimal_pairs",
     "load_paper_retrieval",
     "load_rated_words",
@@ -176,6 +186,7 @@ _MODULES = {
         "load_beir",
         "load_cloze_collection",
         "load_cranfield",
+        "load_likes_collection",
     ),
     "datasets.labelled": (
         "load_clinc150",
@@ -258,10 +269,12 @@ _MODULES = {
     ),
     "retrieval.index": (
         "SparseIndex",
+        "SparseRecipe",
         "bm25_run",
         "dense_run",
         "sparse_run",
     ),
+    "retrieval.recipe": ("SparseRecipe", "keep_largest"),
     "retrieval.sparse": (
         "aligned_run",
         "multiply_adds",

@@ -1,8 +1,11 @@
 """Collections, pairs and labels as people's files have them: read, or refused with file and line."""
 
 import json
+import re
+import runpy
 import warnings
 
+import pandas as pd
 import pytest
 
 import tokalign_helpers as ta
@@ -246,3 +249,13 @@ def test_the_command_line_reads_a_text_a_line(tmp_path, monkeypatch):
     with pytest.raises(Stop) as read:
         main(["examine", "smol-eol", "--texts", str(tmp_path / "texts.txt")])
     assert read.value.args == (["one\u2028line", "two\x85three"],)
+
+
+def test_any_two_people_like_one_thing_and_the_file_is_what_its_script_writes():
+    documents, queries, relevant = ta.load_likes_collection()
+    pairs = {frozenset(answers) for answers in relevant.values()}
+    assert len(documents) == 20 and len(queries) == len(pairs) == 190 and {len(pair) for pair in pairs} == {2}
+    for thing, answers in relevant.items():
+        assert {name for name, text in documents.items() if re.search(rf"\b{thing}\b", text)} == set(answers)
+    script = runpy.run_path(str(ta.data_dir() / "texts" / "make_likes.py"))
+    assert script["likes"]().equals(pd.read_csv(ta.data_dir() / "texts" / "likes.csv"))

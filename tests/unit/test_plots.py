@@ -193,6 +193,24 @@ def test_contributions_and_their_sum():
     assert (ax.get_title() or ax.get_title("left")) == "smol-sim: 0.35 in all"
 
 
+def test_differences_have_a_panel_for_each_group_and_a_colour_for_each_series():
+    keys = [(g, r, s) for g in ("SciFact", "Cranfield") for r in ("one", "two", "three") for s in ("a", "b")]
+    table = pd.DataFrame(keys, columns=["group", "row", "series"]).assign(value=0.1, low=-0.1, high=0.3)
+    panels = plots.plot_differences(table, "T", xlabel="x")
+    assert [ax.get_title(loc="left") for ax in panels] == ["SciFact", "Cranfield"]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["one", "two", "three"]
+    dots = [line for line in panels[0].lines if line.get_marker() == "o"]
+    assert len(dots) == 6 and len({line.get_color() for line in dots}) == 2
+    assert len({float(line.get_ydata()[0]) for line in dots}) == 6
+
+
+def test_cutoffs_reach_their_limit():
+    table = pd.DataFrame({"frame": ["a", "a", "b"], "k": [10, 100, 10], "value": [0.1, 0.2, 0.3]})
+    ax = plots.plot_cutoffs(table, "T", limit=0.4, limit_name="all")
+    assert [line.get_label() for line in ax.lines] == ["a", "b", "all"]
+    assert ax.get_xscale() == "log"
+
+
 def test_quality_against_cost():
     table = INTERVALS.fillna(0.25).assign(retriever=["dense", "sparse"], cost=[576.0, 3.0])
     ax = plots.plot_quality_and_cost(table, "")

@@ -723,6 +723,71 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     return ax
 
 
+def plot_differences(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
+    """Draw a forest plot: differences with their intervals, one panel for each group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``group`` (the panel), ``row`` (its name), ``series`` (its colour), ``value``, ``low``, ``high``.
+    title : str
+    xlabel : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    groups, series = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["series"]))
+    rows = list(dict.fromkeys(table["row"]))
+    size = (3.6 * len(groups) + 1.6, 0.32 * len(rows) * len(series) + 1.8)
+    figure, panels = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")
+    panels = np.atleast_1d(panels)
+    for ax, group in zip(panels, groups, strict=True):
+        ax.axvline(0, color="black", linewidth=1, zorder=0)
+        for row in table[table["group"] == group].itertuples():
+            shift = (series.index(row.series) - (len(series) - 1) / 2) * 0.8 / len(series)
+            place, color = rows.index(row.row) + shift, (BLUE, ORANGE, GREEN, PURPLE)[series.index(row.series)]
+            ax.plot([row.low, row.high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
+            ax.plot(row.value, place, "o", color=color, markersize=6)
+        ax.set_title(group, fontsize=11, loc="left")
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+    panels[0].set_yticks(range(len(rows)), rows)
+    panels[len(panels) // 2].set_xlabel(xlabel)
+    figure.suptitle(title)
+    if len(series) > 1:
+        handles = [plt.Line2D([], [], color=color, marker="o") for color in (BLUE, ORANGE, GREEN, PURPLE)]
+        figure.legend(handles[: len(series)], series, loc="outside lower center", ncols=len(series), frameon=False)
+    return panels
+
+
+def plot_cutoffs(table: pd.DataFrame, title: str, *, limit: float, limit_name: str) -> Axes:
+    """Draw quality against the number of tokens kept, and the level that all tokens reach.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``frame`` (one line for each), ``k`` and ``value`` (nDCG@10).
+    title : str
+    limit : float
+    limit_name : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
+    for (name, rows), color, mark in zip(
+        table.groupby("frame", sort=False), (BLUE, ORANGE, GREEN), "os^", strict=False
+    ):
+        ax.plot(rows["k"], rows["value"], marker=mark, color=color, linewidth=2, label=name)
+    ax.axhline(limit, color="black", linewidth=1, linestyle=":", label=limit_name)
+    ax.set_xscale("log")
+    ax.set(xlabel="K, tokens kept of each side (log scale)", ylabel="nDCG@10", ylim=(0, None))
+    ax.set_title(title)
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
 def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     """Return the best tokens of one text as bars in HTML: quick to draw again, readable on light and dark pages.
 

@@ -2,14 +2,14 @@
 
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import ipywidgets
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import sparse
-from torch import Tensor
 
 from tokalign_helpers.basics.checks import JOINERS, check_texts, escaped, whole_number
 from tokalign_helpers.course.plots import highlighted_text, plot_aligned_tokens, token_bars
@@ -18,7 +18,7 @@ from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens, marked_pieces, read_tokens
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 from tokalign_helpers.retrieval.index import SparseIndex
-from tokalign_helpers.retrieval.sparse import sparsify_queries
+from tokalign_helpers.retrieval.recipe import SparseRecipe
 
 
 def alignment_view(
@@ -255,18 +255,14 @@ def search_view(
     rows = []
     for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
         why = index.explain(query, name, decoder).head(8)
-        tokens = ", ".join(f"{html.escape(t)} {s:.1f}" for t, s in zip(why["token"], why["score"], strict=True))
+        tokens = ", ".join(f"{html.escape(t)} {s:.3f}" for t, s in zip(why["token"], why["score"], strict=True))
         text = html.escape(escaped(documents[name][:220], keep=JOINERS))
-        rows.append(f"<p><b>{rank}. {score:.1f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
+        rows.append(f"<p><b>{rank}. {score:.3f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
     return "".join(rows) or "<p>No document shares a token with the query.</p>"
 
 
 def explore_search(
-    embedder: Embedder,
-    index: SparseIndex,
-    documents: Mapping[str, str],
-    text: str,
-    change: Callable[[Tensor], Tensor] = lambda h: h,
+    embedder: Embedder, index: SparseIndex, documents: Mapping[str, str], text: str, recipe: SparseRecipe
 ) -> ipywidgets.Widget:
     """Build a small search engine: type a query, read what is found and why.
 
@@ -275,33 +271,36 @@ def explore_search(
     embedder : Embedder
         The embedder of the documents, which also reads the query.
     index : SparseIndex
-        The index of the documents.
+        Of the vectors that the recipe made of the documents.
     documents : Mapping[str, str]
         Name → text.
     text : str
-        The initial one.
-    change : Callable
-        (n, d) → (n, d), applied to the query's embedding, as it was to the documents'.
+        To begin with.
+    recipe : SparseRecipe
+        Makes the query's vector; its own M and weight of literal tokens are where the controls begin.
 
     Returns
     -------
     Widget
-        A text field, a slider for the number of aligned tokens added to the query, and the hits.
+        A text field, a slider for the number of aligned tokens of the query, a box that switches its literal tokens
+        off, and the hits.
     """
     box = ipywidgets.Text(
         value=text, description="Query", layout=ipywidgets.Layout(width="95%"), continuous_update=False
     )
-    more = ipywidgets.IntSlider(value=0, min=0, max=100, step=10, description="M", continuous_update=False)
-    own = ipywidgets.Checkbox(value=True, description="literal tokens")
+    most = max(recipe.m, 1)
+    more = ipywidgets.IntSlider(
+        value=most, min=0, max=most, step=max(1, most // 20), description="M", continuous_update=False
+    )
+    own = ipywidgets.Checkbox(value=recipe.own > 0, description="literal tokens")
     hits = ipywidgets.HTML()
 
     def redraw(_: object = None) -> None:
         if not box.value.strip():
             hits.value = "<p>Type a query first.</p>"
             return
-        literal = embedder.literal_tokens([box.value]) if own.value else [set()]
-        h = change(embedder.embed([box.value])) if more.value else None
-        query = sparsify_queries(embedder.decoder, literal, h, more.value)
+        asked = replace(recipe, m=more.value, own=(recipe.own or 1.0) if own.value else 0.0)
+        query = asked.queries(embedder.literal_tokens([box.value]), embedder.embed([box.value]))
         hits.value = search_view(index, documents, query, embedder.decoder)
 
     for control in (box, more, own):

@@ -8,8 +8,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple, SupportsFloat
 
+from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.basics.lines import as_number, json_lines, lines, naming_line
+from tokalign_helpers.basics.lines import as_number, csv_rows, json_lines, lines, naming_line
 from tokalign_helpers.datasets.wikipedia import load_passages
 
 HIGHEST_GRADE = 1000  # trec_eval counts grades in a table as long as the highest one
@@ -56,6 +57,25 @@ def load_cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
             relevant[f"q{number}"] = {f"d{number}": 1}
         documents[f"d{number}"] = " ".join(left)
     return Collection(documents, queries, relevant)
+
+
+def load_likes_collection() -> Collection:
+    """Return twenty people and who likes what: easy to answer by words, hard by vectors.
+
+    Returns
+    -------
+    Collection
+        A document says what one person likes; a query asks who likes a thing. Two people do, and any two people have
+        one thing in common, so that the answers cannot be laid out in few dimensions (after LIMIT, Weller et al. 2025).
+    """
+    rows = [row for _, row in csv_rows(data_dir() / "texts" / "likes.csv", ("thing", "a", "b"))]
+    liked: dict[str, list[str]] = {}
+    for row in rows:
+        for person in (row["a"], row["b"]):
+            liked.setdefault(person, []).append(row["thing"])
+    documents = {name: f"{name} likes {', '.join(things[:-1])} and {things[-1]}." for name, things in liked.items()}
+    queries = {row["thing"]: f"Who likes {row['thing']}?" for row in rows}
+    return Collection(documents, queries, {row["thing"]: {row["a"]: 1, row["b"]: 1} for row in rows})
 
 
 def checked_id(value: object) -> str:

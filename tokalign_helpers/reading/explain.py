@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.reading.postprocessing import gram_matrix
 
 
 def tight_decoder(decoder: TokenDecoder) -> Tensor:
@@ -35,15 +36,40 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     return _tight(decoder)
 
 
+def tight_map(decoder: TokenDecoder) -> Tensor:
+    """Return (E_gᵀE_g)^(−1/2): the tight frame reads an embedding as E_g reads the mapped one.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+
+    Returns
+    -------
+    Tensor, (d, d), float32, symmetric
+        Ẽa = E_g (map a), so that no second matrix over the vocabulary has to be kept.
+
+    Raises
+    ------
+    ValueError
+        As :func:`tight_decoder`.
+    """
+    return _root(decoder).float()
+
+
 @lru_cache(maxsize=2)
 def _tight(decoder: TokenDecoder) -> Tensor:
+    root = _root(decoder)
+    return torch.cat([(rows.double() @ root).float() for rows in decoder.weight.cpu().split(8192)])
+
+
+@lru_cache(maxsize=2)
+def _root(decoder: TokenDecoder) -> Tensor:
     if decoder.head is not None and decoder.head.transform is not None:
         raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
-    weight = decoder.weight.double().cpu()
-    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    values, vectors = torch.linalg.eigh(gram_matrix(decoder.weight))
     if values[0] <= values[-1] * 1e-12:
         raise ValueError("the decoder layer's matrix does not have full rank; an exact decomposition does not exist")
-    return (weight @ (vectors / values.sqrt()) @ vectors.T).float()
+    return (vectors / values.sqrt()) @ vectors.T
 
 
 def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataFrame:

@@ -20,6 +20,8 @@ from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import Run, SparseIndex, sparse_run
 
+PORTION = 4096  # embeddings made sparse at a time: 50 MB of tokens and scores at k = 1,000
+
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what happens to negative scores
     "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
@@ -60,10 +62,76 @@ def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weigh
     """
     if weights not in WEIGHTS:
         raise ValueError(f"unknown weights {weights!r}; known: {', '.join(WEIGHTS)}")
-    ids, scores = decoder.top_tokens(h, k)
-    rows = np.repeat(np.arange(len(h)), k)
-    values = WEIGHTS[weights](scores.numpy()).ravel()
-    return _rows(rows, ids.numpy().ravel(), values, (len(h), decoder.vocabulary_size))
+    return best_tokens(decoder, h, k, WEIGHTS[weights])
+
+
+def best_tokens(
+    decoder: TokenDecoder,
+    h: Tensor,
+    k: int,
+    weigh: Callable[[np.ndarray], np.ndarray],
+    change: Callable[[Tensor], Tensor] = lambda h: h,
+) -> sparse.csr_array:
+    """Keep of each embedding its k best tokens, weighted; `PORTION` embeddings at a time.
+
+    Beside the result itself, memory holds one portion, whatever n is.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    h : Tensor, (n, d)
+    k : int, from 1 to V
+    weigh : Callable
+        Scores → weights of the same shape, none negative; a weight of 0 leaves the token out.
+    change : Callable
+        (n, d) → (n, d), applied to each portion of the embeddings before they are decoded.
+
+    Returns
+    -------
+    csr_array, (n, V), float32
+        Columns ascending.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`TokenDecoder.top_tokens`.
+    """
+    k = whole_number(k, "k", 1, decoder.vocabulary_size, called="V")
+    places = np.int32 if len(h) * k <= np.iinfo(np.int32).max else np.int64
+    data, columns = np.empty(len(h) * k, dtype=np.float32), np.empty(len(h) * k, dtype=places)
+    ends, filled = np.zeros(len(h) + 1, dtype=places), 0
+    for start in range(0, max(1, len(h)), PORTION):  # once for no embeddings too: their width may be wrong
+        ids, scores = decoder.top_tokens(change(h[start : start + PORTION]), k)
+        ids, order = ids.sort(dim=1)
+        weights = weigh(scores.gather(1, order).numpy()).astype(np.float32)
+        kept = weights != 0
+        counts = np.count_nonzero(kept, axis=1)
+        ends[start + 1 : start + 1 + len(ids)] = filled + np.cumsum(counts)
+        here = slice(filled, filled := filled + int(counts.sum()))
+        data[here], columns[here] = weights[kept], ids.numpy()[kept]
+    return sparse.csr_array((data[:filled], columns[:filled], ends), shape=(len(h), decoder.vocabulary_size))
+
+
+def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Bring every row to length 1; a row without tokens stays empty.
+
+    Parameters
+    ----------
+    matrix : csr_array, (n, V)
+        Changed in place, so that no second copy is held.
+
+    Returns
+    -------
+    csr_array, (n, V)
+        The same matrix.
+    """
+    for start in range(0, matrix.shape[0], PORTION):
+        ends = matrix.indptr[start : start + PORTION + 1]
+        counts, here = np.diff(ends), slice(ends[0], ends[-1])
+        data, filled = matrix.data[here], counts > 0
+        squares = np.add.reduceat(np.square(data, dtype=np.float64), (ends[:-1] - ends[0])[filled]) if len(data) else []
+        data /= np.repeat(np.sqrt(squares), counts[filled]).astype(np.float32)
+    return matrix
 
 
 def sparsify_queries(
