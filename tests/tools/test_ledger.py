@@ -48,7 +48,9 @@ def test_every_figure_is_in_a_stored_output():
                 printed += (REPOSITORY / row["file"]).read_text(encoding="utf-8")
             have = [float(n) for n in re.findall(r"-?\d+\.\d+", printed)]
             constant = re.findall(r"-?\d+\.\d+", row["form"])
-            lacking = [n for n in numbers if n not in constant and not any(abs(float(n) - h) <= 5e-4 for h in have)]
+            lacking = [
+                n for n in numbers if n not in constant and not any(abs(float(n) - h) <= 5e-4 + 1e-9 for h in have)
+            ]
             assert lacking == [], row["id"]
 
 

@@ -196,7 +196,7 @@ def test_contributions_and_their_sum():
 def test_differences_have_a_panel_for_each_group_and_a_colour_for_each_series():
     keys = [(g, r, s) for g in ("SciFact", "Cranfield") for r in ("one", "two", "three") for s in ("a", "b")]
     table = pd.DataFrame(keys, columns=["group", "row", "series"]).assign(value=0.1, low=-0.1, high=0.3)
-    panels = plots.plot_differences(table, "T", xlabel="x")
+    panels = plots.plot_forest(table, "T", xlabel="x")
     assert [ax.get_title(loc="left") for ax in panels] == ["SciFact", "Cranfield"]
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["one", "two", "three"]
     dots = [line for line in panels[0].lines if line.get_marker() == "o"]

@@ -723,7 +723,7 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     return ax
 
 
-def plot_differences(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
+def plot_forest(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
     """Draw a forest plot: differences with their intervals, one panel for each group.
 
     Parameters

@@ -292,7 +292,7 @@ class SparseRecipe:
             raise ValueError(f"{path} was fitted for another model's decoder; load it with that one's")
         change = Change(tensors["matrix"], tensors["offset"])
         importance = tensors["importance"].numpy()
-        return cls(_linear(decoder), change, tensors["frame"], importance, **settings, **numbers)
+        return cls(_linear(decoder), change, tensors["frame"], importance, k=settings["k"], m=settings["m"], **numbers)
 
     def _aligned(self, h: Tensor, k: int) -> sparse.csr_array:
         weigh = lambda scores: np.log1p(self.scale * np.maximum(scores, 0))  # noqa: E731

@@ -129,7 +129,9 @@ def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
         ends = matrix.indptr[start : start + PORTION + 1]
         counts, here = np.diff(ends), slice(ends[0], ends[-1])
         data, filled = matrix.data[here], counts > 0
-        squares = np.add.reduceat(np.square(data, dtype=np.float64), (ends[:-1] - ends[0])[filled]) if len(data) else []
+        if not len(data):
+            continue
+        squares = np.add.reduceat(np.square(data, dtype=np.float64), (ends[:-1] - ends[0])[filled])
         data /= np.repeat(np.sqrt(squares), counts[filled]).astype(np.float32)
     return matrix
 
