@@ -119,9 +119,12 @@ def _command(commands: "argparse._SubParsersAction", name: str, run: Run, said: 
 
 def _add_embedders(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "-e", "--embedders", default=RAW_AND_TRAINED, metavar="NAMES",
+        "-e",
+        "--embedders",
+        default=RAW_AND_TRAINED,
+        metavar="NAMES",
         help=f"names with a comma between (default: %(default)s); known are {', '.join(EMBEDDERS)}",
-    )  # fmt: skip
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -136,9 +139,12 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--attention", choices=ATTENTIONS, help="where it brings code of its own: how that reads")
     command.add_argument("--query-prompt", metavar="NAME", help="which of its prompts is for queries")
     command.add_argument(
-        "--pickles", nargs="+", default=(), metavar="FILE",
+        "--pickles",
+        nargs="+",
+        default=(),
+        metavar="FILE",
         help="pickled files that may be read where there are no safetensors; a pickle can hold code",
-    )  # fmt: skip
+    )
     command.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
     command.add_argument("--raw", help="the embedder of the table that it was before training")
     command.add_argument("--texts", type=Path, help="a file with one text on each line (default: Wikipedia)")
@@ -274,11 +280,21 @@ def examination(given: argparse.Namespace) -> None:
         raise ValueError(f"there is no file {given.texts}")
     texts = [text for _, text in lines(given.texts)] if given.texts else load_sentences(1000, seed=0)
     report = examine(
-        given.name, texts[: given.n], raw=given.raw, results=given.results,
-        sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
-        template=given.template, revision=given.revision, attention=given.attention,
-        query_prompt=given.query_prompt, pickles=given.pickles,
-    )  # fmt: skip
+        given.name,
+        texts[: given.n],
+        raw=given.raw,
+        results=given.results,
+        sts=given.sts,
+        documents=given.n,
+        pairs=given.n,
+        backbone=given.backbone,
+        pooling=given.pooling,
+        template=given.template,
+        revision=given.revision,
+        attention=given.attention,
+        query_prompt=given.query_prompt,
+        pickles=given.pickles,
+    )
     if given.json:
         _print_json(_rows(report.table))
     else:

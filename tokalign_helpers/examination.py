@@ -216,9 +216,13 @@ def examine(
         return known
     loaded = spec if isinstance(spec, Embedder) else load_embedder(spec)
     figures = {
-        "name": spec.name, "settings": settings, "tokens": _tokens(loaded), "rates": _rates(loaded, texts),
-        "search": sparse_against_dense(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
-    }  # fmt: skip
+        "name": spec.name,
+        "settings": settings,
+        "tokens": _tokens(loaded),
+        "rates": _rates(loaded, texts),
+        "search": sparse_against_dense(loaded, _part(documents)),
+        "ratings": _ratings(loaded, sts, pairs),
+    }
     after, subject = loaded.embed(texts), loaded
     if raw:
         del loaded, subject  # two large models need not fit at once
@@ -400,11 +404,15 @@ def _settings(
     made = _named(spec) if isinstance(spec, Embedder) else _row(spec)
     before = _named(raw) if isinstance(raw, Embedder) else str(raw or "")
     return {
-        "embedder": made, "raw": before, "texts": len(texts), "digest": digest, "documents": documents,
+        "embedder": made,
+        "raw": before,
+        "texts": len(texts),
+        "digest": digest,
+        "documents": documents,
         "ratings": "STS benchmark" if sts else f"SimLex-999, {pairs}",
         "vectors": "of length 1" if spec.unit_length else "as pooled",
         "version": importlib.metadata.version("tokalign-helpers"),
-    }  # fmt: skip
+    }
 
 
 def _named(embedder: Embedder) -> str:

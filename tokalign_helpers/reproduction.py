@@ -36,14 +36,12 @@ from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
 
-EIGHT = (
-    "sgpt-nli", "sgpt-msmarco-plain", "opt-eol", "opt-eol-cse", "llama-eol", "llama-eol-cse", "gritlm", "llm2vec"
-)  # fmt: skip
+EIGHT = ("sgpt-nli", "sgpt-msmarco-plain", "opt-eol", "opt-eol-cse", "llama-eol", "llama-eol-cse", "gritlm", "llm2vec")
 # The authors' code reads every text but a passage as a query, under one instruction for all data sets.
 INSTRUCTIONS = {
     "gritlm": "Given a scientific paper title, retrieve the paper's abstract",
     "llm2vec": f"{WEB_SEARCH}:",
-}  # fmt: skip
+}
 COLLECTIONS = {"fiqa": "FiQA", "nfcorpus": "NFCorpus", "scifact": "SciFact", "arguana": "ArguAna"}
 SYSTEMS = {"gritlm": "GritLM", "llm2vec": "LLM2Vec"}  # what the paper's table of searches calls them
 PAPER_V1 = {("sgpt-nli", 100): -50.02}  # in the name of a figure in the authors' repository

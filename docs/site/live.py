@@ -30,10 +30,14 @@ INTEGRITY = "sha512-ZvoRdQAn+E+18EvQ9qS036gudiI9rbZRBJgG/qNICPPwrA0Y6SMMdbziz/j7
 VENDORED = {"esm/index.min.js": "wllama.js", "esm/wasm/wllama.wasm": "wllama.wasm", "LICENCE": "LICENCE.txt"}
 RAW, TRAINED = "smol-eol", "smol-sim"  # last-token pooling, which is what llama.cpp offers; one prompt for both
 MODULES = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 PART = re.compile(r"(?:base_model\.model\.)?(?:model\.)?layers\.(\d+)\.([\w.]+)\.lora_([AB])\.weight")
 
 
@@ -176,11 +180,14 @@ def write_model(folder: Path) -> None:
     matrices, amount = reading(gguf_file, data_dir() / "embeddings" / f"sentences-{RAW}.safetensors")
     files["reading"] = cut(matrices, "reading", folder)
     manifest = {
-        "model": "SmolLM2-135M-Instruct", "template": EMBEDDERS[RAW].template, "amount": amount,
-        "raw": RAW, "trained": TRAINED,
+        "model": "SmolLM2-135M-Instruct",
+        "template": EMBEDDERS[RAW].template,
+        "amount": amount,
+        "raw": RAW,
+        "trained": TRAINED,
         "licenses": {"backbone": ASSETS["smollm2-gguf"].license, "adapter": EMBEDDERS[TRAINED].license},
         "files": files,
-    }  # fmt: skip
+    }
     used = {piece["name"] for file in files.values() for piece in file["pieces"]} | {"manifest.json"}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for left in folder.iterdir():

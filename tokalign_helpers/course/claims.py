@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run here")
 SCALES = ("scaled-down", "the paper's", "")  # a far smaller model or less data; as in the paper; not run
 COLUMNS = (
-    "id", "claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook", "file", "pattern", "form",
-)  # fmt: skip
+    "id",
+    "claim",
+    "where",
+    "paper",
+    "rule",
+    "ours",
+    "verdict",
+    "scale",
+    "model",
+    "notebook",
+    "file",
+    "pattern",
+    "form",
+)
 SHOWN = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
 
 

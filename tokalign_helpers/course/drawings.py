@@ -106,9 +106,17 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     for shift, color in ((0.0, GREY), (v, BLUE)):
         ends = np.column_stack([x + shift, y])
         ax.quiver(
-            np.zeros(len(x)), np.zeros(len(x)), *ends.T, angles="xy", scale_units="xy", scale=1, color=color,
-            width=0.0016, headwidth=5, alpha=0.55,
-        )  # fmt: skip
+            np.zeros(len(x)),
+            np.zeros(len(x)),
+            *ends.T,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=color,
+            width=0.0016,
+            headwidth=5,
+            alpha=0.55,
+        )
     ax.scatter([0], [0], color=INK, zorder=3, s=18)
     middle, top = float(np.mean(x)), float(np.abs(y).max()) * 1.15
     ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2.2})

@@ -38,15 +38,17 @@ def use_style() -> None:
     """Set one style for all figures of the course."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     known = {font.name for font in fontManager.ttflist}
-    plt.rcParams.update({
-        "font.family": [name for name in _SCRIPTS if name in known] or ["sans-serif"],
-        "figure.dpi": 110,
-        "figure.facecolor": "white",  # stays readable on a dark page
-        "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
-        "axes.titlesize": 12,
-        "grid.color": "#E6E6E6",
-    })  # fmt: skip
+    plt.rcParams.update(
+        {
+            "font.family": [name for name in _SCRIPTS if name in known] or ["sans-serif"],
+            "figure.dpi": 110,
+            "figure.facecolor": "white",  # stays readable on a dark page
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "axes.titlesize": 12,
+            "grid.color": "#E6E6E6",
+        }
+    )
 
 
 def color_of(name: str) -> str:
@@ -146,8 +148,15 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
         width = shares[kind].to_numpy()
         ax.barh(shares.index, width, left=left, color=KIND_COLORS[kind], label=kind, height=0.72)
         for place in np.flatnonzero(width > 0.05).tolist():
-            ax.text(left[place] + width[place] / 2, place, f"{100 * width[place]:.0f}", ha="center", va="center",
-                    fontsize=9, color="white" if kind in ("content word", "punctuation") else "black")  # fmt: skip
+            ax.text(
+                left[place] + width[place] / 2,
+                place,
+                f"{100 * width[place]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if kind in ("content word", "punctuation") else "black",
+            )
         left += width
     ax.invert_yaxis()
     ax.grid(visible=False)
@@ -339,12 +348,26 @@ def plot_sweep(
         known = name in EMBEDDER_COLORS
         color = color_of(name) if known else "#BBBBBB"
         for ax, column in zip(axes, columns, strict=True):
-            ax.plot(table["amount"], table[column], color=color, linewidth=2 if known else 1, zorder=3 if known else 1,
-                    label=name if known else None)  # fmt: skip
+            ax.plot(
+                table["amount"],
+                table[column],
+                color=color,
+                linewidth=2 if known else 1,
+                zorder=3 if known else 1,
+                label=name if known else None,
+            )
             if mark is not None and known:
                 near = (table["amount"] - mark).abs().idxmin()
-                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4,
-                        markerfacecolor="white" if place % 2 else color, fillstyle="full")  # fmt: skip
+                ax.plot(
+                    table["amount"][near],
+                    table[column][near],
+                    "*",
+                    color=color,
+                    markersize=14,
+                    zorder=4,
+                    markerfacecolor="white" if place % 2 else color,
+                    fillstyle="full",
+                )
     if mark is not None:
         axes[0].plot([], [], linestyle="", marker="*", color="black", label=f"{xlabel.split(',')[0]} = {mark:g}")
     for ax, column in zip(axes, columns, strict=True):
@@ -621,8 +644,12 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
     for (name, share), color in zip(shares.items(), [ORANGE, BLUE, GREEN, PURPLE], strict=False):
         ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set(xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
-           ylabel="share of the energy, summed up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
+    ax.set(
+        xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
+        ylabel="share of the energy, summed up to here",
+        xlim=(0, d),
+        ylim=(0, 1),
+    )
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
     return ax
@@ -644,9 +671,13 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
     """
     measures, names = list(table["measure"].unique()), list(table["change"].unique())
     figure, axes = plt.subplots(
-        1, len(measures), figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3), sharey=True, layout="constrained",
+        1,
+        len(measures),
+        figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3),
+        sharey=True,
+        layout="constrained",
         squeeze=False,
-    )  # fmt: skip
+    )
     for ax, measure in zip(axes[0], measures, strict=True):
         rows = table[table["measure"] == measure].reset_index(drop=True)
         best = rows["value"].idxmax()
@@ -712,8 +743,15 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
         ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
         ax.plot(row.value, place, "o", color=BLUE, markersize=8)
         behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
-                    bbox=behind)  # fmt: skip
+        ax.annotate(
+            f"{row.value:.3f}",
+            (row.value, place),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            bbox=behind,
+        )
     for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
         ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
     ax.set_yticks(range(len(table)), table["step"])

@@ -35,9 +35,15 @@ def load_word_ratings(name: str) -> pd.DataFrame:
         raise ValueError(f"unknown ratings {name!r}; known: {', '.join(WORD_RATINGS)}")
     asset, separator = WORD_RATINGS[name]
     table = pd.read_csv(
-        asset_path(asset), sep=separator, comment="#", header=None, names=["word1", "word2", "rating"],
-        quoting=csv.QUOTE_NONE, keep_default_na=False, dtype={"rating": str},
-    )  # fmt: skip
+        asset_path(asset),
+        sep=separator,
+        comment="#",
+        header=None,
+        names=["word1", "word2", "rating"],
+        quoting=csv.QUOTE_NONE,
+        keep_default_na=False,
+        dtype={"rating": str},
+    )
     table["rating"] = pd.to_numeric(table["rating"], errors="coerce")  # one of the files has a row of column names
     return table.dropna(ignore_index=True)
 

@@ -326,9 +326,12 @@ class Embedder:
             told[part] = known[id(value)][0]
             libraries |= known[id(value)][1]
         return {
-            "computation": VERSION, "libraries": dict(sorted(libraries.items())), "numbers": self._numbers(),
-            "reading": self._reading(), **told,
-        }  # fmt: skip
+            "computation": VERSION,
+            "libraries": dict(sorted(libraries.items())),
+            "numbers": self._numbers(),
+            "reading": self._reading(),
+            **told,
+        }
 
     def _numbers(self) -> list[Plain]:
         """Describe how the machine counts: another kind of device, or other rounding, gives another sum."""
@@ -639,10 +642,12 @@ def _tokenizer_words(describer: Describer, tokenizer: PreTrainedTokenizerBase) -
     backend.no_truncation()
     backend.no_padding()
     return {
-        "class": describer.of(type(tokenizer)), "backend": digest(backend.to_str()),
-        "special": sorted(tokenizer.all_special_ids), "mask": tokenizer.mask_token_id,
+        "class": describer.of(type(tokenizer)),
+        "backend": digest(backend.to_str()),
+        "special": sorted(tokenizer.all_special_ids),
+        "mask": tokenizer.mask_token_id,
         "splits special tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
-    }  # fmt: skip
+    }
 
 
 def load_parts(

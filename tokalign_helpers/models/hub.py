@@ -257,9 +257,14 @@ def load_body(
     pickled = not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file()
     with _loading(folder), quiet_transformers():
         model, found = AutoModel.from_pretrained(
-            folder, config=config, dtype=dtype, output_loading_info=True, use_safetensors=not pickled,
-            trust_remote_code=False, **how,
-        )  # fmt: skip
+            folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=not pickled,
+            trust_remote_code=False,
+            **how,
+        )
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if len(missing) < len(found["missing_keys"]):
         model.pooler = None  # or it would be random; most embedders never ask it

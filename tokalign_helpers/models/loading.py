@@ -158,9 +158,14 @@ def describe_embedder(
     if not is_folder(source) and not {"/", os.sep} & set(str(source)):
         return spec_of(str(source))  # which suggests what may have been meant
     found = read_published(
-        source, revision, backbone=backbone, pooling=pooling, template=template, attention=attention,
+        source,
+        revision,
+        backbone=backbone,
+        pooling=pooling,
+        template=template,
+        attention=attention,
         query_prompt=query_prompt,
-    )  # fmt: skip
+    )
     if found.pooling is None:
         raise ValueError(f"{source} does not say how it pools; give pooling: {', '.join(POOLINGS)}, or a function")
     return EmbedderSpec(
@@ -194,10 +199,15 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
         backbone,
-        [(adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
-         for name in spec.adapters],
-        pickles=pickles, device=chosen.device, dtype=dtype, four_bit=chosen.dtype == "4bit",
-    )  # fmt: skip
+        [
+            (adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
+            for name in spec.adapters
+        ],
+        pickles=pickles,
+        device=chosen.device,
+        dtype=dtype,
+        four_bit=chosen.dtype == "4bit",
+    )
 
 
 def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:

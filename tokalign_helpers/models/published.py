@@ -18,10 +18,15 @@ SMOL = "SmolLM2-135M-Instruct"  # the course's own backbone, which is not a name
 POOLINGS: dict[str, Pooling] = {"last": last_token, "mean": mean, "wmean": weighted_mean, "cls": first_token}
 # What sentence-transformers calls them, in its older and its newer files.
 _THEIRS = {
-    "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last",
-    "pooling_mode_weightedmean_tokens": "wmean", "cls": "cls", "mean": "mean", "lasttoken": "last",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_weightedmean_tokens": "wmean",
+    "cls": "cls",
+    "mean": "mean",
+    "lasttoken": "last",
     "weightedmean": "wmean",
-}  # fmt: skip
+}
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 _DOCUMENT = ("document", "passage", "corpus")
 ENDLESS = 10**9  # what a tokenizer says that knows no limit

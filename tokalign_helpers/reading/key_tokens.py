@@ -75,11 +75,13 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
         if missing:
             raise ValueError(f"{min(missing)!r} is not a word of {text[:80]!r}")
         read = embedder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        found.append({
-            int(classes[token])
-            for token, (start, end) in zip(read.input_ids, read.offset_mapping, strict=True)
-            if any(start < stop and end > begin for begin, stop in places)
-        })  # fmt: skip
+        found.append(
+            {
+                int(classes[token])
+                for token, (start, end) in zip(read.input_ids, read.offset_mapping, strict=True)
+                if any(start < stop and end > begin for begin, stop in places)
+            }
+        )
     return found
 
 
@@ -111,8 +113,14 @@ def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
     rows = []
     for own, matched, wanted in zip(alignment.literal, alignment.matched_tokens(), key, strict=True):
         wanted, others = own & wanted, own - wanted
-        rows.append((_share(wanted, own), _share(matched & wanted, matched), _share(matched & wanted, wanted),
-                     _share(matched & others, others)))  # fmt: skip
+        rows.append(
+            (
+                _share(wanted, own),
+                _share(matched & wanted, matched),
+                _share(matched & wanted, wanted),
+                _share(matched & others, others),
+            )
+        )
     return pd.DataFrame(rows, columns=["text", "aligned", "key recalled", "others recalled"])
 
 

@@ -33,9 +33,15 @@ from tokalign_helpers.retrieval.shards import (
 )
 
 __all__ = [
-    "EncodingError", "EngineError", "MilvusIndex", "ShardError", "SparseWorker", "encode_with_ray", "read_shards",
+    "EncodingError",
+    "EngineError",
+    "MilvusIndex",
+    "ShardError",
+    "SparseWorker",
+    "encode_with_ray",
+    "read_shards",
     "write_shard",
-]  # fmt: skip
+]
 
 BATCH = 1000  # documents in one request
 QUERIES = 10  # in one request: Milvus Lite takes about a second for one over 50,000 documents
@@ -224,9 +230,13 @@ class MilvusIndex:
         for start in range(0, len(filled), step):
             places = filled[start : start + step]
             answers = self._call(
-                "search", self.name, data=[asked[place] for place in places], limit=int(k), anns_field="vector",
+                "search",
+                self.name,
+                data=[asked[place] for place in places],
+                limit=int(k),
+                anns_field="vector",
                 search_params={"metric_type": "IP", "params": {"drop_ratio_search": 0.0}},
-            )  # fmt: skip
+            )
             for place, hits in zip(places, answers, strict=True):
                 found[place] = [(hit["id"], float(hit["distance"])) for hit in hits if hit["distance"] > 0]
         return found
@@ -244,9 +254,12 @@ class MilvusIndex:
             schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=ID_BYTES)
             schema.add_field("vector", DataType.SPARSE_FLOAT_VECTOR)
             self._call(
-                "create_collection", self.name, schema=schema, consistency_level="Strong",
+                "create_collection",
+                self.name,
+                schema=schema,
+                consistency_level="Strong",
                 properties={WIDTH: str(self.vocabulary_size)},
-            )  # fmt: skip
+            )
         self._check_collection(self._call("describe_collection", self.name))
         if not self._call("list_indexes", self.name):  # new, or its making was stopped half-way
             self._call("create_index", self.name, params)
@@ -381,9 +394,11 @@ def encode_with_ray(
             override_num_blocks=len(todo),
         )
         written = rows.map_batches(
-            _ShardWriter, fn_constructor_args=(encode, settings, made_by, model), batch_size=1,
+            _ShardWriter,
+            fn_constructor_args=(encode, settings, made_by, model),
+            batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
-        )  # fmt: skip
+        )
         for row in written.iter_rows():
             if row["error"]:
                 raise EncodingError(row["error"])

@@ -22,9 +22,25 @@ from tokalign_helpers.retrieval.index import check_documents
 
 FORMAT = 1  # of a shard and of its stamp
 KEY = b"tokalign"  # of what a shard's Parquet metadata says about it
-_BARE = frozenset(["__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__slots__",
-                   "__annotate__", "__annotate_func__", "__annotations_cache__", "__classdictcell__",
-                   "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"])  # fmt: skip
+_BARE = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__annotations__",
+        "__slots__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__classdictcell__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__abstractmethods__",
+        "_abc_impl",
+    ]
+)
 
 
 class ShardError(ValueError):

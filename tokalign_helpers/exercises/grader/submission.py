@@ -240,12 +240,15 @@ def _set_inside(statements: list[ast.stmt]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for statement in statements:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            names = {s.get_name() for scope in _scopes(statement)[1:] for s in scope.get_symbols()
-                     if s.is_declared_global()}  # fmt: skip
+            names = {
+                s.get_name() for scope in _scopes(statement)[1:] for s in scope.get_symbols() if s.is_declared_global()
+            }
             found[statement.name] = found.get(statement.name, set()) | names
     inside = _read_inside(statements)
-    return {name: names.union(*(found.get(n, set()) for n in _with_those_inside({name}, inside)))
-            for name, names in found.items()}  # fmt: skip
+    return {
+        name: names.union(*(found.get(n, set()) for n in _with_those_inside({name}, inside)))
+        for name, names in found.items()
+    }
 
 
 def _with_those_inside(names: set[str], inside: dict[str, set[str]]) -> set[str]:

@@ -34,9 +34,16 @@ EACH = 20.0  # seconds beside an answer's own: starting and ending its processes
 QUESTIONS = 9  # at most, in a notebook
 # What answers import: once, before the forks. matplotlib runs a program when it first looks for fonts, and no answer may.
 IMPORTED_BEFORE = (
-    "matplotlib.font_manager", "tokalign_helpers.course.plots", "tokalign_helpers.course.widgets", "tokalign_helpers.examination",
-    "tokalign_helpers.reading.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "bm25s",
-)  # fmt: skip
+    "matplotlib.font_manager",
+    "tokalign_helpers.course.plots",
+    "tokalign_helpers.course.widgets",
+    "tokalign_helpers.examination",
+    "tokalign_helpers.reading.postprocessing",
+    "peft",
+    "scipy.stats",
+    "sklearn.cluster",
+    "bm25s",
+)
 
 
 def grade(path: Path, limits: Limits) -> Iterator[dict[str, str]]:
