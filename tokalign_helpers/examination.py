@@ -1,4 +1,4 @@
-"""One call that puts any embedder through the whole course: rates, variation, λ, sparse against dense, ratings."""
+"""The measurements of the whole course in one call, for any embedder: rates, variation, λ, sparse search, ratings."""
 
 import base64
 import gc
@@ -57,7 +57,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Report:
-    """What an examination found.
+    """The result of an examination.
 
     Parameters
     ----------
@@ -156,6 +156,7 @@ class Report:
         Parameters
         ----------
         file : str or Path
+            Where to write.
         """
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def examine(
     pairs: int = 300,
     **how: Any,
 ) -> Report:
-    """Put an embedder through the course's measurements.
+    """Run the course's measurements on an embedder.
 
     Parameters
     ----------
@@ -215,9 +216,13 @@ def examine(
         return known
     loaded = spec if isinstance(spec, Embedder) else load_embedder(spec)
     figures = {
-        "name": spec.name, "settings": settings, "tokens": _tokens(loaded), "rates": _rates(loaded, texts),
-        "search": sparse_against_dense(loaded, _part(documents)), "ratings": _ratings(loaded, sts, pairs),
-    }  # fmt: skip
+        "name": spec.name,
+        "settings": settings,
+        "tokens": _tokens(loaded),
+        "rates": _rates(loaded, texts),
+        "search": sparse_against_dense(loaded, _part(documents)),
+        "ratings": _ratings(loaded, sts, pairs),
+    }
     after, subject = loaded.embed(texts), loaded
     if raw:
         del loaded, subject  # two large models need not fit at once
@@ -238,6 +243,7 @@ def examine_all(
     Parameters
     ----------
     embedders : Iterable[str]
+        Their names, as for :func:`examine`.
     texts, results, **settings
         As :func:`examine`.
 
@@ -250,7 +256,7 @@ def examine_all(
     Raises
     ------
     TypeError, ValueError
-        If the texts are no texts: that is no one embedder's fault.
+        If the texts are not texts: no single embedder is to blame for that.
     """
     texts = None if texts is None else check_texts(texts)
     reports, failures = {}, {}
@@ -264,7 +270,7 @@ def examine_all(
 
 
 def _let_go() -> None:
-    """Free what no longer has a name: a model, before the next one comes."""
+    """Free the memory of a model that is no longer used, before the next one is loaded."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -278,12 +284,12 @@ def suggest_embedders(*, hub: bool, free: int | None = None) -> list[str]:
     hub : bool
         Whether models may be fetched from the hub. The course's own come last, or alone: they load everywhere.
     free : int, optional
-        Bytes. Default: what is free on the GPU, or without one in memory, of which a CPU can use little in good time.
+        Bytes. Default: what is free on the GPU; without a GPU 0, because a CPU takes too long for large models.
 
     Returns
     -------
     list[str]
-        Those whose terms must be accepted first only where somebody is logged in to the hub.
+        Those whose terms must be accepted are included only where a user is logged in to the hub.
     """
     if not hub:
         return list(OURS)
@@ -332,7 +338,7 @@ def _component(subject: Embedder, after: torch.Tensor | None, texts: list[str]) 
 
 
 def _part(documents: int) -> Collection:
-    """Take a part of the offline collection: so many passages, first of all those that answer a query."""
+    """Take a part of the offline collection: as many passages as asked for, first those that answer a query."""
     whole = load_cloze_collection()
     answered = {document: query for query, answers in whole.relevant.items() for document in answers}
     kept = sorted(whole.documents, key=lambda document: document not in answered)[:documents]
@@ -350,7 +356,9 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
     Parameters
     ----------
     embedder : Embedder
+        The embedder to search with.
     part : Collection
+        The documents, queries and judgements to search with.
 
     Returns
     -------
@@ -384,23 +392,27 @@ def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:
 
 
 def _or_none(value: object) -> object:
-    """JSON has no NaN, which stands for a bound where there is no interval."""
+    """JSON has no NaN, our mark for a bound without an interval; null replaces it."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _settings(
     spec: EmbedderSpec | Embedder, texts: list[str], raw: object, sts: object, documents: int, pairs: int
 ) -> dict[str, str | int]:
-    """Say all that a report depends on, without loading anything."""
+    """Return everything that a report depends on, without loading anything."""
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     made = _named(spec) if isinstance(spec, Embedder) else _row(spec)
     before = _named(raw) if isinstance(raw, Embedder) else str(raw or "")
     return {
-        "embedder": made, "raw": before, "texts": len(texts), "digest": digest, "documents": documents,
+        "embedder": made,
+        "raw": before,
+        "texts": len(texts),
+        "digest": digest,
+        "documents": documents,
         "ratings": "STS benchmark" if sts else f"SimLex-999, {pairs}",
         "vectors": "of length 1" if spec.unit_length else "as pooled",
         "version": importlib.metadata.version("tokalign-helpers"),
-    }  # fmt: skip
+    }
 
 
 def _named(embedder: Embedder) -> str:

@@ -36,14 +36,12 @@ from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents, sweep
 
-EIGHT = (
-    "sgpt-nli", "sgpt-msmarco-plain", "opt-eol", "opt-eol-cse", "llama-eol", "llama-eol-cse", "gritlm", "llm2vec"
-)  # fmt: skip
+EIGHT = ("sgpt-nli", "sgpt-msmarco-plain", "opt-eol", "opt-eol-cse", "llama-eol", "llama-eol-cse", "gritlm", "llm2vec")
 # The authors' code reads every text but a passage as a query, under one instruction for all data sets.
 INSTRUCTIONS = {
     "gritlm": "Given a scientific paper title, retrieve the paper's abstract",
     "llm2vec": f"{WEB_SEARCH}:",
-}  # fmt: skip
+}
 COLLECTIONS = {"fiqa": "FiQA", "nfcorpus": "NFCorpus", "scifact": "SciFact", "arguana": "ArguAna"}
 SYSTEMS = {"gritlm": "GritLM", "llm2vec": "LLM2Vec"}  # what the paper's table of searches calls them
 PAPER_V1 = {("sgpt-nli", 100): -50.02}  # in the name of a figure in the authors' repository
@@ -63,7 +61,7 @@ def reproduce(
     n: int = 10_000,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Put the paper's embedders and their raw models through the paper's measurements.
+    """Run the paper's measurements on its embedders and their raw models.
 
     Parameters
     ----------
@@ -77,17 +75,17 @@ def reproduce(
     n : int
         How many sentences of Wikipedia at most.
     say : callable
-        Is given a line about each model.
+        Called with a line about each model.
 
     Returns
     -------
     DataFrame
-        ``embedder``, ``figure``, ``value``, ``paper``. A model that could not be had has one row that says why.
+        ``embedder``, ``figure``, ``value``, ``paper``. A model that could not be fetched has one row that says why.
 
     Raises
     ------
     ValueError
-        If a name is not in the table, n is no such number, or a file of the paper's texts is damaged.
+        If a name is not in the table, n is not such a number, or a file of the paper's texts is damaged.
     """
     unknown = [name for name in names if name not in EMBEDDERS]
     if unknown:
@@ -117,6 +115,7 @@ def paper_texts(data: Path | None, n: int) -> dict[str, tuple[list[str], list[st
     Parameters
     ----------
     data : Path or None
+        The folder of the paper's texts.
     n : int
         How many sentences of Wikipedia at most.
 
@@ -146,8 +145,11 @@ def authors_rates(embedder: Embedder, h: Tensor, texts: Sequence[str]) -> dict[s
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     texts : Sequence[str], n of them
+        The texts that were embedded.
 
     Returns
     -------
@@ -307,7 +309,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _settings(name: str, texts: Texts, collections: Mapping) -> dict[str, object]:
-    """Say what a model's figures depend on, without loading anything."""
+    """Return what a model's figures depend on, without loading anything."""
     spec = EMBEDDERS[name]
     rows = [EMBEDDERS[one] for one in (name, spec.raw) if one]
     return {

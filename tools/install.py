@@ -2,7 +2,7 @@
 
 Runs under any Python, before anything is installed, so it imports nothing else. A stamp in the environment says what it
 was made from. Without a stamp (the first installation was broken off), in another place than the stamp says (the clone
-was moved: its programs point to the old place), or with an interpreter that is gone, the environment is built anew;
+was moved: its programs point to the old place), or with an interpreter that is gone, the environment is built again;
 with another lock it is brought up to date; else nothing happens.
 """
 
@@ -35,11 +35,11 @@ ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(?:.*\\\n)*.*\n?", re.MULTIL
 
 
 class Problem(Exception):
-    """What the person at the keyboard can do something about, in one line."""
+    """A problem that the user can solve, in one line."""
 
 
 def unsupported(version: tuple[int, int], system: str, machine: str) -> str | None:
-    """Say why the lock cannot be installed here.
+    """Return why the lock cannot be installed here.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def stamped(venv: Path) -> Mapping[str, str]:
 
 
 def why_anew(venv: Path, wanted: Mapping[str, str]) -> str | None:
-    """Say why an environment has to be built anew.
+    """Return why an environment has to be built again.
 
     Parameters
     ----------
@@ -121,23 +121,23 @@ def why_anew(venv: Path, wanted: Mapping[str, str]) -> str | None:
     if not venv.exists():
         return f"Making {venv.name}"
     if not found:
-        return f"{venv.name} was never finished: building it anew"
+        return f"{venv.name} was never finished: building it again"
     if any(found.get(key) != wanted[key] for key in ("place", "clone")):
-        return f"This clone has been moved, and the programs in {venv.name} point to the old place: building it anew"
+        return f"This clone has been moved, and the programs in {venv.name} point to the old place: building it again"
     if not python_of(venv).exists():  # a link to nothing does not
-        return f"The Python that {venv.name} was made with is gone: building it anew"
+        return f"The Python that {venv.name} was made with is gone: building it again"
     return None
 
 
 def holds_something_else(venv: Path) -> bool:
-    """Say whether a path leads to anything but a virtual environment, an empty folder or nothing; it is not emptied."""
+    """Return whether a path holds anything but a virtual environment or an empty folder; it is not emptied."""
     if venv.is_dir():
         return not (venv / "pyvenv.cfg").exists() and any(venv.iterdir())
     return venv.exists()
 
 
 def has_gpu() -> bool:
-    """Say whether the NVIDIA driver lists a device."""
+    """Return whether the NVIDIA driver lists a device."""
     if not shutil.which("nvidia-smi"):
         return False
     try:
@@ -173,7 +173,7 @@ class Pip:
 
 
 def install(python: Path) -> None:
-    """Install what the lock names, and the package as it lies here.
+    """Install what the lock names, and the package from this folder.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def build(venv: Path) -> None:
 
 
 def bring_up_to_date(venv: Path) -> None:
-    """Leave a virtual environment as the lock wants it.
+    """Bring a virtual environment to the state that the lock describes.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def bring_up_to_date(venv: Path) -> None:
         If it cannot be made or filled, or if something else is there.
     """
     if holds_something_else(venv):
-        raise Problem(f"{venv} is no virtual environment and is not empty; name another folder")
+        raise Problem(f"{venv} is not empty and not a virtual environment; name another folder")
     wanted = fingerprint(venv)
     reason = why_anew(venv, wanted)
     if reason is None and stamped(venv) == wanted:

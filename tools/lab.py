@@ -30,7 +30,7 @@ def jupyter(user: int | None) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make ready and open; returns the exit code of what failed, else Jupyter takes over this process."""
+    """Prepare and open; returns the exit code of what failed, or Jupyter takes over this process."""
     argparse.ArgumentParser("python -m tools.lab", description=__doc__.splitlines()[0]).parse_args(arguments)
     failed = command(["fetch"]) or working_copy.main([])
     if failed:

@@ -57,17 +57,27 @@ def found(row: Mapping[str, str], folder: Path) -> str:
     Raises
     ------
     ValueError
-        If the notebook is missing or none of its CHECK cells prints what the pattern looks for.
+        If the notebook is missing, or neither its CHECK cells nor the row's file of results hold what the pattern looks
+        for.
     """
     if row["verdict"] == "not run here":
         return ""
     notebooks = sorted(folder.glob(f"{row['notebook']}_*.ipynb"))
     if not notebooks:
         raise ValueError(f"claim {row['id']}: there is no notebook {row['notebook']}")
-    match = re.search(row["pattern"], stored_outputs(notebooks[0]), re.DOTALL | re.MULTILINE)
+    if row["file"]:
+        where, text = row["file"], (REPOSITORY / row["file"]).read_text(encoding="utf-8")
+    else:
+        where, text = f"a CHECK cell of {notebooks[0].name}", stored_outputs(notebooks[0])
+    match = re.search(row["pattern"], text, re.DOTALL | re.MULTILINE)
     if match is None:
-        raise ValueError(f"claim {row['id']}: no CHECK cell of {notebooks[0].name} prints {row['pattern']!r}")
-    return row["form"].format(*match.groups())
+        raise ValueError(f"claim {row['id']}: nothing in {where} matches {row['pattern']!r}")
+    return row["form"].format(*[_short(group) for group in match.groups()])
+
+
+def _short(group: str) -> str:
+    """Round what a file of results has with more digits than a reader needs."""
+    return f"{float(group):.3f}" if re.fullmatch(r"-?\d*\.\d{4,}", group) else group
 
 
 def record(file: Path, folder: Path) -> str:
@@ -119,11 +129,12 @@ def with_table(readme: str, rows: list[dict[str, str]], folder: Path) -> str:
     """
     if not TABLE.search(readme):
         raise ValueError("the README has no marks <!-- claims: … --> and <!-- end of claims -->")
-    lines = ["| the paper's claim | in the paper | here | on | verdict |", "|---|---|---|---|---|"]
+    lines = ["| the paper's claim | in the paper | here | verdict | scale |", "|---|---|---|---|---|"]
     for row in rows:
         names = sorted(folder.glob(f"{row['notebook']}_*.ipynb")) if row["notebook"] else []
         link = f" ([{row['notebook']}](notebooks/{names[0].name}))" if names else ""
-        cells = [row["claim"], f"{row['paper']} ({row['where']})", f"{row['ours']}{link}", row["model"], row["verdict"]]
+        scale = f"{row['scale']}: {row['model']}" if row["scale"] else row["model"]
+        cells = [row["claim"], f"{row['paper']} ({row['where']})", f"{row['ours']}{link}", row["verdict"], scale]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") or "–" for cell in cells) + " |")
     return TABLE.sub(lambda match: "\n".join([match[1], *lines, match[2]]), readme)
 

@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _only_elsewhere(entry: str) -> bool:
-    """Say whether a package is for browsers alone, which uv counts among the platforms."""
+    """Return whether a package is for browsers alone, which uv counts among the platforms."""
     return "sys_platform == 'emscripten'" in entry.partition("\n")[0]
 
 

@@ -70,7 +70,7 @@ def helpers() -> dict[str, FunctionType]:
 
 
 def _function(held: Any) -> FunctionType | None:
-    """Look through decorators for the function that was written in the module."""
+    """Unwrap decorators to find the function that was written in the module."""
     for name in ("fget", "func", "__func__"):
         held = getattr(held, name, None) or held
     held = inspect.unwrap(held) if callable(held) else held
@@ -79,7 +79,7 @@ def _function(held: Any) -> FunctionType | None:
 
 
 def kept() -> list[Any]:
-    """Find the public helpers that remember what they answered."""
+    """Find the public helpers that cache their results."""
     modules = [sys.modules[name] for name in sys.modules if name.startswith("tokalign_helpers.")]
     public = [value for module in modules for name, value in vars(module).items() if not name.startswith("_")]
     return [value for value in public if hasattr(value, "cache_clear")]
@@ -93,7 +93,7 @@ def replace(function: FunctionType, by: Callable[[Callable], Callable]) -> None:
     function : FunctionType
         Its code object is exchanged, so that every reference to it sees the change.
     by : Callable
-        From the original to what is called instead.
+        Takes the original, returns its replacement.
     """
     original = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
@@ -118,7 +118,7 @@ def wrong(value: Any) -> Any:
     Returns
     -------
     Any
-        Numbers move, truths turn, texts and collections lose or change something; of anything else nothing is left.
+        Numbers move, booleans flip, texts and collections lose or change something; anything else becomes None.
     """
     for kinds, change in WRONGS:
         if isinstance(value, kinds):
@@ -208,7 +208,7 @@ class Recorder:
             lines.write(f"{name}\t{self.test}\n")
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Remember which test runs; it meets no answer that another test left in a cache."""
+        """Remember which test runs; caches are cleared, so that no test sees results of another."""
         self.test = item.nodeid
         for held in kept():
             held.cache_clear()

@@ -63,7 +63,7 @@ def without_outputs(notebook: NotebookNode) -> NotebookNode:
 
 
 def is_check(cell: Mapping[str, Any]) -> bool:
-    """Say whether a code cell is a CHECK cell: its tags make nbval compare its output.
+    """Return whether a code cell is a CHECK cell: its tags make nbval compare its output.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -38,6 +38,7 @@ SAMPLE_EVERY = 0.2  # seconds between two looks at the memory
 RUN_TIME = re.compile(r"^\*Run time on 2 CPU cores:.*$", re.MULTILINE)
 STYLED = re.compile(r'<table id="(T_[0-9a-f]+)"')
 ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
+SKIPPED = re.compile(r"\bskipped\b")  # what a cell prints where something that it needs is not installed or not at hand
 QUESTION = re.compile(r"^\*Question: (.*)\*$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- notebooks: .*? -->)\n.*?(<!-- end of notebooks -->)", re.DOTALL)
 METADATA = {
@@ -72,7 +73,7 @@ class PeakMemory(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Look until told to stop."""
+        """Measure until :meth:`stop` is called."""
         while not self._over.is_set():
             self.megabytes = max(self.megabytes, resident_megabytes(self.pid))
             self._over.wait(SAMPLE_EVERY)
@@ -85,7 +86,7 @@ class PeakMemory(threading.Thread):
 
 @dataclass
 class Outcome:
-    """What one run of a notebook came to.
+    """The result of one run of a notebook.
 
     Parameters
     ----------
@@ -296,7 +297,7 @@ def write_table(readme: Path, folder: Path) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Say a time as people do: 1 s, 41 s, 3 min."""
+    """Write a time as people do: 1 s, 41 s, 3 min."""
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
@@ -316,6 +317,7 @@ def run_and_write(path: Path) -> Outcome:
         Of the run that failed, or of the slower first one.
     """
     notebook = read(path)
+    before = printed(notebook)
     loop = loop_seconds()
     with tempfile.TemporaryDirectory() as cache:
         bare = {name: value for name, value in _environment(cache).items() if name != DATA}
@@ -325,8 +327,9 @@ def run_and_write(path: Path) -> Outcome:
         cached = last = execute(notebook, path.parent, bare, f"{path.stem}, cached")
         if os.environ.get(DATA) and any(DATA in cell.source for cell in notebook.cells) and not cached.error:
             last = execute(notebook, path.parent, _environment(cache), f"{path.stem}, with more data")
-    if last.error:
-        return last
+    lost = newly_skipped(before, printed(notebook))
+    if last.error or lost:
+        return replace(last, error=last.error or lost)
     try:
         notebook.cells[0].source = with_run_time(notebook.cells[0].source, first.seconds, cached.seconds)
     except ValueError as problem:
@@ -337,6 +340,41 @@ def run_and_write(path: Path) -> Outcome:
     if path.parent == NOTEBOOKS:
         keep_loop(path, (loop + loop_seconds()) / 2)
     return first
+
+
+def printed(notebook: NotebookNode) -> dict[str, str]:
+    """Return what each code cell has printed, by the cell's id, which an edit of the cell does not change."""
+    return {
+        cell.get("id", cell.source): "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    }
+
+
+def newly_skipped(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Say which cell did not do its work in this run, where a stored output shows that it has done it elsewhere.
+
+    Parameters
+    ----------
+    before, after : Mapping[str, str]
+        Of :func:`printed`: as stored, and as just run.
+
+    Returns
+    -------
+    str
+        Empty when no output would be replaced by "skipped"; a cell that is new, or was skipped before, loses nothing.
+    """
+    lost = [
+        cell
+        for cell, text in after.items()
+        if SKIPPED.search(text) and before.get(cell) and not SKIPPED.search(before[cell])
+    ]
+    if not lost:
+        return ""
+    return (
+        f"not stored: the cell {lost[0][:60]!r} printed {after[lost[0]].strip()[-80:]!r} where its stored output has "
+        "results; provide what it lacks"
+    )
 
 
 def run_once(path: Path, cold: bool) -> Outcome:
@@ -362,7 +400,7 @@ def _environment(cache: str | None) -> dict[str, str]:
 
 
 def _replace(path: Path, notebook: NotebookNode) -> None:
-    """Write beside the file first: a full disk must not cost the notebook."""
+    """Write to a temporary file first, so that a full disk cannot destroy the notebook."""
     fresh = path.with_suffix(".ipynb.new")
     nbformat.write(notebook, fresh)
     fresh.replace(path)
@@ -375,7 +413,7 @@ def _report(source: str, problem: Exception) -> str:
 
 
 def _progress(text: str) -> None:
-    """Overwrite one line, where there is somebody to see it."""
+    """Overwrite one line, if the output is a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text:<78}", end="" if text else "\r", file=sys.stderr, flush=True)
 

@@ -53,7 +53,7 @@ def refresh(course: Path, work: Path) -> list[str]:
 
 
 def _changed(file: Path, versions: Collection[str | None]) -> bool:
-    """Say whether a file is there and is none of these versions."""
+    """Return whether a file is there and is none of these versions."""
     return file.exists() and _digest(file.read_bytes()) not in versions
 
 

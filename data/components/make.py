@@ -1,4 +1,4 @@
-"""Fit the components of 10,000 sentences, which a notebook has no time for: ``python data/components/make.py``."""
+"""Fit the components of 10,000 sentences, too long for a notebook: ``python data/components/make.py``."""
 
 from pathlib import Path
 

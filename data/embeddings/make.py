@@ -22,16 +22,22 @@ MADE = HERE / "made.json"
 ALL = ["smol-last", "smol-wmean", "smol-cse", "smol-eol", "smol-sim", "smol-rel", "smol-distil"]
 
 
+MOVED = {
+    "before": 'The {name}. This sentence : "{{text}}" In one word:"',
+    "after": 'This sentence : "{{text}}" The {name}. In one word:"',
+}  # the same words, in another order
+
+
 def instructed() -> dict[str, ta.Embedder]:
-    """Return the six of notebook 05: asked after the text, asked before it, and a trained one asked after it."""
+    """Return those of notebook 05: not asked, asked for four things, asked in the same words elsewhere, and trained."""
     plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
-    embedders = {}
+    embedders = {"smol-eol": plain}
     for name in ("topic", "emotion"):
         embedders[f"smol-eol-{name}"] = plain.with_instruction(name)
-        before = f'The {name} of this sentence : "{{text}}" means in one word:"'
-        embedders[f"smol-eol-before-{name}"] = plain.with_template(before)
+        for place, template in MOVED.items():
+            embedders[f"smol-eol-{place}-{name}"] = plain.with_template(template.format(name=name))
         embedders[f"smol-sim-{name}"] = trained.with_instruction(name)
-    return embedders
+    return embedders | {f"smol-eol-{name}": plain.with_instruction(name) for name in ("colour", "number")}
 
 
 COLLECTIONS = {

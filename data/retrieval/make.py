@@ -3,28 +3,57 @@
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
 and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
 this file, in whose order the rows stay; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact
-instead of parts of collections.
-The settings of the improved retriever are those that notebook 04 chose on queries of the first collection.
+instead of parts of collections. With ``--choose`` it writes ``choices.csv`` instead: the settings of the recipe one
+at a time, on the queries of the cloze collection that are for choosing, with one embedder.
+
+No setting was chosen on what ``results.csv`` reports: of the cloze collection it holds the other half of the queries.
 """
 
 import argparse
 import random
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy import sparse
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
+from tokalign_helpers.models.splade import load_splade
+from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
-RESULTS = Path(__file__).parent / "results.csv"
+RESULTS, CHOICES = (Path(__file__).parent / name for name in ("results.csv", "choices.csv"))
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
 QUERIES = 100
 TOKENS = 64  # longer documents are cut, for time
-K, M = 1000, 100
-IMPROVED = {"k": K, "m": M, "weights": "log"}
+CLOZE = 300  # queries of the cloze collection, as in notebook 04: every other one is for choosing
+WEIGHT = 0.3  # of the tokens beside BM25; notebook 04 chooses it
+CHOOSER = "smol-eol"
+CHANGED: dict[str, tuple[dict, ...]] = {
+    "frame": ({"tight": False},),
+    "whitening": ({"power": 0.0}, {"power": 0.125}, {"power": 0.375}, {"power": 0.5}),
+    "scale": ({"scale": 1.0}, {"scale": 20.0}, {"scale": 2000.0}),
+    "K": ({"k": 300}, {"k": 500}, {"k": 2000}),
+    "M": ({"m": 100}, {"m": 300}, {"m": 2000}),
+    "literal tokens": ({"own": 0.0}, {"own": 0.5}, {"own": 2.0}),
+}
+PAIRS = {
+    "sparse − dense": ("sparse", "dense"),
+    "recipe − dense": ("recipe", "dense"),
+    "recipe − dense, whitened": ("recipe", "dense, whitened"),
+    "PromptReps − dense": ("PromptReps", "dense"),
+    "recipe − SPLADE": ("recipe", "SPLADE"),
+    "BM25 + recipe − BM25": ("BM25 + recipe", "BM25"),
+    "BM25 + recipe, by rank − BM25": ("BM25 + recipe, by rank", "BM25"),
+    "BM25 + recipe, one index − BM25": ("BM25 + recipe, one index", "BM25"),
+    "BM25 + dense − BM25": ("BM25 + dense", "BM25"),
+    "BM25 + SPLADE − BM25": ("BM25 + SPLADE", "BM25"),
+}
 
 
 def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
@@ -34,6 +63,11 @@ def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
     wanted = {d for q in queries for d, grade in collection.relevant[q].items() if grade > 0}
     rest = [d for d in collection.documents if d not in wanted]
     kept = wanted | set(draw.sample(rest, max(0, min(len(rest), DOCUMENTS - len(wanted)))))
+    return with_queries(collection, queries, kept)
+
+
+def with_queries(collection: ta.Collection, queries: list[str], kept: set[str]) -> ta.Collection:
+    """Keep these queries and documents of a collection."""
     return ta.Collection(
         {d: text for d, text in collection.documents.items() if d in kept},
         {q: collection.queries[q] for q in queries},
@@ -41,33 +75,91 @@ def part_of(collection: ta.Collection, seed: int = 0) -> ta.Collection:
     )
 
 
-def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -> dict[str, dict]:
-    """Search with one embedder in every way."""
-    h = embedder.with_input_format(max_tokens=max_tokens).embed(list(collection.documents.values()))
-    q = embedder.embed(list(collection.queries.values()))
-    literal = dict(zip(collection.queries, embedder.literal_tokens(list(collection.queries.values())), strict=True))
-    own = embedder.literal_tokens(list(collection.documents.values()))
-    idf = ta.token_importance(own, embedder.decoder.vocabulary_size)
-    centre, names = h.mean(dim=0), collection.documents
-    improved = ta.aligned_run(
-        literal, names, decoder=embedder.decoder, q=q - centre, h=h - centre, importance=idf, **IMPROVED
+def reporting_part(collection: ta.Collection) -> ta.Collection:
+    """Take the documents of a part, and all queries of the reporting half whose passage is one of them."""
+    kept = set(part_of(collection).documents)
+    reporting = [q for q in list(collection.queries)[1::2] if kept.issuperset(collection.relevant[q])]
+    return with_queries(collection, reporting, kept)
+
+
+def tokens_run(queries: sparse.csr_array, documents: sparse.csr_array, collection: ta.Collection) -> dict:
+    """Search an index of sparse vectors."""
+    index = ta.SparseIndex(documents.shape[1])
+    index.add(list(collection.documents), documents)
+    return ta.sparse_run(collection.queries, index, q=queries)
+
+
+def promptreps(embedder: ta.Embedder, texts: list[str], h: torch.Tensor) -> sparse.csr_array:
+    """Return PromptReps' vectors (Zhuang et al. 2024): a text's own tokens only, log(1 + relu), the best 128."""
+    rows, columns, values = [], [], []
+    for row, tokens in enumerate(embedder.literal_tokens(texts)):
+        own = torch.tensor(sorted(tokens))
+        scores = embedder.decoder.weight[own].float() @ h[row].float()
+        best = scores.clamp(min=0).log1p().topk(min(128, len(own)))
+        rows += [row] * len(best.values)
+        columns += own[best.indices].tolist()
+        values += best.values.tolist()
+    shape = (len(texts), embedder.decoder.vocabulary_size)
+    return sparse.csr_array((np.array(values, np.float32), (rows, columns)), shape=shape)
+
+
+_SPLADE: dict[int, dict] = {}
+
+
+def splade_run(collection: ta.Collection) -> dict:
+    """Search with the small trained SPLADE; documents are read up to 256 tokens."""
+    if id(collection) not in _SPLADE:
+        teacher = _teacher()
+        found = [teacher.encode(list(texts.values())) for texts in (collection.queries, collection.documents)]
+        _SPLADE[id(collection)] = tokens_run(found[0], found[1], collection)
+    return _SPLADE[id(collection)]
+
+
+_teacher = lru_cache(maxsize=1)(load_splade)
+
+
+def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -> tuple[dict[str, dict], float]:
+    """Search with one embedder in every way; also return the recipe's cost, as a share of dense's multiply-adds."""
+    cut = embedder.with_input_format(max_tokens=max_tokens)
+    texts, asked = list(collection.documents.values()), list(collection.queries.values())
+    h, q = cut.embed(texts), embedder.embed(asked)
+    own = embedder.literal_tokens(texts)
+    literal = dict(zip(collection.queries, embedder.literal_tokens(asked), strict=True))
+    names, decoder = collection.documents, embedder.decoder
+    recipe = ta.SparseRecipe.fit(decoder, h, own)
+    documents, queries = recipe.documents(h), recipe.queries(list(literal.values()), q)
+    found = tokens_run(queries, documents, collection)
+    words = WordColumns.fit(texts)
+    both = [
+        side_by_side(queries, words.queries(asked), weight=WEIGHT),
+        side_by_side(documents, words.documents),
+    ]
+    bm25, dense, splade = (
+        ta.bm25_run(collection.queries, names),
+        ta.dense_run(literal, names, q=q, h=h),
+        splade_run(collection),
     )
-    bm25 = ta.bm25_run(collection.queries, collection.documents)
-    dense = ta.dense_run(literal, names, q=q - centre, h=h - centre)
-    return {
-        "dense": ta.dense_run(literal, names, q=q, h=h),
-        "sparse": ta.aligned_run(literal, names, decoder=embedder.decoder, q=q, h=h),
-        "dense, centred": dense,
-        "sparse, improved": improved,
+    reps = [promptreps(embedder, asked, q), promptreps(embedder, texts, h)]
+    runs = {
+        "dense": dense,
+        "dense, whitened": ta.dense_run(literal, names, q=recipe.change(q), h=recipe.change(h)),
+        "sparse": ta.aligned_run(literal, names, decoder=decoder, q=q, h=h),
+        "recipe": found,
+        "PromptReps": tokens_run(*reps, collection),
         "BM25": bm25,
-        "BM25 + sparse": ta.fuse([bm25, improved]),
-        "BM25 + dense": ta.fuse([bm25, dense]),
+        "SPLADE": splade,
+        "BM25 + recipe": ta.fuse([bm25, found], weights=[1 - WEIGHT, WEIGHT]),
+        "BM25 + recipe, by rank": ta.reciprocal_rank_fusion([bm25, found]),
+        "BM25 + recipe, one index": tokens_run(*both, collection),
+        "BM25 + dense": ta.fuse([bm25, dense], weights=[1 - WEIGHT, WEIGHT]),
+        "BM25 + SPLADE": ta.fuse([bm25, splade], weights=[1 - WEIGHT, WEIGHT]),
     }
+    return runs, ta.multiply_adds(queries, documents) / embedder.dimension
 
 
 def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list[dict]:
     """Judge all runs of one embedder on one collection; differences are paired, query by query."""
-    runs = runs_of(embedder, collection, TOKENS)
+    runs, cost = runs_of(embedder, collection, TOKENS)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
 
     def ratio(rows: np.ndarray) -> np.ndarray:
@@ -76,23 +168,14 @@ def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list
     queries = np.arange(len(scores["dense"]))
     found = {m: ta.bootstrap_interval(s) for m, s in scores.items()}
     found["sparse / dense"] = ta.Interval(float(ratio(queries[None])[0]), *bootstrap(ratio, len(queries)))
-    pairs = {
-        "sparse, improved − dense": ("sparse, improved", "dense"),
-        "BM25 + sparse − BM25": ("BM25 + sparse", "BM25"),
-        "BM25 + dense − BM25": ("BM25 + dense", "BM25"),
-    }
-    found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in pairs.items()}
-    return [
-        {
-            "collection": what,
-            "embedder": embedder.name,
-            "method": m,
-            "nDCG@10": i.estimate,
-            "low": i.low,
-            "high": i.high,
-        }
-        for m, i in found.items()
-    ]
+    found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in PAIRS.items()}
+    found["recipe, cost of dense's"] = ta.Interval(cost, cost, cost)  # counted, not sampled
+    return [row_of({"collection": what, "embedder": embedder.name, "method": m}, i) for m, i in found.items()]
+
+
+def row_of(key: Mapping[str, object], interval: ta.Interval) -> dict:
+    """Write an interval as a row of a table."""
+    return {**key, "nDCG@10": interval.estimate, "low": interval.low, "high": interval.high}
 
 
 def merged(older: list[dict], newer: list[dict]) -> list[dict]:
@@ -103,35 +186,68 @@ def merged(older: list[dict], newer: list[dict]) -> list[dict]:
     return list(chain.from_iterable(tables.values()))
 
 
-if __name__ == "__main__":
+def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
+    """Change one setting of the recipe at a time; what each change adds, on the queries for choosing."""
+    chosen = list(collection.queries)[::2]
+    collection = with_queries(collection, chosen, set(collection.documents))
+    texts, asked = list(collection.documents.values()), list(collection.queries.values())
+    h, q = embedder.embed(texts), embedder.embed(asked)
+    own, literal = embedder.literal_tokens(texts), embedder.literal_tokens(asked)
+
+    def judged(**settings: float) -> tuple[np.ndarray, float]:
+        recipe = ta.SparseRecipe.fit(embedder.decoder, h, own, **settings)
+        documents, queries = recipe.documents(h), recipe.queries(literal, q)
+        run = tokens_run(queries, documents, collection)
+        cost = ta.multiply_adds(queries, documents) / embedder.dimension
+        return ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy(), cost
+
+    base, cost = judged()
+    rows = [row_of({"setting": "the recipe", "value": "", "cost": cost}, ta.bootstrap_interval(base))]
+    for setting, values in CHANGED.items():
+        for changed in values:
+            scores, cost = judged(**changed)
+            key = {"setting": setting, "value": next(iter(changed.values())), "cost": cost}
+            rows.append(row_of(key, ta.bootstrap_interval(scores - base)))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def write(file: Path, rows: list[dict]) -> None:
+    """Write a table with four digits."""
+    write_text(file, pd.DataFrame(rows).round(4).to_csv(index=False, lineterminator="\n"))
+
+
+def main() -> None:
+    """Judge what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
     parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
+    parser.add_argument("--choose", action="store_true", help=f"write {CHOICES.name} instead")
     given = parser.parse_args()
-    folder = given.folder
-    whole = ta.load_beir(folder / "scifact", "train")
-    bm25 = ta.bootstrap_interval(
-        ta.evaluate_run(ta.bm25_run(whole.queries, whole.documents), whole.relevant)["nDCG@10"]
-    )
-    print(f"BM25 on the whole of SciFact, {len(whole.documents)} documents, {len(whole.queries)} queries: {bm25}")
+    cloze = ta.load_cloze_collection(CLOZE, seed=0)
+    if given.choose:
+        write(CHOICES, choices(ta.load_embedder(CHOOSER), cloze))
+        return
+    whole = ta.load_beir(given.folder / "scifact", "train")
     parts = {"SciFact, whole": whole}
     if not given.whole:
-        parts = {
-            "cloze": part_of(ta.load_cloze_collection(300, seed=0)),
-            "SciFact": part_of(whole),
-            "Cranfield": part_of(ta.load_cranfield(folder / "cranfield")),
-        }
+        cranfield = part_of(ta.load_cranfield(given.folder / "cranfield"))
+        parts = {"cloze": reporting_part(cloze), "SciFact": part_of(whole), "Cranfield": cranfield}
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all
         cut = {name: embedder.with_input_format(max_tokens=TOKENS) for name, embedder in embedders.items()}
         ta.embed_all(cut, list(collection.documents.values()))
         ta.embed_all(embedders, list(collection.queries.values()))
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    for name in given.embedders or ours:
+    for embedder in embedders.values():
         for what, collection in parts.items():
-            found = rows_of(embedders[name], what, collection)
+            found = rows_of(embedder, what, collection)
             print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
             rows = merged(rows, found)
-        write_text(RESULTS, pd.DataFrame(rows).round(4).to_csv(index=False, lineterminator="\n"))
+        write(RESULTS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -34,7 +34,10 @@ PROTECTED = re.compile(
     r"|^\*[^*\n].*?\*$)",
     re.DOTALL | re.MULTILINE,
 )
-COLUMNS = ("claim", "where", "paper", "ours", "model", "verdict", "notebook")
+COLUMNS = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
+DEFINITIONS = """A claim is *reproduced* or *not reproduced* as its rule says, which was written before the figure; all
+between is *partly*. *Scaled-down*: on a much smaller model or less data than the paper's. Figures are read out of the
+stored outputs of the notebook that is linked, or of a file of results, and a test fails when they differ."""
 
 
 def solutions(number: str) -> list[str]:
@@ -72,7 +75,7 @@ def glossary_entries() -> dict[tuple[str, ...], str]:
 
 
 def glossary() -> str:
-    """Write the glossary so that each term has an anchor, which :func:`link_terms` leads to.
+    """Write the glossary so that each term has an anchor for :func:`link_terms`.
 
     Returns
     -------
@@ -115,7 +118,7 @@ def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
 
 
 def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
-    """Make a notebook a page: the set-up folded, pictures with a text for those who cannot see them, solutions folded.
+    """Make a notebook a page: the set-up folded, pictures with alternative text, solutions folded.
 
     Parameters
     ----------
@@ -154,7 +157,7 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
 
 
 def alt_text(source: str, heading: str) -> str:
-    """Say what a cell's figure shows: the title that it is given, or else where it stands.
+    """Return what a cell's figure shows: its title, or else the heading above it.
 
     Parameters
     ----------
@@ -276,7 +279,18 @@ def ledger(table: Path) -> str:
     with table.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     columns = [name for name in COLUMNS if name in rows[0]]
-    text = ["# The paper's claims, and what we found", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    stems = {path.name[:2]: path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    for row in rows:
+        number = row.get("notebook", "")
+        row["notebook"] = f"[{number}]({stems[number]}.ipynb)" if number in stems else number
+    text = [
+        "# The paper's claims, and what we found",
+        "",
+        DEFINITIONS,
+        "",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+    ]
     text += [
         "| " + " | ".join(row[name].replace("|", "\\|").replace("\n", " ") for name in columns) + " |" for row in rows
     ]

@@ -24,16 +24,20 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PIECE = 10_000_000  # bytes: what every static host takes as one file
+PIECE = 10_000_000  # bytes: what every static host accepts as one file
 PACKAGE, VERSION = "@wllama/wllama", "3.13.0"
 INTEGRITY = "sha512-ZvoRdQAn+E+18EvQ9qS036gudiI9rbZRBJgG/qNICPPwrA0Y6SMMdbziz/j7K/0WxcbJlhaRraVIYsnEy732NA=="
 VENDORED = {"esm/index.min.js": "wllama.js", "esm/wasm/wllama.wasm": "wllama.wasm", "LICENCE": "LICENCE.txt"}
 RAW, TRAINED = "smol-eol", "smol-sim"  # last-token pooling, which is what llama.cpp offers; one prompt for both
 MODULES = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 PART = re.compile(r"(?:base_model\.model\.)?(?:model\.)?layers\.(\d+)\.([\w.]+)\.lora_([AB])\.weight")
 
 
@@ -57,7 +61,7 @@ def write_page(folder: Path, *, beside_the_course: bool = False) -> None:
     Raises
     ------
     FetchError
-        If the engine is neither in the folder nor to be had from npm.
+        If the engine is neither in the folder nor available from npm.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_engine(folder / "engine")
@@ -176,11 +180,14 @@ def write_model(folder: Path) -> None:
     matrices, amount = reading(gguf_file, data_dir() / "embeddings" / f"sentences-{RAW}.safetensors")
     files["reading"] = cut(matrices, "reading", folder)
     manifest = {
-        "model": "SmolLM2-135M-Instruct", "template": EMBEDDERS[RAW].template, "amount": amount,
-        "raw": RAW, "trained": TRAINED,
+        "model": "SmolLM2-135M-Instruct",
+        "template": EMBEDDERS[RAW].template,
+        "amount": amount,
+        "raw": RAW,
+        "trained": TRAINED,
         "licenses": {"backbone": ASSETS["smollm2-gguf"].license, "adapter": EMBEDDERS[TRAINED].license},
         "files": files,
-    }  # fmt: skip
+    }
     used = {piece["name"] for file in files.values() for piece in file["pieces"]} | {"manifest.json"}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for left in folder.iterdir():
@@ -189,7 +196,7 @@ def write_model(folder: Path) -> None:
 
 
 def cut(data: bytes, name: str, folder: Path) -> dict[str, object]:
-    """Write data in pieces, and describe them. A piece is named after its digest: no browser takes an old one for it.
+    """Write data in pieces, and describe them. Pieces are named after their digests: no browser uses an old one.
 
     Parameters
     ----------
@@ -214,7 +221,7 @@ def cut(data: bytes, name: str, folder: Path) -> dict[str, object]:
 
 
 def write_adapter(folder: Path, gguf_file: Path, target: Path) -> None:
-    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantised weights as they run.
+    """Write a LoRA adapter of PEFT as llama.cpp reads it, so that it is added to the quantized weights as they run.
 
     Parameters
     ----------
@@ -235,7 +242,9 @@ def write_adapter(folder: Path, gguf_file: Path, target: Path) -> None:
     about = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     odd = [key for key in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if about.get(key)]
     if about["peft_type"] != "LORA" or about.get("bias", "none") != "none" or odd:
-        raise ValueError(f"the adapter in {folder} is no plain LoRA adapter ({', '.join(odd) or about['peft_type']})")
+        raise ValueError(
+            f"the adapter in {folder} is not a plain LoRA adapter ({', '.join(odd) or about['peft_type']})"
+        )
     fields = gguf.GGUFReader(gguf_file).fields
     heads = {
         "attn_q": int(fields["llama.attention.head_count"].contents()),
@@ -311,7 +320,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what is read here is nobody's business."""
+        """Log nothing: what is read here is private."""
 
 
 def server(root: Path, port: int) -> http.server.ThreadingHTTPServer:

@@ -1,4 +1,4 @@
-"""Speed and memory against their targets: ``python -m tests.bench.run [encode load memory decode …]``.
+"""Speed and memory compared with their targets: ``python -m tests.bench.run [encode load memory decode …]``.
 
 Every line states a measured figure, its target and whether it was met. Figures of one line come from one run of one
 process, and are compared as ratios; absolute times depend on the machine.
@@ -76,7 +76,7 @@ def bench_texts(n: int) -> list[str]:
 
 
 def encode() -> None:
-    """Texts per second by device, dtype and padded tokens a batch; then against sentence-transformers."""
+    """Texts per second by device, dtype and padded tokens in a batch; then against sentence-transformers."""
     cases = [("cpu", torch.float32, 1000, [1024])]  # on 300 texts the ratio below is noise
     if torch.cuda.is_available():
         sizes = [1024, 4096, 16_384, 32_768, 65_536, 131_072]
@@ -357,12 +357,12 @@ def scifact() -> None:
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}
     right = abs(found["BM25"]["nDCG@10"] - 0.67) < 0.03
     report("scifact: nDCG@10 of BM25", said["BM25"], "0.67 ± 0.03", right)
-    for method in ("dense", "sparse", "sparse / dense", "sparse, improved", "BM25 + sparse − BM25"):
+    for method in ("dense", "sparse", "sparse / dense", "recipe", "SPLADE", "BM25 + recipe − BM25"):
         print(f"       {method:<58} {said[method]}")
-    more = found["sparse, improved − dense"]
+    more = found["recipe − dense"]
     report(
-        "scifact: improved sparse − dense",
-        said["sparse, improved − dense"],
+        "scifact: recipe − dense",
+        said["recipe − dense"],
         "0 in its interval, or above",
         more["high"] >= 0,
     )

@@ -24,7 +24,7 @@ _BASE64 = re.compile(r"base64,[A-Za-z0-9+/=]+")  # an image inside HTML can spel
 
 
 def may_raise(cell: NotebookNode) -> bool:
-    """Say whether an exception in this cell is part of the lesson."""
+    """Return whether an exception in this cell is part of the lesson."""
     return bool(_RAISES_TAGS.intersection(cell.metadata.get("tags", [])))
 
 
@@ -170,7 +170,7 @@ def _run_problems(cells: list[NotebookNode]) -> list[str]:
 
 
 def _is_setup(cell: NotebookNode) -> bool:
-    """Say whether a cell is the set-up, which is folded."""
+    """Return whether a cell is the set-up, which is folded."""
     return cell.source.startswith("# @title")
 
 

@@ -140,7 +140,7 @@ def tokens(line: str) -> list[str]:
 
 
 def is_float(token: str) -> bool:
-    """Say whether a token is a number with a decimal point or an exponent."""
+    """Return whether a token is a number with a decimal point or an exponent."""
     return _FLOAT.fullmatch(token) is not None
 
 

@@ -64,6 +64,36 @@ def test_a_failing_cell_fails_the_run_and_changes_no_file(tmp_path, capsys):
     assert (tmp_path / "01_bad.ipynb").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_an_output_is_never_replaced_by_skipped(tmp_path, monkeypatch, capsys):
+    look = "import os\nprint('0.531' if os.environ.get('MADE_DATA') else 'no data here: skipped')"
+    save(tmp_path / "01_made.ipynb", look)
+    monkeypatch.setenv("MADE_DATA", "a folder")
+    assert run.main(["--write", "--folder", str(tmp_path)]) == 0
+    stored = (tmp_path / "01_made.ipynb").read_bytes()
+    assert b"0.531\\n" in stored
+    monkeypatch.delenv("MADE_DATA")
+    capsys.readouterr()
+    assert run.main(["--write", "--folder", str(tmp_path)]) == 1
+    assert "printed 'no data here: skipped' where its stored output has results" in capsys.readouterr().out
+    assert (tmp_path / "01_made.ipynb").read_bytes() == stored
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        ({"a": "0.531"}, {"a": "skipped"}, True),
+        ({"a": "0.531"}, {"a": "0.532"}, False),
+        ({"a": "no data: skipped"}, {"a": "no data: skipped"}, False),
+        ({}, {"a": "skipped"}, False),
+        ({"a": ""}, {"a": "skipped"}, False),
+        ({"a": "0.531"}, {"a": "the first line is skippedly read"}, False),
+    ],
+)
+def test_what_is_lost(before, after, lost):
+    assert bool(run.newly_skipped(before, after)) is lost
+
+
 def test_a_kernel_that_dies_is_a_failure(tmp_path):
     save(tmp_path / "01_dead.ipynb", "import os\nos._exit(1)")
     outcome = run.run_once(tmp_path / "01_dead.ipynb", cold=True)

@@ -190,7 +190,7 @@ def test_a_folder_with_something_else_in_it_is_not_emptied(tmp_path, capsys):
     (mine / "mine.txt").write_text("mine")
     for venv in (mine, mine / "mine.txt"):
         assert install.main(["--venv", str(venv)]) == 1
-        assert capsys.readouterr().err == f"{venv} is no virtual environment and is not empty; name another folder\n"
+        assert capsys.readouterr().err == f"{venv} is not empty and not a virtual environment; name another folder\n"
     assert (mine / "mine.txt").read_text() == "mine"
 
 

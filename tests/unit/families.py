@@ -25,6 +25,7 @@ from transformers import (
     EsmConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GPTJConfig,
     GPTNeoConfig,
     GPTNeoXConfig,
@@ -76,6 +77,14 @@ FAMILIES = {
     "mistralai/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
     "GritLM/": (MistralConfig, "pieces", {**ROTARY, "tie_word_embeddings": False, "sliding_window": None}),
     "Qwen/": (Qwen3Config, "bytes, end", {**ROTARY, "tie_word_embeddings": True}),
+    "gemma-3": (
+        Gemma3TextConfig, "pieces",
+        {
+            **ROTARY, "query_pre_attn_scalar": 8, "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "SPLADE": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "google-bert/": (BertConfig, "words", {**ENCODER, "max_position_embeddings": 64}),
     "microsoft/mpnet": (MPNetConfig, "words", {**ENCODER, "max_position_embeddings": 66}),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_a_cut_file_is_fetched_again(empty_cache):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of yours")]
+    ("number", "said"),
+    [(errno.ENOSPC, "is full. Free 1 GB"), (errno.EROFS, "Set TOKALIGN_CACHE to a folder of your own")],
 )
 def test_a_full_or_read_only_cache_is_told(empty_cache, monkeypatch, number, said):
     provide(empty_cache)
@@ -271,7 +273,76 @@ def test_fetch_verifies_and_repairs(empty_cache, monkeypatch, capsys):
 def test_unknown_arguments_of_a_command_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
-    assert f"unrecognized arguments: {arguments[1]}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {arguments[1]}" in said or f"invalid choice: '{arguments[1]}'" in said
+
+
+PARTS = (b"GGUF first", b"GGUF second")
+JOINED = hashlib.sha256(b"".join(PARTS)).hexdigest()
+
+
+def provide_parts(monkeypatch, cache, digest=JOINED):
+    """Let a model with terms come in two wheels."""
+    made = {"terms": MADE}
+    for number, content in enumerate(PARTS):
+        wheel = replace(WHEEL, package=f"made-part{number}", optional=True)
+        name = f"part{number}"
+        made[name] = Asset(name, wheel, f"m/{name}", len(content), hashlib.sha256(content).hexdigest(), "terms")
+        (cache / "wheels").mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(cache / "wheels" / f"made_part{number}-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr(f"m/{name}", content)
+    provide(cache)
+    model = assets.CourseModel(
+        "made-model", ("part0", "part1"), digest, terms="https://terms.example", terms_file="terms", short="made"
+    )
+
+    def convert(gguf, target):
+        (target / "model.safetensors").write_bytes(b"from " + gguf.read_bytes())
+        if gguf.parent == target:
+            gguf.unlink()
+
+    monkeypatch.setattr(assets, "ASSETS", made)
+    for module in (assets, command):
+        monkeypatch.setattr(module, "MODELS", {model.name: model})
+    monkeypatch.setattr(command, "ASSETS", {})
+    monkeypatch.setattr(command, "default_model_path", lambda: cache)
+    monkeypatch.setattr(assets, "_convert", convert)
+    return model
+
+
+def test_a_model_with_terms_is_fetched_only_after_a_yes(empty_cache, monkeypatch, capsys):
+    provide_parts(monkeypatch, empty_cache)
+    with pytest.raises(AssetError, match=r"https://terms.example, .*'python -m tokalign_helpers fetch made'"):
+        assets.model_path("made-model")
+    for typed, told in (("no\n", "without your agreement"), ("", "say --agree")):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert command.main(["fetch", "made"]) == 2
+        assert told in capsys.readouterr().err
+    assert not [path for path in empty_cache.rglob("*part*") if path.suffix != ".whl"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Yes \n"))
+    assert command.main(["fetch", "made"]) == 0
+    said = capsys.readouterr().out
+    assert "https://terms.example" in said and "data.txt" in said and "made-model is ready in" in said
+
+
+def test_parts_are_joined_verified_and_converted_once(empty_cache, monkeypatch):
+    provide_parts(monkeypatch, empty_cache)
+    assert command.main(["fetch", "made", "--agree"]) == 0
+    folder = assets.model_path("made-model")
+    assert (folder / "model.safetensors").read_bytes() == b"from " + b"".join(PARTS)
+    assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", "model.safetensors"]
+    monkeypatch.setattr(assets, "_convert", None)
+    assert assets.model_path("made-model") == folder
+    (folder / "model.safetensors").write_bytes(b"x" * (folder / "model.safetensors").stat().st_size)
+    assert assets.damaged() == [folder / "model.safetensors"]
+
+
+def test_parts_that_do_not_make_the_pinned_file_are_refused(empty_cache, monkeypatch):
+    provide_parts(monkeypatch, empty_cache, digest="0" * 64)
+    assets.agree("made-model")
+    with pytest.raises(AssetError, match="the parts of made-model do not make the pinned file"):
+        assets.model_path("made-model")
+    assert list((empty_cache / "models").iterdir()) == [empty_cache / "models" / "made-model.agreed"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such modes on Windows")
@@ -292,7 +363,7 @@ def test_a_cache_that_only_another_user_may_read_is_told(empty_cache, monkeypatc
 
     monkeypatch.setattr(Path, "is_file", refuse)
     monkeypatch.setattr(assets, "_lock", refuse)
-    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of yours"):
+    with pytest.raises(AssetError, match="Set TOKALIGN_CACHE to a folder of your own"):
         assets.asset_path("made")
 
 
@@ -317,7 +388,7 @@ def test_without_a_home_the_variable_is_named(monkeypatch, capsys, answer):
     monkeypatch.setattr("platformdirs.user_cache_dir", answer)
     assert command.main(["fetch"]) == 2
     assert capsys.readouterr().err == (
-        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.\n"
+        "error: this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.\n"
     )
 
 
@@ -325,3 +396,12 @@ def test_the_home_is_written_as_the_shell_does(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TOKALIGN_CACHE", "~/cache")
     assert assets.cache_dir() == tmp_path / "cache"
+
+
+def test_a_model_of_plain_files_is_put_together(empty_cache, monkeypatch):
+    provide(empty_cache)
+    model = assets.CourseModel("plain", ("made",), converted=False)
+    monkeypatch.setattr(assets, "MODELS", {"plain": model})
+    folder = assets.model_path("plain")
+    assert (folder / "data.txt").read_bytes() == CONTENT
+    assert assets.has_model("plain") and assets.model_path("plain") == folder

@@ -1,17 +1,21 @@
 """The ledger claims no more than it shows."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 import tokalign_helpers as ta
+from tokalign_helpers.basics.files import sha256
+from tokalign_helpers.course import claims
 from tokalign_helpers.course.claims import COLUMNS, VERDICTS, read_ledger
 
 LEDGER = Path(__file__).resolve().parents[2] / "data" / "paper_claims.csv"
 ROW = {
-    "id": "made", "claim": "A claim", "where": "section 1", "paper": "0.5", "ours": "", "model": "tiny",
-    "verdict": "scaled-down", "notebook": "90", "pattern": r"GAR ([\d.]+)", "form": "GAR {0}",
+    "id": "made", "claim": "A claim", "where": "section 1", "paper": "0.5", "rule": "above 0.4", "ours": "",
+    "verdict": "partly", "scale": "scaled-down", "model": "tiny", "notebook": "90", "file": "",
+    "pattern": r"GAR ([\d.]+)", "form": "GAR {0}",
 }  # fmt: skip
 
 
@@ -29,7 +33,10 @@ def ledger(folder, *rows):
         ({"pattern": ""}, "a figure needs a run"),
         ({"verdict": "reproduced", "notebook": ""}, "a figure needs a run"),
         ({"verdict": "not run here"}, "a figure needs a run"),
-        ({"verdict": "proved"}, "'proved' is no verdict"),
+        ({"verdict": "proved"}, "'proved' is not a verdict"),
+        ({"verdict": "scaled-down"}, "'scaled-down' is not a verdict"),
+        ({"rule": ""}, "a figure needs a run"),
+        ({"scale": "small"}, "'small' is not a scale"),
     ],
 )
 def test_a_row_that_claims_too_much_is_refused(change, said, tmp_path):
@@ -38,13 +45,41 @@ def test_a_row_that_claims_too_much_is_refused(change, said, tmp_path):
 
 
 def test_an_id_stands_once(tmp_path):
-    with pytest.raises(ValueError, match="line 3: the id 'made' is there already"):
+    with pytest.raises(ValueError, match="line 3: the id 'made' is already in use"):
         read_ledger(ledger(tmp_path, ROW, ROW))
+
+
+def test_results_are_those_that_their_command_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "data_dir", lambda: tmp_path)
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "results" / "made.csv"
+    file.write_text("what,value,low,high\nNone,0.5,0.25,0.75\n,0.5,,\n")
+    made = {"made": {"command": "python make.py", "date": "2026-01-01", "sha256": sha256(file), "from": {}}}
+    (tmp_path / "results" / "made.json").write_text(json.dumps(made))
+    found = ta.load_results("made")
+    assert found["what"].tolist() == ["None", ""] and found["low"].isna().tolist() == [False, True]
+    assert found.attrs == made["made"]
+    with pytest.raises(ValueError, match="no results 'other'; known: made"):
+        ta.load_results("other")
+    file.write_text(file.read_text().replace("0.5", "0.9"))
+    with pytest.raises(ValueError, match="was changed after 2026-01-01; make it again: python make.py"):
+        ta.load_results("made")
+
+
+def test_every_stored_table_of_results_is_whole():
+    folder = ta.data_dir() / "results"
+    names = {file.stem for file in folder.glob("*.csv")}
+    assert names == set(json.loads((folder / "made.json").read_text(encoding="utf-8")))
+    for name in names:
+        found = ta.load_results(name)
+        sure = found.dropna(subset=["low"])
+        assert len(sure) and sure["low"].le(sure["value"]).all() and sure["value"].le(sure["high"]).all()
 
 
 def test_the_ledger_for_readers():
     table = ta.load_claims()
     assert set(table["verdict"]) <= set(VERDICTS)
+    assert {"partly", "not reproduced"} & set(table["verdict"])
     assert list(table["claim"]) == [row["claim"] for row in read_ledger(LEDGER)]
     paper = ta.load_paper_retrieval().set_index(["system", "kind"])
     assert list(paper.loc[("GritLM", "sparse")]) == [0.457, 0.336, 0.703, 0.526]

@@ -1,8 +1,11 @@
 """Collections, pairs and labels as people's files have them: read, or refused with file and line."""
 
 import json
+import re
+import runpy
 import warnings
 
+import pandas as pd
 import pytest
 
 import tokalign_helpers as ta
@@ -109,7 +112,7 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
         ({"qrels": [*QRELS, "q1\td2\t1.5"]}, r"test\.tsv, line 5: the grade 1.5 is not a whole number"),
         ({"qrels": [*QRELS, "q1\td2\tnan"]}, r"test\.tsv, line 5: 'nan' is not a number"),
         ({"qrels": [*QRELS, f"q1\td2\t{2**40}"]}, r"test\.tsv, line 5: the grade .* up to 1000"),
-        ({"qrels": [*QRELS, "q1\td2"]}, r"test\.tsv, line 5: .* has not three fields"),
+        ({"qrels": [*QRELS, "q1\td2"]}, r"test\.tsv, line 5: .* lacks the three fields"),
         ({"qrels": ["q1\td1\tyes", *QRELS[1:]]}, r"test\.tsv, line 1: 'yes' is not a number"),
         ({"qrels": [QRELS[0], *QRELS]}, r"test\.tsv, line 2: 'score' is not a number"),
         ({"qrels": [*QRELS, "q1\td1\t1"]}, r"test\.tsv, line 5: 'q1' and 'd1' are judged on line 2 already"),
@@ -120,8 +123,8 @@ def test_judgements_of_what_is_not_there_are_left_out_with_one_warning(beir):
         ),
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl, line 4: the id 'd1' is on line 1 already"),
         ({"corpus": [{"_id": 1, "text": "x"}, {"_id": "1", "text": "y"}]}, r"line 2: the id '1' is on line 1 already"),
-        ({"corpus": [{"_id": 1.0, "text": "x"}]}, r"corpus\.jsonl, line 1: 1\.0 is no id"),
-        ({"corpus": [{"_id": "d1", "text": 5}]}, r"corpus\.jsonl, line 1: the text of 'd1' is no string"),
+        ({"corpus": [{"_id": 1.0, "text": "x"}]}, r"corpus\.jsonl, line 1: 1\.0 is not an id"),
+        ({"corpus": [{"_id": "d1", "text": 5}]}, r"corpus\.jsonl, line 1: the text of 'd1' is not a string"),
         ({"corpus": [{"_id": "d1"}]}, r"corpus\.jsonl, line 1: not a JSON object with _id and text"),
         ({"queries": [*QUERIES, QUERIES[1]]}, r"queries\.jsonl, line 4: the id 'q2' is on line 2 already"),
     ],
@@ -140,7 +143,7 @@ def test_grades_and_ids():
             checked_grade(wrong)
     assert [checked_id(x) for x in ("a", 7, np.int64(7))] == ["a", "7", "7"]
     for wrong in (1.0, None, True, b"a"):
-        with pytest.raises(ValueError, match="is no id"):
+        with pytest.raises(ValueError, match="is not an id"):
             checked_id(wrong)
 
 
@@ -149,7 +152,7 @@ def test_cranfields_judgements_name_their_line(tmp_path):
     (tmp_path / "cran.qry.xml").write_text("<title>lift</title>")
     for line, said in (
         ("1 0 1 2", "judged on line 1 already"),
-        ("1 0 1", "has not four fields"),
+        ("1 0 1", "does not have four fields"),
         ("1 0 9 x", "'x' is not a number"),
     ):
         (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
@@ -163,14 +166,14 @@ def test_cranfields_judgements_name_their_line(tmp_path):
 @pytest.mark.parametrize(
     ("full", "domains", "said"),
     [
-        ("[]", "{}", r"data_full\.json holds no JSON object"),
-        ("{}", "[]", r"domains\.json holds no JSON object"),
+        ("[]", "{}", r"data_full\.json does not hold a JSON object"),
+        ("{}", "[]", r"domains\.json does not hold a JSON object"),
         ("{", "{}", r"data_full\.json is not JSON"),
         ("[" * 200_000, "{}", r"data_full\.json is not JSON"),
         ("{}", "{}", "unknown part 'test'"),
-        ('{"test": 3}', "{}", "not as CLINC150 has it"),
-        ('{"test": [["x"]]}', "{}", "not as CLINC150 has it"),
-        ('{"test": []}', '{"travel": 3}', "not as CLINC150 has it"),
+        ('{"test": 3}', "{}", "not in CLINC150's format"),
+        ('{"test": [["x"]]}', "{}", "not in CLINC150's format"),
+        ('{"test": []}', '{"travel": 3}', "not in CLINC150's format"),
         ('{"test": [["book it", "book"]]}', "{}", "the intent 'book' has no domain"),
     ],
 )
@@ -216,7 +219,7 @@ def test_pairs_without_groups_are_grouped_by_their_first_text(tmp_path):
 def test_the_line_of_a_bad_label_after_a_field_of_two_lines(tmp_path):
     file = tmp_path / "own.csv"
     file.write_text('text,topic,emotion\n"two\nlines",food,joy\ny,food,jog\n')
-    with pytest.raises(ValueError, match=r"own\.csv, line 4: 'jog' is no emotion"):
+    with pytest.raises(ValueError, match=r"own\.csv, line 4: unknown emotion 'jog'"):
         ta.load_two_labels(file)
     file.write_text("text,topic,emotion\nx,food,joy,more\n")
     with pytest.raises(ValueError, match=r"own\.csv, line 2: fields in the row: 4, columns: 3"):
@@ -246,3 +249,13 @@ def test_the_command_line_reads_a_text_a_line(tmp_path, monkeypatch):
     with pytest.raises(Stop) as read:
         main(["examine", "smol-eol", "--texts", str(tmp_path / "texts.txt")])
     assert read.value.args == (["one\u2028line", "two\x85three"],)
+
+
+def test_any_two_people_like_one_thing_and_the_file_is_what_its_script_writes():
+    documents, queries, relevant = ta.load_likes_collection()
+    pairs = {frozenset(answers) for answers in relevant.values()}
+    assert len(documents) == 20 and len(queries) == len(pairs) == 190 and {len(pair) for pair in pairs} == {2}
+    for thing, answers in relevant.items():
+        assert {name for name, text in documents.items() if re.search(rf"\b{thing}\b", text)} == set(answers)
+    script = runpy.run_path(str(ta.data_dir() / "texts" / "make_likes.py"))
+    assert script["likes"]().equals(pd.read_csv(ta.data_dir() / "texts" / "likes.csv"))

@@ -196,7 +196,7 @@ def test_shipped_embeddings_of_something_else_are_not_used(tiny, tmp_path, monke
     other = tiny.with_template("Not {text}", "other")
     for case, (embedder, texts, collection, said) in enumerate(
         [
-            (tiny, SHIPPED[::-1], "few", "is of other texts"),
+            (tiny, SHIPPED[::-1], "few", "belongs to other texts"),
             (other, SHIPPED, "few", "few-other.safetensors differs from other in 16 of 16 texts compared"),
             (tiny, SHIPPED, "nan", "differs from tiny in 16 of 16 texts compared"),
             (tiny, SHIPPED, "short", "holds vectors of 3 numbers; tiny makes"),
@@ -312,5 +312,5 @@ def test_a_name_on_the_hub_ends_in_one_line_where_there_is_no_hub(monkeypatch, t
 
 
 def test_a_row_of_the_table_takes_no_second_opinion():
-    with pytest.raises(ValueError, match="'smol-eol' has a row that says how it is read"):
+    with pytest.raises(ValueError, match="'smol-eol' is in the table, which says how it is read"):
         ta.load_embedder("smol-eol", pooling="mean")

@@ -138,7 +138,7 @@ def test_an_adapter_whose_base_cannot_be_found_asks_for_the_backbone(base, opt, 
     file = adapter / "adapter_config.json"
     about = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
     file.write_text(json.dumps(about), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"names {re.escape(repr(base))} as its base, .*; say backbone"):
+    with pytest.raises(ValueError, match=rf"names {re.escape(repr(base))} as its base, .*; give backbone"):
         describe_embedder(adapter, pooling="last")
     assert describe_embedder(adapter, pooling="last", backbone=str(opt)).backbone == str(opt)
 

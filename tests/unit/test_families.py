@@ -203,7 +203,7 @@ def test_every_embedder_decodes_as_its_backbone_does(name, folders):
 ATTENTIONS = {
     "EleutherAI/gpt-neo-125m": ["causal"], "facebook/opt-125m": ["causal"], "facebook/opt-350m": ["causal"],
     "huggyllama/llama-7b": ["causal", "full"], "mistralai/Mistral": ["causal", "full"],
-    "Qwen/Qwen3": ["causal", "full"], "google-bert/b": ["causal"], "microsoft/mpnet": ["causal"],
+    "Qwen/Qwen3": ["causal", "full"], "gemma-3": ["causal"], "google-bert/b": ["causal"], "microsoft/mpnet": ["causal"],
 }  # fmt: skip
 
 

@@ -1,9 +1,11 @@
 """Held out in other spelling, inside a longer text, and nearly so; found by a search that misses nothing."""
 
 import random
+import re
 
 import pytest
 
+import tokalign_helpers as ta
 from tokalign_helpers.training import held_out
 from tokalign_helpers.training.held_out import HeldOut, measured_texts
 
@@ -61,3 +63,21 @@ def test_every_set_at_hand_is_measured(tmp_path):
     assert {"In development.", "In test.", "tiger", *held_out.load_sentences(1000, seed=0)} <= seen
     assert set(held_out.load_minimal_pairs()["text2"]) | set(held_out.load_two_labels()["text"]) <= seen
     assert len(seen - set(measured_texts())) == 3
+
+
+def test_all_written_pairs_are_measured():
+    seen = set(measured_texts())
+    for file in (ta.data_dir() / "texts").glob("*.csv"):
+        if "text1" in file.read_text(encoding="utf-8").partition("\n")[0]:
+            pairs = ta.load_minimal_pairs(file)
+            assert {*pairs["text1"], *pairs["text2"]} <= seen, file.name
+
+
+def test_every_adapter_was_trained_apart_or_says_what_it_has_seen():
+    folders = [folder for folder in (ta.data_dir() / "adapters").iterdir() if folder.is_dir()]
+    assert folders
+    for folder in folders:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        apart = "Kept out of training" in card
+        seen = re.search(r"## What it has seen\n.*?\b\d+ of the 1,000 sentences", card, re.DOTALL)
+        assert apart or seen, folder.name

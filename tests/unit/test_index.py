@@ -63,7 +63,7 @@ class AnyOrder(RuleBasedStateMachine):
     def add(self, documents, replace, form):
         vectors = rows(list(documents.values()), form)
         if not replace and documents.keys() & self.documents.keys():
-            with pytest.raises(ValueError, match="there already"):
+            with pytest.raises(ValueError, match="already in use"):
                 self.index.add(documents, vectors)
             return
         self.index.add(documents, vectors, replace=replace)
@@ -166,8 +166,8 @@ def test_vectors_are_taken_as_they_are_meant():
         (np.ones((1, V)), TypeError, "the vectors are a ndarray"),
         (sparse.coo_array(np.ones(V)), ValueError, "1 dimensions"),
         (sparse.csr_array(np.ones((1, V)) * 1j), ValueError, "hold complex128"),
-        (sparse.csr_array((np.ones(1), [V], [0, 1]), shape=(1, V)), ValueError, "no valid CSR matrix: .* must be < 6"),
-        (sparse.csr_array((np.ones(1), [-1], [0, 1]), shape=(1, V)), ValueError, "no valid CSR matrix: .* >= 0"),
+        (sparse.csr_array((np.ones(1), [V], [0, 1]), shape=(1, V)), ValueError, "valid CSR matrix: .* must be < 6"),
+        (sparse.csr_array((np.ones(1), [-1], [0, 1]), shape=(1, V)), ValueError, "valid CSR matrix: .* >= 0"),
     ],
 )
 def test_what_is_no_sparse_matrix_is_refused(vectors, error, said):
@@ -406,7 +406,7 @@ def test_any_changed_bit_is_told(tmp_path, name):
     good = file.read_bytes()
     for place in range(0, len(good), 7):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
-        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 is another; build the index again"):
+        with pytest.raises(ValueError, match=rf"{name} was changed: its SHA-256 differs; build the index again"):
             SparseIndex.load(tmp_path)
         try:  # without checksums a weight may be another one; a search must live all the same
             SparseIndex.load(tmp_path, verify=False).search(rows([1] * V))
@@ -452,7 +452,7 @@ def test_what_is_no_index_of_ours_is_not_opened(tmp_path):
     with pytest.raises(ValueError, match="holds no index"):
         SparseIndex.load(tmp_path / "nowhere")
     made().save(tmp_path)
-    with pytest.raises(ValueError, match="over 6 tokens, not 50: another model's"):
+    with pytest.raises(ValueError, match="has 6 tokens, not 50: it is another model's"):
         SparseIndex.load(tmp_path, 50)
     pointer = tmp_path / "index.json"
     about = json.loads(pointer.read_text())

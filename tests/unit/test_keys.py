@@ -193,7 +193,7 @@ def test_what_cannot_be_keyed_is_refused(name):
 def test_what_cannot_be_keyed_is_embedded_and_not_cached(tiny, embedding_cache):
     factors = (factor for factor in (1.0, 2.0))
     embedder = replace(tiny, pooling=lambda h, m: h[:, 0] * next(factors))
-    said = "the vectors of 'tiny' are not cached: its pooling cannot be told from another"
+    said = "the vectors of 'tiny' are not cached: its pooling cannot be told apart from others"
     with pytest.warns(UserWarning, match=said) as caught:
         first, second = embedder.embed(TEXTS[:1]), embedder.embed(TEXTS[:1])
     assert len(caught) == 2
@@ -221,7 +221,7 @@ def test_a_pooling_that_changes_while_it_embeds_is_not_cached(tiny):
         return hidden[:, 0] * count[0]
 
     embedder = replace(tiny, pooling=pool)
-    with pytest.warns(UserWarning, match="vectors of 'tiny' are not cached: it changed while it embedded"):
+    with pytest.warns(UserWarning, match="vectors of 'tiny' are not cached: it changed while embedding"):
         first = embedder.embed(TEXTS[:1])
     with pytest.warns(UserWarning, match="it changed"):
         assert torch.equal(embedder.embed(TEXTS[:1]), 2 * first)
@@ -522,7 +522,7 @@ def test_what_is_no_number_is_refused_with_its_text_and_never_cached(tiny, passe
     place = [len(ids) for ids in tiny.prompts(texts)[0]].index(longest)
     embedder.embed([texts[0]])
     for _ in range(2):
-        with pytest.raises(ValueError, match=rf"'tiny' makes NaN or infinity of texts\[{place}\], "):
+        with pytest.raises(ValueError, match=rf"'tiny' makes NaN or infinity for texts\[{place}\], "):
             embedder.embed(texts)
 
 

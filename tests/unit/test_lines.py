@@ -53,7 +53,7 @@ def test_csv_rows_know_where_they_begin(tmp_path):
         ("a,b,b\n", "line 1: there is more than one column 'b'"),
         ('a,b\n"x\ny",1\n1,2,3\n', "line 4: fields in the row: 3, columns: 2"),
         ('a,b\n"x\ny",1\n1\n', "line 4: fields in the row: 1, columns: 2"),
-        ('a,b\n1,2\n"open,2\n', "line 3: no CSV"),
+        ('a,b\n1,2\n"open,2\n', "line 3: not CSV"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, content, said):

@@ -79,6 +79,26 @@ def test_rates_with_their_intervals():
     assert labels(axes[0]) == ["smol-eol", "smol-sim"]
 
 
+def test_differences_are_grey_where_zero_is_inside():
+    table = pd.DataFrame({"what": ["a", "b"], "value": [-0.2, 0.1], "low": [-0.3, -0.1], "high": [-0.1, 0.2]})
+    ax = plots.plot_differences(table, "", value="difference")
+    assert intervals_of(ax) == [(-0.2, (-0.3, -0.1)), (0.1, (-0.1, 0.2))]
+    assert [to_hex(line.get_color()).upper() for line in ax.get_lines() if line.get_marker() == "o"] == [
+        plots.ORANGE, plots.GREY,
+    ]  # fmt: skip
+    assert (labels(ax), ax.get_xlabel()) == (["a", "b"], "difference")
+
+
+def test_layers_have_a_line_for_each_embedder():
+    table = pd.DataFrame({"layer": [0, 1] * 4, "value": np.arange(8) / 10, "low": 0.0, "high": 1.0})
+    table["embedder"] = np.repeat(["smol-eol", "smol-sim"] * 2, 2)
+    table["reading"] = np.repeat(["as it is", "less the mean"], 4)
+    left, right = plots.plot_layers(table, "")
+    assert [list(y) for _, y in lines(left)] == [[0, 0.1], [0.2, 0.3]]
+    assert [list(y) for _, y in lines(right)] == [[0.4, 0.5], [0.6, 0.7]]
+    assert right.get_title("left") == "embedding less the mean" or right.get_title() == "embedding less the mean"
+
+
 def test_kinds_are_stacked_to_one():
     shares = pd.DataFrame([[0.5, 0.3, 0.1, 0.05, 0.05, 0]], columns=KINDS, index=["smol-eol"])
     ax = plots.plot_kind_shares(shares, "")
@@ -182,6 +202,24 @@ def test_contributions_and_their_sum():
     (ax,) = plots.plot_contributions({"smol-sim": table}, "", shown=2)
     assert widths(ax) == pytest.approx([200, 100])
     assert (ax.get_title() or ax.get_title("left")) == "smol-sim: 0.35 in all"
+
+
+def test_differences_have_a_panel_for_each_group_and_a_colour_for_each_series():
+    keys = [(g, r, s) for g in ("SciFact", "Cranfield") for r in ("one", "two", "three") for s in ("a", "b")]
+    table = pd.DataFrame(keys, columns=["group", "row", "series"]).assign(value=0.1, low=-0.1, high=0.3)
+    panels = plots.plot_forest(table, "T", xlabel="x")
+    assert [ax.get_title(loc="left") for ax in panels] == ["SciFact", "Cranfield"]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["one", "two", "three"]
+    dots = [line for line in panels[0].lines if line.get_marker() == "o"]
+    assert len(dots) == 6 and len({line.get_color() for line in dots}) == 2
+    assert len({float(line.get_ydata()[0]) for line in dots}) == 6
+
+
+def test_cutoffs_reach_their_limit():
+    table = pd.DataFrame({"frame": ["a", "a", "b"], "k": [10, 100, 10], "value": [0.1, 0.2, 0.3]})
+    ax = plots.plot_cutoffs(table, "T", limit=0.4, limit_name="all")
+    assert [line.get_label() for line in ax.lines] == ["a", "b", "all"]
+    assert ax.get_xscale() == "log"
 
 
 def test_quality_against_cost():

@@ -144,7 +144,7 @@ def test_tokens_are_counted_with_their_repeats(tiny):
         (lambda h: frequency_direction(h, torch.arange(60) < 12), "only 12 tokens occur"),
         (lambda h: Change(torch.eye(3), torch.zeros(3))(h), r"\(60, 12\); expected \(n, 3\)"),
         (lambda h: no_change(12).then(no_change(3)), r"\(1, 12\); expected \(n, 3\)"),
-        (lambda h: whiten(h / 0), "an embedding holds NaN or Inf; there is nothing to whiten"),
+        (lambda h: whiten(h / 0), "an embedding holds NaN or Inf; it cannot be whitened"),
     ],
 )
 def test_what_cannot_be_done_is_refused(call, message):

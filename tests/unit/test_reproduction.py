@@ -83,7 +83,7 @@ def test_the_command_measures_all_that_loads_and_goes_on_where_it_stopped(hub, p
     assert "sgpt-nli: read from" in capsys.readouterr().out
     assert {file.name: file.read_bytes() for file in results.iterdir()} == before
     (results / "gritlm.json").write_text('{"half')
-    assert main([*command[:-3], "gritlm", "-n", "30"]) == 0  # of other texts: computed anew, from the cache of the hub
+    assert main([*command[:-3], "gritlm", "-n", "30"]) == 0  # of other texts: computed again, from the cache of the hub
     assert "gritlm: kept in" in capsys.readouterr().out
 
 

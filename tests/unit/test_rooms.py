@@ -10,7 +10,8 @@ PACKAGE = Path(tokalign_helpers.__file__).parent
 FLOORS = (
     {"basics"},
     {"datasets", "models"},
-    {"reading", "retrieval"},
+    {"reading"},
+    {"retrieval"},
     {"course", "exercises", "training"},
     {"examination"},
     {"reproduction"},

@@ -149,7 +149,7 @@ def test_code_of_its_own_is_read_in_both_directions_only_if_told(backbones, tmp_
     saved(backbones["Qwen2.5"], folder, {"pooling_mode": "mean"})
     change(folder, "config.json", auto_map={"AutoModel": "modeling_own.Both"})
     for load in (describe_embedder, ta.load_embedder):
-        with pytest.raises(ValueError, match=r"modeling_own\.Both.*never run.*say attention='full'"):
+        with pytest.raises(ValueError, match=r"modeling_own\.Both.*never run.*give attention='full'"):
             load(folder, backbone=str(backbones["Qwen2.5"]))
     both, one = (
         ta.load_embedder(folder, backbone=backbones["Qwen2.5"], attention=attention) for attention in ("full", "causal")
@@ -158,7 +158,7 @@ def test_code_of_its_own_is_read_in_both_directions_only_if_told(backbones, tmp_
 
 
 def test_a_model_that_says_nothing_asks_for_the_pooling(backbones):
-    with pytest.raises(ValueError, match="does not say how it pools; say pooling"):
+    with pytest.raises(ValueError, match="does not say how it pools; give pooling"):
         ta.load_embedder(backbones["Gemma"])
 
 
@@ -197,7 +197,7 @@ def test_odd_files_are_told_in_one_line(file, content, tmp_path):
 @pytest.mark.parametrize("base", ["~nobody-of-that-name/x", "\0", "x" * 5000, 5])
 def test_a_base_that_is_no_name_asks_for_the_backbone(base, tmp_path):
     change(tmp_path, "adapter_config.json", base_model_name_or_path=base)
-    with pytest.raises(ValueError, match="^the adapter [^\n]{,400}; say backbone$"):
+    with pytest.raises(ValueError, match="^the adapter [^\n]{,400}; give backbone$"):
         read_published(tmp_path)
 
 

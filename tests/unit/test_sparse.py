@@ -134,9 +134,9 @@ def test_saved_loaded_and_added_to(tmp_path):
 @pytest.mark.parametrize(
     ("ids", "width", "error", "said"),
     [
-        (["a", "a"], V, ValueError, r"ids\[1\] is 'a', which is there already"),
+        (["a", "a"], V, ValueError, r"ids\[1\] is 'a', which is already in use"),
         (["a", 5], V, TypeError, r"ids\[1\] is 5; a document's id must be a str"),
-        (["a", "old"], V, ValueError, "'old', which is there already"),
+        (["a", "old"], V, ValueError, "'old', which is already in use"),
         (["a"], V, ValueError, "expected"),
         (["a", "b"], V + 1, ValueError, "another vocabulary"),
     ],

@@ -93,7 +93,7 @@ def test_the_amount_must_be_finite(amount):
             "the number of components is 4; it must be a whole number from 1 to the rank of these 3 embeddings = 3",
         ),
         (torch.full((2, 3), float("nan")), None, "embedding 0 holds NaN"),
-        (torch.ones(3), None, "no rows of one"),
+        (torch.ones(3), None, "not rows of one"),
     ],
 )
 def test_what_cannot_be_fitted_is_told(h, m, said):

@@ -100,7 +100,7 @@ def test_a_full_context_is_read_and_not_overrun(family, readers):
 def test_a_prompt_that_leaves_no_room_is_told(tiny, monkeypatch):
     long = tiny.with_template("a" * 5 + "{text}")
     monkeypatch.setattr(tiny.tokenizer, "model_max_length", count(tiny, "a" * 5))
-    with pytest.raises(ValueError, match=r"texts\[1\] finds no room: the prompt of 'tiny' fills the \d+ tokens"):
+    with pytest.raises(ValueError, match=r"texts\[1\] does not fit: the prompt of 'tiny' fills the \d+ tokens"):
         long._read(["x"], positions=[1])
 
 
@@ -315,7 +315,7 @@ def test_tokens_without_a_row_are_left_out_with_a_warning(cropped):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(ta.aligned_tokens(cropped, TEXTS, 4)) == 12
-        assert ta.alignment_rates({"cropped": cropped}, TEXTS, 4, folded=True)["value"].notna().all()
+        assert ta.align(cropped, TEXTS, k=4).folded().rates(4)["value"].notna().all()
     assert len(token_counts(cropped, TEXTS)) == rows
     assert "".join(piece for piece, _ in marked_pieces(cropped, TEXTS[2], range(100))) == TEXTS[2]
 

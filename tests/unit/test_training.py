@@ -1,5 +1,6 @@
 """A few steps on a tiny model: the loss falls, an interrupted training ends the same, the file loads and no other."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -455,6 +456,53 @@ def test_graded_pairs_come_from_the_free_sources_alone(tmp_path):
     assert [(p.anchor, p.positive, p.rating) for p in graded] == [
         ("A dog runs.", "A dog is running.", 3.5), ("Shares fall", "Rain falls", 1.0),
     ]  # fmt: skip
+
+
+def test_the_same_text_under_two_instructions_is_its_own_hard_negative(tmp_path):
+    (tmp_path / "clinc150").mkdir()
+    (tmp_path / "goemotions").mkdir()
+    rows = {"train": [["book a table", "restaurant_reservation"], ["play a song", "play_music"]]}
+    (tmp_path / "clinc150" / "data_full.json").write_text(json.dumps(rows))
+    domains = {"dining": ["restaurant_reservation"], "media": ["play_music"]}
+    (tmp_path / "clinc150" / "domains.json").write_text(json.dumps(domains))
+    (tmp_path / "goemotions" / "labels.txt").write_text("anger\njoy\n")
+    (tmp_path / "goemotions" / "dev.tsv").write_text("How dare they\t0\tx\nSo happy\t1\ty\n")
+    made = pairs.asked_triplets(tmp_path)
+    assert pairs.asked_triplets(tmp_path) == made and len(made) == 4
+    ends = {asked: f'" The {asked} in one word: "' for asked in ("topic", "emotion")}
+    for triplet, asked, other in zip(made, ["topic", "emotion"] * 2, ["emotion", "topic"] * 2, strict=True):
+        assert triplet.anchor.endswith(ends[asked]) and triplet.positive.endswith(ends[asked])
+        assert triplet.anchor.removesuffix(ends[asked]) == triplet.negative.removesuffix(ends[other])
+    answers = {triplet.positive.split('"')[1] for triplet in made}
+    assert {"restaurant reservation", "play music"} < answers < {"restaurant reservation", "play music", "anger", "joy"}
+    text = made[0].anchor
+    assert "book a table" in text and ("How dare they" in text or "So happy" in text)
+
+
+def test_an_embedder_trained_with_instructions_learns_to_turn(tiny_folder, tmp_path):
+    """After a few steps a text under one question is nearer to its answer than the same text under the other."""
+    asked = [
+        Triplet(pairs._asked(f"The {noun}.", a), pairs._asked(noun[::-1] + a, a), pairs._asked(f"The {noun}.", b))
+        for noun in NOUNS
+        for a, b in (("topic", "emotion"), ("emotion", "topic"))
+    ]
+    start = replace(fresh(tiny_folder), pooling=last_token)
+    recipe = replace(RECIPE, sources={"asked": 1.0}, steps=30, batch=8)
+    losses = train_adapter(start, {"asked": asked}, recipe, tmp_path / "asked")
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_the_two_by_two_differs_in_objective_and_opposites_alone():
+    names = [f"{objective}-{negatives}" for objective in ("sim", "rel") for negatives in ("plain", "opposites")]
+    four = {name: recipes.RECIPES[f"smol-{name}"] for name in names}
+    settings = [{k: v for k, v in vars(recipe).items() if k not in ("name", "sources")} for recipe in four.values()]
+    assert all(setting == settings[0] for setting in settings)
+    for objective in ("sim", "rel"):
+        plain, opposed = four[f"{objective}-plain"].sources, four[f"{objective}-opposites"].sources
+        assert {name: share / 0.8 for name, share in opposed.items() if name in plain} == pytest.approx(dict(plain))
+        assert set(opposed) - set(plain) == set(recipes.OPPOSITES)
+    without = pairs.without_negatives([Triplet("a", "b", "c"), Triplet("a", "b", rating=1.0)])
+    assert without == [Triplet("a", "b"), Triplet("a", "b", rating=1.0)]
 
 
 def test_a_cloze_is_a_sentence_and_the_passage_without_it():

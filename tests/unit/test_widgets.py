@@ -82,14 +82,19 @@ def test_the_adjustment_slider_has_the_scale_of_the_embedder_and_a_button_for_it
 
 
 def test_the_search_widget(tiny):
-    documents = {"a": "The parrot spoke.", "b": "A garden without birds."}
+    documents = {"a": "The parrot spoke.", "b": "A garden without birds.", "c": "The sea was quiet."}
     index = ta.SparseIndex(tiny.decoder.vocabulary_size)
-    index.add(list(documents), ta.sparsify_documents(tiny.decoder, tiny.embed(list(documents.values())), 100))
-    tool = widgets.explore_search(tiny, index, documents, "birds")
+    texts = list(documents.values())
+    h = tiny.embed(texts)
+    recipe = ta.SparseRecipe.fit(tiny.decoder, h, tiny.literal_tokens(texts), k=100, m=40)
+    index.add(list(documents), recipe.documents(h))
+    tool = widgets.explore_search(tiny, index, documents, "birds", recipe)
     (box,), (own,) = parts(tool, ipywidgets.Text), parts(tool, ipywidgets.Checkbox)
-    hits = tool.children[-1]
+    (more,), hits = parts(tool, ipywidgets.IntSlider), tool.children[-1]
+    static = recipe.queries(tiny.literal_tokens(["birds"]), tiny.embed(["birds"]))
+    assert hits.value == widgets.search_view(index, documents, static, tiny.decoder)
     assert "because of" in hits.value
-    own.value = False
+    own.value, more.value = False, 0
     assert "No document shares a token" in hits.value
     box.value = ""
     assert "Type a query first" in hits.value
@@ -103,7 +108,7 @@ def test_the_instruction_widget(smol):
     ask.value = "emotion"
     assert bars.value != before
     ask.value = " "
-    assert "say what to look for" in note.value
+    assert "give what to look for" in note.value
     assert box.value == TEXT
 
 

@@ -1,1 +1,1 @@
-"""What the other rooms stand on: checks of input, files written whole, statistics, packaged assets."""
+"""What the other rooms build on: checks of input, files written whole, statistics, packaged assets."""

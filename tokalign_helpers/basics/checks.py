@@ -1,4 +1,4 @@
-"""What comes in and what goes out: whole numbers, texts and characters, looked at once for the whole package."""
+"""Checks of input and output: whole numbers, texts and characters, in one place for the whole package."""
 
 import operator
 import reprlib
@@ -19,13 +19,15 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     Parameters
     ----------
     value : object
-        An int, or what stands for one, such as ``np.int64(3)``; True and 3.0 do not.
+        An int, or its equivalent, such as ``np.int64(3)``; not True or 3.0.
     name : str
         Of the argument, for the message.
     least : int
+        The smallest number allowed.
     most : int, optional
+        The largest number allowed.
     called : str
-        What `most` is, such as ``V``.
+        What `most` is called, such as ``V``.
 
     Returns
     -------
@@ -53,6 +55,7 @@ def shown(value: object) -> str:
     Parameters
     ----------
     value : object
+        Any value.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def shown(value: object) -> str:
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Refuse what is not an ordered, non-empty collection of non-blank strings, naming the culprit.
+    """Return texts as a list; refuse anything but an ordered, non-empty collection of non-blank strings.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 def _ordered(texts: Iterable[str]) -> Iterator[str]:
-    """Refuse what can be iterated but does not give texts, or not in an order that the vectors could keep."""
+    """Refuse iterables that do not yield texts, or not in a defined order."""
     kind = type(texts).__name__
     if isinstance(texts, str):
         raise TypeError(f"texts is one string; put it in a list: [{texts[:30]!r}]")
@@ -118,12 +121,13 @@ def _ordered(texts: Iterable[str]) -> Iterator[str]:
 def escaped(text: str, *, keep: str = "") -> str:
     r"""Return a text that can be shown anywhere: characters that cannot be seen are named, such as ``\u202e``.
 
-    A stored escape sequence would otherwise reach the terminal, and a mark for right-to-left writing would turn round
-    what stands after it.
+    A stored escape sequence would otherwise reach the terminal, and a mark for right-to-left writing would reverse
+    what follows it.
 
     Parameters
     ----------
     text : str
+        Any text.
     keep : str
         Characters that stay as they are; :data:`JOINERS` for a text, nothing for a token.
 
@@ -138,16 +142,17 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 
 def lone_surrogate(text: str) -> int | None:
-    """Return where a text holds half of a character, which cannot be written as UTF-8.
+    """Return the position of a lone surrogate, half a character, which cannot be written as UTF-8.
 
     Parameters
     ----------
     text : str
+        Any text.
 
     Returns
     -------
     int, or None
-        The place of the first; None if all characters are whole.
+        The position of the first; None if all characters are whole.
     """
     try:
         text.encode()
@@ -157,11 +162,12 @@ def lone_surrogate(text: str) -> int | None:
 
 
 def first_line(error: BaseException, longest: int = 120) -> str:
-    """Return what an error of somebody else says, in one line for a message of ours; its name where it says nothing.
+    """Return another library's error message in one line, for a message of ours; the error's name where it is empty.
 
     Parameters
     ----------
     error : BaseException
+        The error of another library.
     longest : int
         Characters.
 
@@ -176,7 +182,7 @@ def first_line(error: BaseException, longest: int = 120) -> str:
 
 @contextmanager
 def one_line(said: str, kind: type[Exception] = ValueError) -> Iterator[None]:
-    """Make whatever a library raises in the block one line of ours: at odd files it raises errors of every kind.
+    """Turn any error of a library in the block into one line of ours: odd files make it raise errors of every kind.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Imports nothing of ours, so that every module may use it.
+"""Files that appear whole or not at all. Imports nothing else of the package, so that every module may use it.
 
 A writer works on a *partial* beside the target and renames it at the end. The partial's name says which process on
 which machine is writing, so that the next writer can tell a file in the making from one whose process was killed.
@@ -31,12 +31,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Does not exist yet. A file opened there gets the modes that the umask allows.
+        Does not exist yet. A file opened there gets the permissions that the umask allows.
 
     Raises
     ------
     OSError
-        What the disk refuses; the partial is removed and `path` is as it was.
+        If the disk refuses; the partial is removed and `path` is as it was.
     """
     path = Path(path)
     remove_partials(path)
@@ -56,7 +56,9 @@ def write_text(path: str | Path, text: str) -> None:
     Parameters
     ----------
     path : str or Path
+        Where to write.
     text : str
+        What to write.
 
     Raises
     ------
@@ -73,6 +75,7 @@ def partial_of(path: Path) -> Path:
     Parameters
     ----------
     path : Path
+        The file or folder that will be written.
 
     Returns
     -------
@@ -130,6 +133,7 @@ def sha256(path: str | Path) -> str:
     Parameters
     ----------
     path : str or Path
+        The file to hash.
 
     Returns
     -------

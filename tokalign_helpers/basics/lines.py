@@ -1,7 +1,7 @@
-"""Text files read line by line, so that an error can name the line. Imports nothing of ours.
+"""Text files read line by line, so that an error can name the line. Imports nothing else of the package.
 
-A line ends at a line feed, or at a carriage return and a line feed, and nowhere else. U+2028, U+0085 and their kin are
-characters of a text, at which ``str.splitlines`` would cut it. A byte order mark is no part of the first line.
+A line ends at a line feed, or at a carriage return and a line feed, and nowhere else. U+2028, U+0085 and similar are
+characters of a text, at which ``str.splitlines`` would cut it. A byte order mark is not part of the first line.
 """
 
 import csv
@@ -16,11 +16,12 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 
 @contextmanager
 def naming_line(file: str | Path, line: int) -> Iterator[None]:
-    """Make what goes wrong in the block an error that names file and line.
+    """Turn an error in the block into one that names file and line.
 
     Parameters
     ----------
     file : str or Path
+        The file that is being read.
     line : int
         From 1.
 
@@ -41,6 +42,7 @@ def lines(file: str | Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, s
     Parameters
     ----------
     file : str or Path
+        The text file.
     encoding : str
         One in which the byte 10 is a line feed and nothing else.
 
@@ -64,11 +66,12 @@ def lines(file: str | Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, s
 
 
 def json_lines(file: str | Path) -> Iterator[tuple[int, dict]]:
-    """Yield the objects of a file that holds one JSON object a line.
+    """Yield the objects of a file that holds one JSON object on each line.
 
     Parameters
     ----------
     file : str or Path
+        The text file.
 
     Yields
     ------
@@ -111,7 +114,7 @@ def csv_rows(file: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, di
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`lines`; or if a column is missing or there twice, or a row has more or fewer fields than there are
+        As :func:`lines`; or if a column is missing or occurs twice, or a row has more or fewer fields than there are
         columns.
     """
     numbered = _csv_fields(file)
@@ -132,6 +135,7 @@ def as_number(text: str) -> float:
     Parameters
     ----------
     text : str
+        The field.
 
     Returns
     -------
@@ -140,7 +144,7 @@ def as_number(text: str) -> float:
     Raises
     ------
     ValueError
-        If it is none, or something else that ``float`` takes for one: ``nan``, ``inf``, ``1_000``.
+        If it is not a number, or something else that ``float`` takes for one: ``nan``, ``inf``, ``1_000``.
     """
     if not _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a number")
@@ -154,7 +158,7 @@ def _csv_fields(file: str | Path) -> Iterator[tuple[int, list[str]]]:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise ValueError(f"{file}, line {first}: no CSV ({error})") from error
+            raise ValueError(f"{file}, line {first}: not CSV ({error})") from error
         if fields is None:
             return
         if any(field.strip() for field in fields):

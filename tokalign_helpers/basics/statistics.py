@@ -1,4 +1,4 @@
-"""How sure is a number: intervals of shares, means, rank correlations and unions. Imports nothing of ours.
+"""Confidence intervals of shares, means, rank correlations and unions. Imports nothing else of the package.
 
 Every interval here is meant to hold the true value in 95 of 100 samples. How often it does was counted on samples
 whose true value is known, and is said with each function.
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+LEVEL = 0.95  # of every interval
 RESAMPLES = 2000  # of every bootstrap
 FEWEST = 20  # below, resampling knows too little of the spread: a 95 % interval of 10 skewed values holds in 86 of 100
 BATCH = 100  # resamples that are in memory at a time
@@ -33,54 +34,58 @@ class Interval(NamedTuple):
         return format(self)
 
 
-def share_interval(answers: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the share of yes among answers of yes or no, with its exact interval (Clopper and Pearson 1934).
+def share_interval(answers: ArrayLike) -> Interval:
+    """Return the share of "yes" among yes-or-no answers, with its exact interval (Clopper and Pearson 1934).
 
     Parameters
     ----------
     answers : array_like of bool, (n,)
         Or of 0 and 1.
-    level : float
 
     Returns
     -------
     Interval
-        Right for every n, and at the ends: 10 yes out of 10 give [0.692, 1.000]. It holds the true share in at least
+        Valid for every n, also at the ends: 10 yes out of 10 give [0.692, 1.000]. It holds the true share in at least
         95 of 100 samples, whatever the share is.
 
     Raises
     ------
     ValueError
         If there are none, or one is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> print(ta.share_interval([True] * 45 + [False] * 5))
+    0.900 [0.782, 0.967]
     """
     values = np.asarray(answers, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
-        raise ValueError(f"a share is of answers that are all yes or no, 1 or 0; got {_shown(values)}")
+        raise ValueError(f"a share needs answers that are all yes or no, 1 or 0; got {_shown(values)}")
     yes = round(values.sum())
     from scipy import stats
 
-    found = stats.binomtest(yes, len(values)).proportion_ci(level, method="exact")
+    found = stats.binomtest(yes, len(values)).proportion_ci(LEVEL, method="exact")
     return Interval(yes / len(values), float(found.low), float(found.high))
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], n: int, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: int = 0) -> tuple[float, float]:
     """Return the percentile bootstrap's bounds of a statistic of n texts.
 
     Parameters
     ----------
     statistic : Callable
-        (resamples, n) places of texts → (resamples,) values; NaN where it is undefined.
+        (resamples, n) positions of texts → (resamples,) values; NaN where it is undefined.
     n : int
-    level : float
+        The number of texts.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
     low, high : float
         Both NaN where there is no interval: with fewer than :data:`FEWEST` texts; where the resamples all give the
-        same, for then they say nothing of other texts; or where too many of them leave the statistic undefined.
+        same and say nothing about other texts; or where the statistic is undefined for too many of them.
     """
     if n < FEWEST:
         return np.nan, np.nan
@@ -89,20 +94,20 @@ def bootstrap(
     known = drawn[~np.isnan(drawn)]
     if len(known) < (1 - UNDEFINED) * RESAMPLES or _is_constant(known):
         return np.nan, np.nan
-    low, high = np.percentile(known, [50 - 50 * level, 50 + 50 * level])
+    low, high = np.percentile(known, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
     return float(low), float(high)
 
 
-def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
 
     Parameters
     ----------
     values : array_like, (n,)
-        One for each text. For a comparison of two embedders on the same texts, give the differences. For answers of
-        yes or no there is :func:`share_interval`.
-    level : float
+        One for each text. For a comparison of two embedders on the same texts, give the differences. For yes-or-no
+        answers use :func:`share_interval`.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -114,14 +119,22 @@ def bootstrap_interval(values: ArrayLike, *, level: float = 0.95, seed: int = 0)
     ------
     ValueError
         If there are no values, one is not finite, or they are booleans.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> print(ta.bootstrap_interval([0.0, 0.2, 0.4, 0.6, 0.8] * 10))
+    0.400 [0.324, 0.484]
+    >>> f"{ta.bootstrap_interval([0.0, 1.0]):.2f}"
+    '0.50 [no interval]'
     """
     given = np.asarray(values)
     if given.dtype == bool:
-        raise ValueError("the values are yes or no, of which share_interval gives the share")
+        raise ValueError("the values are booleans; use share_interval for a share")
     given = given.astype(float)
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise ValueError(f"a mean needs a list of at least one number, all of them finite; got {_shown(given)}")
-    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), level=level, seed=seed)
+    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), seed=seed)
     return Interval(float(given.mean()), *found)
 
 
@@ -129,13 +142,12 @@ def jackknife_interval(
     estimate: float,
     leave_one_out: ArrayLike,
     *,
-    level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
     """Return the interval of a statistic that no bootstrap suits, from its values without each text.
 
     A bootstrap sample repeats texts. A *union* over it is smaller than over as many fresh texts, and groups agree
-    better with labels where the same text stands twice: the bootstrap's interval sits beside the estimate itself.
+    better with labels where the same text occurs twice: the bootstrap's interval sits beside the estimate itself.
     Leaving texts out one at a time has no such repeats.
 
     Parameters
@@ -144,7 +156,6 @@ def jackknife_interval(
         The statistic on all n texts.
     leave_one_out : array_like, (n,)
         The statistic on all texts but the i-th.
-    level : float
     bounds : (float, float)
         The least and the greatest value that the statistic can have, such as (0, 1) for a share.
 
@@ -162,7 +173,7 @@ def jackknife_interval(
     error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
     from scipy import stats
 
-    half = stats.norm.ppf(0.5 + level / 2) * error
+    half = stats.norm.ppf(0.5 + LEVEL / 2) * error
     low, high = np.clip([estimate - half, estimate + half], *bounds)
     return Interval(float(estimate), float(low), float(high))
 
@@ -173,7 +184,9 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     Parameters
     ----------
     predicted, rated : array_like, (n,)
+        The model's scores and people's ratings of the same n pairs.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -185,6 +198,13 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     ------
     ValueError
         If the lengths differ, there are fewer than three pairs, one side is constant, or a value is NaN.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> scores, ratings = [0.1, 0.4, 0.3, 0.9, 0.8], [1, 2, 3, 4, 5]
+    >>> print(ta.rank_correlation(scores * 5, ratings * 5))
+    0.800 [0.606, 0.905]
     """
     x, y = _to_correlate(predicted, rated)
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
@@ -196,7 +216,9 @@ def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: Arra
     Parameters
     ----------
     first, second, rated : array_like, (n,)
+        The scores of two models and people's ratings of the same n pairs.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -209,6 +231,13 @@ def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: Arra
     ------
     ValueError
         As :func:`rank_correlation`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> first, second, ratings = [0.1, 0.3, 0.4, 0.9], [0.4, 0.1, 0.3, 0.2], [1, 2, 3, 4]
+    >>> print(ta.rank_correlation_difference(first * 6, second * 6, ratings * 6))
+    1.400 [0.878, 1.788]
     """
     (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
 
@@ -223,7 +252,7 @@ def _shown(values: np.ndarray) -> str:
 
 
 def _is_constant(values: np.ndarray) -> bool:
-    """Say whether they are equal but for rounding."""
+    """Return whether they are equal but for rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 

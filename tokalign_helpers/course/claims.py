@@ -1,20 +1,39 @@
 """The paper's claims and what this course found: ``data/paper_claims.csv``, filled from the notebooks' stored outputs.
 
-A row says what the paper claims and where, which notebook shows it, and by a regular expression where in the outputs of
-that notebook's CHECK cells our figure stands. ``make claims`` fills them in.
+A row says what the paper claims and where, the rule for its verdict, which notebook shows it, and by a regular
+expression where in the outputs of that notebook's CHECK cells, or in a file of results, our figure stands. ``make
+claims`` fills them in.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokalign_helpers.basics.assets import data_dir
+from tokalign_helpers.basics.files import sha256
 from tokalign_helpers.basics.lines import csv_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERDICTS = ("reproduced", "scaled-down", "not reproduced", "not run here")
-COLUMNS = ("id", "claim", "where", "paper", "ours", "model", "verdict", "notebook", "pattern", "form")
+VERDICTS = ("reproduced", "partly", "not reproduced", "not run here")
+SCALES = ("scaled-down", "the paper's", "")  # a far smaller model or less data; as in the paper; not run
+COLUMNS = (
+    "id",
+    "claim",
+    "where",
+    "paper",
+    "rule",
+    "ours",
+    "verdict",
+    "scale",
+    "model",
+    "notebook",
+    "file",
+    "pattern",
+    "form",
+)
+SHOWN = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
 
 
 def load_claims() -> "pd.DataFrame":
@@ -23,13 +42,14 @@ def load_claims() -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        ``claim``, ``where`` (in the paper), ``paper`` (its figure), ``ours``, ``model``, ``verdict`` (one of
-        :data:`VERDICTS`; ``scaled-down``: seen, but on a smaller model or less data), ``notebook``.
+        ``claim``, ``where`` (in the paper), ``paper`` (its figure), ``rule`` (when the verdict is "reproduced", when
+        "not"; all between is "partly"), ``ours``, ``verdict`` (one of :data:`VERDICTS`), ``scale`` (``scaled-down``: on
+        a smaller model or less data than the paper's), ``model``, ``notebook``.
     """
     import pandas as pd
 
     table = pd.DataFrame(read_ledger(data_dir() / "paper_claims.csv"))
-    return table[["claim", "where", "paper", "ours", "model", "verdict", "notebook"]]
+    return table[list(SHOWN)]
 
 
 def load_paper_retrieval() -> "pd.DataFrame":
@@ -45,12 +65,46 @@ def load_paper_retrieval() -> "pd.DataFrame":
     return pd.read_csv(data_dir() / "paper_retrieval.csv")
 
 
+def load_results(table: str) -> "pd.DataFrame":
+    """Return figures that were measured beforehand, because they need data or time that a notebook has not.
+
+    Parameters
+    ----------
+    table : str
+        A file of ``data/results``, without its ending.
+
+    Returns
+    -------
+    DataFrame
+        What was measured, then ``value`` and the bounds ``low`` and ``high`` of its 95 % interval. Its ``attrs`` hold
+        the ``command`` that makes it, the ``date``, and the SHA-256 of the table and of the files it was made ``from``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table, or it is not the one that its command wrote.
+    """
+    import pandas as pd
+
+    folder = data_dir() / "results"
+    made = json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    if table not in made:
+        raise ValueError(f"there are no results {table!r}; known: {', '.join(made)}")
+    file = folder / f"{table}.csv"
+    if sha256(file) != made[table]["sha256"]:
+        raise ValueError(f"{file} was changed after {made[table]['date']}; make it again: {made[table]['command']}")
+    found = pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
+    found.attrs = made[table]
+    return found
+
+
 def read_ledger(file: Path) -> list[dict[str, str]]:
     """Read the rows of a ledger and refuse those that claim more than they show.
 
     Parameters
     ----------
     file : Path
+        The CSV file.
 
     Returns
     -------
@@ -59,8 +113,8 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
     Raises
     ------
     ValueError
-        If a column is missing, an id is there twice, a verdict is unknown, or a verdict other than ``not run here``
-        has no pattern to find its figure by; the message names the line.
+        If a column is missing, an id occurs twice, a verdict or a scale is unknown, or a verdict other than ``not run
+        here`` has no rule, no scale, or no pattern to find its figure by; the message names the line.
     """
     rows = []
     seen: set[str] = set()
@@ -68,10 +122,12 @@ def read_ledger(file: Path) -> list[dict[str, str]]:
         if len(row) != len(COLUMNS):
             raise ValueError(f"{file.name}, line {number}: the columns must be {', '.join(COLUMNS)}")
         if row["verdict"] not in VERDICTS:
-            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is no verdict; known: {VERDICTS}")
+            raise ValueError(f"{file.name}, line {number}: {row['verdict']!r} is not a verdict; known: {VERDICTS}")
+        if row["scale"] not in SCALES:
+            raise ValueError(f"{file.name}, line {number}: {row['scale']!r} is not a scale; known: {SCALES}")
         if row["id"] in seen:
-            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is there already")
-        shown = bool(row["notebook"] and row["pattern"] and row["form"])
+            raise ValueError(f"{file.name}, line {number}: the id {row['id']!r} is already in use")
+        shown = all(row[name] for name in ("notebook", "rule", "scale", "pattern", "form"))
         if shown != (row["verdict"] != "not run here"):
             raise ValueError(f"{file.name}, line {number}: a figure needs a run, and a run a verdict: {row['claim']!r}")
         seen.add(row["id"])

@@ -1,6 +1,6 @@
 """Install what Colab lacks: ``python -m tokalign_helpers.course.colab``, which the notebooks' set-up cell calls there.
 
-Versions and SHA-256 of every file stand in ``colab_lacks.txt``; pip refuses anything else. Colab's own packages stay
+``colab_lacks.txt`` holds version and SHA-256 of every file; pip refuses anything else. Colab's own packages stay
 what they are, so dependencies are not looked at.
 """
 

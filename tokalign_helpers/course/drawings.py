@@ -1,4 +1,4 @@
-"""Pictures of an idea, drawn from a real model's numbers: the way of a text to its tokens, the cone of embeddings."""
+"""Pictures of an idea, drawn from a real model's numbers: the path of a text to its tokens, the cone of embeddings."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,7 +18,7 @@ INK, LIGHT = "#333333", "#F4F4F4"
 
 
 def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
-    """Draw the way of a text: tokens → states → pooling → embedding → decoder layer → scores, with its own numbers.
+    """Draw the path of a text: tokens → states → pooling → embedding → decoder layer → scores, with its own numbers.
 
     Parameters
     ----------
@@ -82,13 +82,15 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     Parameters
     ----------
     h : Tensor, (n, d)
+        Raw embeddings.
     u : Tensor, (d,)
         u_1, the first principal component, a unit vector.
     v : float
         How far training moves an embedding along u, such as v_1; the shifted ones are drawn beside the raw ones.
     seed : int
-        Which embeddings are drawn.
+        Seed of the choice of the embeddings that are drawn.
     shown : int
+        How many embeddings to draw.
 
     Returns
     -------
@@ -104,9 +106,17 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     for shift, color in ((0.0, GREY), (v, BLUE)):
         ends = np.column_stack([x + shift, y])
         ax.quiver(
-            np.zeros(len(x)), np.zeros(len(x)), *ends.T, angles="xy", scale_units="xy", scale=1, color=color,
-            width=0.0016, headwidth=5, alpha=0.55,
-        )  # fmt: skip
+            np.zeros(len(x)),
+            np.zeros(len(x)),
+            *ends.T,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=color,
+            width=0.0016,
+            headwidth=5,
+            alpha=0.55,
+        )
     ax.scatter([0], [0], color=INK, zorder=3, s=18)
     middle, top = float(np.mean(x)), float(np.abs(y).max()) * 1.15
     ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2.2})
@@ -126,7 +136,7 @@ def _states(embedder: Embedder, text: str) -> tuple[list[int], Tensor]:
 
 
 def _strip(ax: Axes, x: float, y: float, width: float, vector: Tensor, scale: float, *, height: float = 1.8) -> None:
-    """Draw some numbers of a vector as coloured cells; three dots stand for the others."""
+    """Draw some numbers of a vector as coloured cells; three dots represent the others."""
     cell = (width - 2) / CELLS
     for i, value in enumerate(vector[torch.linspace(0, len(vector) - 1, CELLS).long()].tolist()):
         shade = plt.get_cmap("PuOr")(0.5 + 0.5 * np.tanh(value / scale))

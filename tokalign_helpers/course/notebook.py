@@ -8,11 +8,11 @@ import torch
 from tokalign_helpers.basics.assets import default_model_path, is_ready
 from tokalign_helpers.models.cache import embedding_cache_dir
 
-WIDTH = 100  # characters a line of output; a wider table breaks in the middle of its numbers
+WIDTH = 100  # characters in a line of output; a wider table breaks in the middle of its numbers
 
 
 def setup(version: str) -> None:
-    """Prepare a notebook: check the version, set how figures and tables look, fetch the model, say what is there.
+    """Prepare a notebook: check the version, set the style of figures and tables, fetch the model, print what is there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One function a figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
+"""One function for each figure: takes tables, returns the matplotlib Axes. Nothing here computes a result."""
 
 import html
 import re
@@ -36,18 +36,20 @@ _SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS")
 
 
 def use_style() -> None:
-    """Give all figures of the course one look."""
+    """Set one style for all figures of the course."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     known = {font.name for font in fontManager.ttflist}
-    plt.rcParams.update({
-        "font.family": [name for name in _SCRIPTS if name in known] or ["sans-serif"],
-        "figure.dpi": 110,
-        "figure.facecolor": "white",  # stays readable on a dark page
-        "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
-        "axes.titlesize": 12,
-        "grid.color": "#E6E6E6",
-    })  # fmt: skip
+    plt.rcParams.update(
+        {
+            "font.family": [name for name in _SCRIPTS if name in known] or ["sans-serif"],
+            "figure.dpi": 110,
+            "figure.facecolor": "white",  # stays readable on a dark page
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "axes.titlesize": 12,
+            "grid.color": "#E6E6E6",
+        }
+    )
 
 
 def color_of(name: str) -> str:
@@ -56,6 +58,7 @@ def color_of(name: str) -> str:
     Parameters
     ----------
     name : str
+        The embedder's name.
 
     Returns
     -------
@@ -73,8 +76,11 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
         One text's rows of :func:`~tokalign_helpers.reading.alignment.aligned_tokens`; more than are shown. The bars
         start at the score of its last row, because scores have no zero that means something.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
 
     Returns
     -------
@@ -95,13 +101,14 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
 
 
 def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw each rate of each embedder with its interval, one panel a rate.
+    """Draw each rate of each embedder with its interval, one panel for each rate.
 
     Parameters
     ----------
     table : DataFrame
         As :func:`~tokalign_helpers.reading.alignment.alignment_rates` returns it.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -123,13 +130,14 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
-    """Draw what kinds of tokens embedders answer with, as one stacked bar an embedder.
+    """Draw what kinds of tokens embedders answer with, as one stacked bar for each embedder.
 
     Parameters
     ----------
     shares : DataFrame
-        A row an embedder (or the texts themselves), a column a kind; rows sum to 1.
+        One row for each embedder (or for the texts themselves), one column for each kind; rows sum to 1.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -141,8 +149,15 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
         width = shares[kind].to_numpy()
         ax.barh(shares.index, width, left=left, color=KIND_COLORS[kind], label=kind, height=0.72)
         for place in np.flatnonzero(width > 0.05).tolist():
-            ax.text(left[place] + width[place] / 2, place, f"{100 * width[place]:.0f}", ha="center", va="center",
-                    fontsize=9, color="white" if kind in ("content word", "punctuation") else "black")  # fmt: skip
+            ax.text(
+                left[place] + width[place] / 2,
+                place,
+                f"{100 * width[place]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if kind in ("content word", "punctuation") else "black",
+            )
         left += width
     ax.invert_yaxis()
     ax.grid(visible=False)
@@ -161,6 +176,7 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     tables : Mapping[str, DataFrame]
         For each embedder a table of :func:`~tokalign_helpers.reading.vocabulary.recall_by_frequency`.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -187,6 +203,7 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
     tables : Mapping[str, DataFrame]
         Embedder → :func:`~tokalign_helpers.reading.key_tokens.key_shares`, without texts of which no token aligns.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -220,7 +237,9 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
     shares : Mapping[str, ndarray]
         For each embedder the shares of its components, in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -245,14 +264,16 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
 
 
 def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: int = 40) -> np.ndarray:
-    """Draw how far embeddings moved along each component, one panel a pair of backbone and embedder.
+    """Draw how far embeddings moved along each component, one panel for each pair of backbone and embedder.
 
     Parameters
     ----------
     variations : Mapping[str, ndarray]
         For each pair, such as ``smol-eol → smol-sim``, the v_j in order.
     title : str
+        Written above the figure.
     shown : int
+        How many components to draw.
 
     Returns
     -------
@@ -281,6 +302,7 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     parts : DataFrame
         ``token``, ``first`` and ``rest``: the two contributions to each token's score; one row for each token.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -311,9 +333,11 @@ def plot_sweep(
         For each line a table of :func:`~tokalign_helpers.reading.spectrum.sweep`. Names that are not of embedders are
         drawn grey.
     title : str
+        Written above the figure.
     mark : float, optional
         The amount to mark with a star.
     xlabel : str
+        What the horizontal axis shows.
 
     Returns
     -------
@@ -325,12 +349,26 @@ def plot_sweep(
         known = name in EMBEDDER_COLORS
         color = color_of(name) if known else "#BBBBBB"
         for ax, column in zip(axes, columns, strict=True):
-            ax.plot(table["amount"], table[column], color=color, linewidth=2 if known else 1, zorder=3 if known else 1,
-                    label=name if known else None)  # fmt: skip
+            ax.plot(
+                table["amount"],
+                table[column],
+                color=color,
+                linewidth=2 if known else 1,
+                zorder=3 if known else 1,
+                label=name if known else None,
+            )
             if mark is not None and known:
                 near = (table["amount"] - mark).abs().idxmin()
-                ax.plot(table["amount"][near], table[column][near], "*", color=color, markersize=14, zorder=4,
-                        markerfacecolor="white" if place % 2 else color, fillstyle="full")  # fmt: skip
+                ax.plot(
+                    table["amount"][near],
+                    table[column][near],
+                    "*",
+                    color=color,
+                    markersize=14,
+                    zorder=4,
+                    markerfacecolor="white" if place % 2 else color,
+                    fillstyle="full",
+                )
     if mark is not None:
         axes[0].plot([], [], linestyle="", marker="*", color="black", label=f"{xlabel.split(',')[0]} = {mark:g}")
     for ax, column in zip(axes, columns, strict=True):
@@ -351,6 +389,7 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     table : DataFrame
         ``direction`` (its name), ``value``; ``low`` and ``high``, NaN for no interval.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
     before : float, optional
@@ -371,6 +410,62 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     ax.set_ylim(len(table) - 0.4, -0.7)
     ax.set_title(title)
     return ax
+
+
+def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
+    """Draw differences with their intervals around zero; those with an interval clear of zero are orange.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``what`` (its name), ``value``, ``low``, ``high``.
+    title : str
+    value : str
+        What the numbers are.
+
+    Returns
+    -------
+    Axes
+    """
+    figure, ax = plt.subplots(figsize=(9, 0.42 * len(table) + 1.4), layout="constrained")
+    ax.axvline(0, color="black", linewidth=1, linestyle=":")
+    for place, row in enumerate(table.itertuples()):
+        color = ORANGE if row.low > 0 or row.high < 0 else GREY
+        _interval(ax, place, row.value, row.low, row.high, color, digits=3)
+    ax.set_yticks(range(len(table)), table["what"])
+    ax.set(xlabel=value, ylim=(len(table) - 0.4, -0.7))
+    ax.margins(x=0.1)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return ax
+
+
+def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how many of the best tokens are key tokens after every layer, one panel a reading, one line an embedder.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``embedder``, ``reading``, ``layer``, ``value``, ``low``, ``high``.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    readings = list(table["reading"].unique())
+    figure, axes = plt.subplots(
+        1, len(readings), figsize=(4.6 * len(readings), 3.8), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, reading in zip(axes[0], readings, strict=True):
+        for name, rows in table[table["reading"] == reading].groupby("embedder", sort=False):
+            ax.plot(rows["layer"], rows["value"], color=color_of(str(name)), linewidth=2, label=name)
+            ax.fill_between(rows["layer"], rows["low"], rows["high"], color=color_of(str(name)), alpha=0.2, linewidth=0)
+        ax.set_title(f"embedding {reading}", fontsize=10, fontweight="normal")
+        ax.set(xlabel="layer", ylim=(0, None))
+    axes[0, 0].set_ylabel("key tokens among the ten best, share")
+    axes[0, 0].legend(frameon=False, fontsize=9, loc="upper left")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return axes[0]
 
 
 def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
@@ -415,7 +510,9 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     table : DataFrame
         Rows and columns are two settings.
     title : str
+        Written above the figure.
     xlabel, ylabel : str
+        What the two axes show.
 
     Returns
     -------
@@ -431,13 +528,14 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
 
 
 def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarray:
-    """Draw a 2 × 2 of instruction and labelling: one panel a labelling, one point an instruction, with its interval.
+    """Draw a 2 × 2 of instruction and labelling: a panel for each labelling, a point for each instruction.
 
     Parameters
     ----------
     table : DataFrame
         ``asked for``, ``labels``, ``value``, ``low``, ``high``.
     title : str
+        Written above the figure.
     value : str
         What the numbers are.
 
@@ -462,13 +560,14 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
 
 
 def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how the cosines of pairs of each kind are distributed, one panel an embedder.
+    """Draw how the cosines of pairs of each kind are distributed, one panel for each embedder.
 
     Parameters
     ----------
     similarities : DataFrame
         ``kind``, and a column of numbers for each embedder.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -494,14 +593,16 @@ def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown: int = 10) -> np.ndarray:
-    """Draw which tokens add most to the cosine of two texts, one panel an embedder.
+    """Draw which tokens add most to the cosine of two texts, one panel for each embedder.
 
     Parameters
     ----------
     tables : Mapping[str, DataFrame]
         Of :func:`~tokalign_helpers.reading.explain.token_contributions`.
     title : str
+        Written above the figure.
     shown : int
+        How many tokens to draw.
 
     Returns
     -------
@@ -524,13 +625,15 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
 
 
 def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
-    """Draw retrievers in the plane of cost and quality.
+    """Draw retrievers by cost and quality.
 
     Parameters
     ----------
     table : DataFrame
-        ``retriever``, ``cost`` (multiply-adds a pair of query and document), ``value``, ``low``, ``high`` (nDCG@10).
+        ``retriever``, ``cost`` (multiply-adds for each pair of query and document), ``value``, ``low``, ``high``
+        (nDCG@10).
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -552,7 +655,7 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, kept: float = 0.5) -> Axes:
-    """Draw where in the spectrum of E_g directions and embeddings have their energy, summed up from the left.
+    """Draw how the energy of directions and embeddings accumulates along the spectrum of E_g, from the left.
 
     Parameters
     ----------
@@ -560,6 +663,7 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
         For each line the share of the energy along each right singular vector, from the largest singular value to the
         smallest.
     title : str
+        Written above the figure.
     kept : float
         The share in the middle to shade.
 
@@ -575,21 +679,26 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
     for (name, share), color in zip(shares.items(), [ORANGE, BLUE, GREEN, PURPLE], strict=False):
         ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set(xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
-           ylabel="share of the energy, summed up to here", xlim=(0, d), ylim=(0, 1))  # fmt: skip
+    ax.set(
+        xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
+        ylabel="share of the energy, summed up to here",
+        xlim=(0, d),
+        ylim=(0, 1),
+    )
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
     return ax
 
 
 def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how changed embeddings do on several measures, each with its interval, one panel a measure.
+    """Draw how changed embeddings perform on several measures, each with its interval, one panel for each measure.
 
     Parameters
     ----------
     table : DataFrame
-        ``change``, ``measure``, ``value``, ``low``, ``high``. The first change is what the others are compared with.
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -597,9 +706,13 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
     """
     measures, names = list(table["measure"].unique()), list(table["change"].unique())
     figure, axes = plt.subplots(
-        1, len(measures), figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3), sharey=True, layout="constrained",
+        1,
+        len(measures),
+        figsize=(3 * len(measures) + 2, 0.4 * len(names) + 1.3),
+        sharey=True,
+        layout="constrained",
         squeeze=False,
-    )  # fmt: skip
+    )
     for ax, measure in zip(axes[0], measures, strict=True):
         rows = table[table["measure"] == measure].reset_index(drop=True)
         best = rows["value"].idxmax()
@@ -615,13 +728,14 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw what is left of embeddings that are made shorter, one panel a measure.
+    """Draw what remains of shortened embeddings, one panel for each measure.
 
     Parameters
     ----------
     table : DataFrame
         ``way``, ``numbers`` (the length), and a column for each measure.
     title : str
+        Written above the figure.
 
     Returns
     -------
@@ -644,13 +758,14 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
 
 
 def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) -> Axes:
-    """Draw how a retriever gets better step by step, beside levels to reach.
+    """Draw how a retriever gets better step by step, beside reference levels.
 
     Parameters
     ----------
     table : DataFrame
         ``step``, ``value``, ``low``, ``high`` (nDCG@10), in order.
     title : str
+        Written above the figure.
     levels : Mapping[str, float]
         Vertical lines: name and nDCG@10.
 
@@ -663,14 +778,86 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
         ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
         ax.plot(row.value, place, "o", color=BLUE, markersize=8)
         behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        ax.annotate(f"{row.value:.3f}", (row.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
-                    bbox=behind)  # fmt: skip
+        ax.annotate(
+            f"{row.value:.3f}",
+            (row.value, place),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            bbox=behind,
+        )
     for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
         ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
     ax.set_yticks(range(len(table)), table["step"])
     ax.set(xlabel="nDCG@10", ylim=(len(table) - 0.5, -0.7))
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="lower left")
+    return ax
+
+
+def plot_forest(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
+    """Draw a forest plot: differences with their intervals, one panel for each group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``group`` (the panel), ``row`` (its name), ``series`` (its colour), ``value``, ``low``, ``high``.
+    title : str
+    xlabel : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    groups, series = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["series"]))
+    rows = list(dict.fromkeys(table["row"]))
+    size = (3.6 * len(groups) + 1.6, 0.32 * len(rows) * len(series) + 1.8)
+    figure, panels = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")
+    panels = np.atleast_1d(panels)
+    for ax, group in zip(panels, groups, strict=True):
+        ax.axvline(0, color="black", linewidth=1, zorder=0)
+        for row in table[table["group"] == group].itertuples():
+            shift = (series.index(row.series) - (len(series) - 1) / 2) * 0.8 / len(series)
+            place, color = rows.index(row.row) + shift, (BLUE, ORANGE, GREEN, PURPLE)[series.index(row.series)]
+            ax.plot([row.low, row.high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
+            ax.plot(row.value, place, "o", color=color, markersize=6)
+        ax.set_title(group, fontsize=11, loc="left")
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+    panels[0].set_yticks(range(len(rows)), rows)
+    panels[len(panels) // 2].set_xlabel(xlabel)
+    figure.suptitle(title)
+    if len(series) > 1:
+        handles = [plt.Line2D([], [], color=color, marker="o") for color in (BLUE, ORANGE, GREEN, PURPLE)]
+        figure.legend(handles[: len(series)], series, loc="outside lower center", ncols=len(series), frameon=False)
+    return panels
+
+
+def plot_cutoffs(table: pd.DataFrame, title: str, *, limit: float, limit_name: str) -> Axes:
+    """Draw quality against the number of tokens kept, and the level that all tokens reach.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``frame`` (one line for each), ``k`` and ``value`` (nDCG@10).
+    title : str
+    limit : float
+    limit_name : str
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
+    for (name, rows), color, mark in zip(
+        table.groupby("frame", sort=False), (BLUE, ORANGE, GREEN), "os^", strict=False
+    ):
+        ax.plot(rows["k"], rows["value"], marker=mark, color=color, linewidth=2, label=name)
+    ax.axhline(limit, color="black", linewidth=1, linestyle=":", label=limit_name)
+    ax.set_xscale("log")
+    ax.set(xlabel="K, tokens kept of each side (log scale)", ylabel="nDCG@10", ylim=(0, None))
+    ax.set_title(title)
+    ax.legend(frameon=False, loc="lower right")
     return ax
 
 
@@ -682,6 +869,7 @@ def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     table : DataFrame
         As for :func:`plot_aligned_tokens`.
     shown : int
+        How many tokens to show.
 
     Returns
     -------

@@ -2,14 +2,14 @@
 
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import ipywidgets
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import sparse
-from torch import Tensor
 
 from tokalign_helpers.basics.checks import JOINERS, check_texts, escaped, whole_number
 from tokalign_helpers.course.plots import highlighted_text, plot_aligned_tokens, token_bars
@@ -18,7 +18,7 @@ from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import REFERENCE_RANK, aligned_tokens, marked_pieces, read_tokens
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 from tokalign_helpers.retrieval.index import SparseIndex
-from tokalign_helpers.retrieval.sparse import sparsify_queries
+from tokalign_helpers.retrieval.recipe import SparseRecipe
 
 
 def alignment_view(
@@ -29,11 +29,15 @@ def alignment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     k : int
+        How many tokens to show.
     ax : Axes, optional
+        Where to draw. Default: a new figure.
     title : str
-        Of the bars. Default: whose answer it is.
+        Of the bars. Default: names the embedder.
 
     Returns
     -------
@@ -52,19 +56,21 @@ def alignment_view(
 
 
 def explore_alignment(embedders: Mapping[str, Embedder], text: str, k: int = 10) -> ipywidgets.Widget:
-    """Make a small tool: type a text, choose an embedder and k, read the tokens.
+    """Build a small tool: type a text, choose an embedder and k, read the tokens.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     text : str
-        To begin with.
+        The initial one.
     k : int
+        How many tokens to show at first.
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a slider, the highlighted text and the bars.
+        A box with a text field, a list of embedders, a slider, the highlighted text and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -95,7 +101,9 @@ def adjustment_view(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to embed.
     components : PrincipalComponents
         Of this embedder.
     amount : float
@@ -103,6 +111,7 @@ def adjustment_view(
     j : int
         Which component.
     k : int
+        How many tokens to show.
 
     Returns
     -------
@@ -124,23 +133,24 @@ def explore_adjustment(
     text: str,
     marks: Mapping[str, float],
 ) -> ipywidgets.Widget:
-    """Make a small tool: move the embedding of a text along a component and watch its tokens change.
+    """Build a small tool: move the embedding of a text along a component and watch its tokens change.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders to choose from, by name.
     components : Mapping[str, PrincipalComponents]
         Of each embedder.
     text : str
-        To begin with.
+        The initial one.
     marks : Mapping[str, float]
-        Of each embedder the λ that the notebook found, v_1.
+        For each embedder, the λ that the notebook found, v_1.
 
     Returns
     -------
     Widget
-        A box of a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1 of
-        the chosen embedder either way, a button that sets it to v_1, and the bars.
+        A box with a text field, a list of embedders, a choice of the component, a slider for λ that reaches twice v_1
+        of the chosen embedder either way, a button that sets it to v_1, and the bars.
     """
     wide = ipywidgets.Layout(width="95%")
     box = ipywidgets.Text(value=text, description="Text", layout=wide, continuous_update=False)
@@ -182,14 +192,14 @@ def explore_adjustment(
 
 
 def explore_instruction(embedder: Embedder, text: str, background: Sequence[str]) -> ipywidgets.Widget:
-    """Make a small tool: a text, an instruction, and the tokens of the answer.
+    """Build a small tool: a text, an instruction, and the tokens of the answer.
 
     Parameters
     ----------
     embedder : Embedder
-        With a place for an instruction.
+        One that takes an instruction.
     text : str
-        To begin with.
+        The initial one.
     background : Sequence[str]
         Texts whose mean embedding, asked the same, is subtracted.
 
@@ -228,11 +238,15 @@ def search_view(
     Parameters
     ----------
     index : SparseIndex
+        The index of the documents.
     documents : Mapping[str, str]
         Name → text.
     query : csr_array, (1, V)
+        The sparse vector of one query.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     k : int
+        How many documents to show.
 
     Returns
     -------
@@ -241,50 +255,52 @@ def search_view(
     rows = []
     for rank, (name, score) in enumerate(index.search(query, k)[0], start=1):
         why = index.explain(query, name, decoder).head(8)
-        tokens = ", ".join(f"{html.escape(t)} {s:.1f}" for t, s in zip(why["token"], why["score"], strict=True))
+        tokens = ", ".join(f"{html.escape(t)} {s:.3f}" for t, s in zip(why["token"], why["score"], strict=True))
         text = html.escape(escaped(documents[name][:220], keep=JOINERS))
-        rows.append(f"<p><b>{rank}. {score:.1f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
+        rows.append(f"<p><b>{rank}. {score:.3f}</b> {text} …<br><small>because of: <code>{tokens}</code></small></p>")
     return "".join(rows) or "<p>No document shares a token with the query.</p>"
 
 
 def explore_search(
-    embedder: Embedder,
-    index: SparseIndex,
-    documents: Mapping[str, str],
-    text: str,
-    change: Callable[[Tensor], Tensor] = lambda h: h,
+    embedder: Embedder, index: SparseIndex, documents: Mapping[str, str], text: str, recipe: SparseRecipe
 ) -> ipywidgets.Widget:
-    """Make a small search engine: type a query, read what is found and why.
+    """Build a small search engine: type a query, read what is found and why.
 
     Parameters
     ----------
     embedder : Embedder
+        The embedder of the documents, which also reads the query.
     index : SparseIndex
+        Of the vectors that the recipe made of the documents.
     documents : Mapping[str, str]
+        Name → text.
     text : str
         To begin with.
-    change : Callable
-        (n, d) → (n, d), applied to the query's embedding, as it was to the documents'.
+    recipe : SparseRecipe
+        Makes the query's vector; its own M and weight of literal tokens are where the controls begin.
 
     Returns
     -------
     Widget
-        A text field, a slider for the number of aligned tokens added to the query, and the hits.
+        A text field, a slider for the number of aligned tokens of the query, a box that switches its literal tokens
+        off, and the hits.
     """
     box = ipywidgets.Text(
         value=text, description="Query", layout=ipywidgets.Layout(width="95%"), continuous_update=False
     )
-    more = ipywidgets.IntSlider(value=0, min=0, max=100, step=10, description="M", continuous_update=False)
-    own = ipywidgets.Checkbox(value=True, description="literal tokens")
+    most = max(recipe.m, 1)
+    more = ipywidgets.IntSlider(
+        value=most, min=0, max=most, step=max(1, most // 20), description="M", continuous_update=False
+    )
+    own = ipywidgets.Checkbox(value=recipe.own > 0, description="literal tokens")
     hits = ipywidgets.HTML()
 
     def redraw(_: object = None) -> None:
         if not box.value.strip():
             hits.value = "<p>Type a query first.</p>"
             return
-        literal = embedder.literal_tokens([box.value]) if own.value else [set()]
-        h = change(embedder.embed([box.value])) if more.value else None
-        query = sparsify_queries(embedder.decoder, literal, h, more.value)
+        asked = replace(recipe, m=more.value, own=(recipe.own or 1.0) if own.value else 0.0)
+        query = asked.queries(embedder.literal_tokens([box.value]), embedder.embed([box.value]))
         hits.value = search_view(index, documents, query, embedder.decoder)
 
     for control in (box, more, own):
@@ -299,6 +315,7 @@ def png(figure: Figure) -> bytes:
     Parameters
     ----------
     figure : Figure
+        A matplotlib figure.
 
     Returns
     -------

@@ -8,15 +8,16 @@ from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple, SupportsFloat
 
+from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.basics.lines import as_number, json_lines, lines, naming_line
+from tokalign_helpers.basics.lines import as_number, csv_rows, json_lines, lines, naming_line
 from tokalign_helpers.datasets.wikipedia import load_passages
 
 HIGHEST_GRADE = 1000  # trec_eval counts grades in a table as long as the highest one
 
 
 class Collection(NamedTuple):
-    """What a retriever is judged on: documents, queries, and which documents answer which query."""
+    """What a retriever is evaluated on: documents, queries, and which documents answer which query."""
 
     documents: dict[str, str]
     queries: dict[str, str]
@@ -24,18 +25,20 @@ class Collection(NamedTuple):
 
 
 def load_cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
-    """Return the course's offline collection: Wikipedia passages, and sentences taken out of some as queries.
+    """Return the course's offline collection: Wikipedia passages, and sentences taken from some of them as queries.
 
     Parameters
     ----------
     n_queries : int
+        How many sentences to take as queries.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
     Collection
-        The passages of the articles that the course's adapters have not seen. The passage that a query was taken out
-        of is relevant (grade 1); no other is, though some would do as well.
+        The passages of the articles that the course's adapters have not seen. The passage that a query was taken from
+        is relevant (grade 1); no other is, though some would fit as well.
 
     Raises
     ------
@@ -56,12 +59,32 @@ def load_cloze_collection(n_queries: int = 400, *, seed: int = 0) -> Collection:
     return Collection(documents, queries, relevant)
 
 
+def load_likes_collection() -> Collection:
+    """Return twenty people and who likes what: easy to answer by words, hard by vectors.
+
+    Returns
+    -------
+    Collection
+        A document says what one person likes; a query asks who likes a thing. Two people do, and any two people have
+        one thing in common, so that the answers cannot be laid out in few dimensions (after LIMIT, Weller et al. 2025).
+    """
+    rows = [row for _, row in csv_rows(data_dir() / "texts" / "likes.csv", ("thing", "a", "b"))]
+    liked: dict[str, list[str]] = {}
+    for row in rows:
+        for person in (row["a"], row["b"]):
+            liked.setdefault(person, []).append(row["thing"])
+    documents = {name: f"{name} likes {', '.join(things[:-1])} and {things[-1]}." for name, things in liked.items()}
+    queries = {row["thing"]: f"Who likes {row['thing']}?" for row in rows}
+    return Collection(documents, queries, {row["thing"]: {row["a"]: 1, row["b"]: 1} for row in rows})
+
+
 def checked_id(value: object) -> str:
-    """Return the id of a document or a query as the string that it is everywhere.
+    """Return the id of a document or a query as a string.
 
     Parameters
     ----------
     value : str or int
+        The id, as a file or a caller gives it.
 
     Returns
     -------
@@ -76,11 +99,11 @@ def checked_id(value: object) -> str:
         return value
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
-    raise ValueError(f"{value!r} is no id; an id is a string or a whole number")
+    raise ValueError(f"{value!r} is not an id; an id is a string or a whole number")
 
 
 def checked_grade(value: SupportsFloat) -> int:
-    """Return a judgement's grade as the whole number that it is.
+    """Return a judgement's grade as an int.
 
     Parameters
     ----------
@@ -113,6 +136,7 @@ def load_beir(folder: str | Path, part: str = "test") -> Collection:
     Parameters
     ----------
     folder : str or Path
+        Where the collection is.
     part : str
         Only queries judged in this part are kept.
 
@@ -126,7 +150,7 @@ def load_beir(folder: str | Path, part: str = "test") -> Collection:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a line is broken, an id or a judgement is there twice, a grade is not a whole number (see
+        If a line is broken, an id or a judgement occurs twice, a grade is not a whole number (see
         :func:`checked_grade`), or no judgement is of a known document and query; the message names file and line.
     """
     folder = Path(folder)
@@ -149,7 +173,7 @@ def _texts(file: Path, *, titled: bool = False) -> dict[str, str]:
             seen[name] = place
             parts = [row.get("title") if titled else None, row["text"]]
             if not all(part is None or isinstance(part, str) for part in parts):
-                raise ValueError(f"the text of {name!r} is no string")
+                raise ValueError(f"the text of {name!r} is not a string")
         text = " ".join(part for part in parts if part).strip()
         if text and row["text"] is not None:
             found[name] = text
@@ -169,7 +193,7 @@ def _judgements(file: Path, documents: Container[str], queries: Container[str]) 
             continue
         with naming_line(file, place):
             if len(fields) != 3:
-                raise ValueError(f"{line[:60]!r} has not three fields, query, document and grade, separated by tabs")
+                raise ValueError(f"{line[:60]!r} lacks the three fields (query, document and grade) separated by tabs")
             query, document, grade = *fields[:2], checked_grade(as_number(fields[2]))
             if (query, document) in seen:
                 raise ValueError(f"{query!r} and {document!r} are judged on line {seen[query, document]} already")
@@ -180,11 +204,11 @@ def _judgements(file: Path, documents: Container[str], queries: Container[str]) 
             unknown.append((query, document))
     if not relevant:
         if not unknown:
-            raise ValueError(f"{file} holds no judgement")
+            raise ValueError(f"{file} holds no judgements")
         query, document = unknown[0]
         what = f"the query {query!r} or the document {document!r} is unknown"
         raise ValueError(
-            f"{file}, line {seen[query, document]}: {what}, and so in every line: is it another collection's?"
+            f"{file}, line {seen[query, document]}: {what}, and so in every line: does it belong to another collection?"
         )
     if unknown:
         _warn_left_out(file, "judgement of an unknown query or document", [seen[pair] for pair in unknown])
@@ -192,7 +216,7 @@ def _judgements(file: Path, documents: Container[str], queries: Container[str]) 
 
 
 def _is_header(fields: list[str], queries: Container[str]) -> bool:
-    """Say whether a file's first line names its columns: it does in BEIR's files, often not in those people make."""
+    """Return whether a file's first line names its columns: it does in BEIR's files, often not in home-made ones."""
     try:
         as_number(fields[-1])
     except ValueError:
@@ -226,7 +250,7 @@ def load_cranfield(folder: str | Path) -> Collection:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a document has no number, or a judgement is broken or there twice; the message names the file and, of a
+        If a document has no number, or a judgement is broken or occurs twice; the message names the file and, of a
         judgement, the line.
     """
     folder = Path(folder)
@@ -247,7 +271,7 @@ def load_cranfield(folder: str | Path) -> Collection:
         with naming_line(file, place):
             fields = line.split()
             if len(fields) != 4:
-                raise ValueError(f"{line[:60]!r} has not four fields: query, 0, document and grade")
+                raise ValueError(f"{line[:60]!r} does not have four fields: query, 0, document and grade")
             query, _, document, grade = *fields[:3], checked_grade(as_number(fields[3]))
             if (query, document) in seen:
                 raise ValueError(f"{query!r} and {document!r} are judged on line {seen[query, document]} already")

@@ -1,4 +1,4 @@
-"""Texts with labels: two labels a text, intents, emotions, a lexicon, minimal pairs."""
+"""Texts with labels: two labels for each text, intents, emotions, a lexicon, minimal pairs."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def load_two_labels(file: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     file : str or Path, optional
-        A CSV file of yours with the same columns. Default: 320 texts written for the course.
+        Your own CSV file with the same columns. Default: 320 texts written for the course.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load_goemotions(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a line has not three fields, or a label is unknown; the message names it.
+        If a line does not have three fields, or a label is unknown; the message names it.
     """
     folder, rows = Path(folder), []
     names = [line.strip() for _, line in lines(folder / "labels.txt")]
@@ -91,7 +91,7 @@ def load_clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is not JSON, or not as they are; if there is no such part, or an intent has no domain.
+        If a file is not JSON or not in their format; if there is no such part, or an intent has no domain.
     """
     read = {name: _json_file(Path(folder) / f"{name}.json") for name in ("data_full", "domains")}
     if part not in read["data_full"]:
@@ -100,7 +100,7 @@ def load_clinc150(folder: str | Path, part: str = "test") -> pd.DataFrame:
         domain = {intent: name for name, intents in read["domains"].items() for intent in intents}
         table = pd.DataFrame(read["data_full"][part], columns=["text", "intent"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: data_full.json or domains.json is not as CLINC150 has it ({error})") from error
+        raise ValueError(f"{folder}: data_full.json or domains.json is not in CLINC150's format ({error})") from error
     table["label"] = table["intent"].map(domain)
     if table["label"].isna().any():
         raise ValueError(f"{folder}: the intent {table['intent'][table['label'].isna()].iloc[0]!r} has no domain")
@@ -129,12 +129,12 @@ def load_key_words() -> pd.DataFrame:
     -------
     DataFrame, 100 rows
         ``text``: a sentence, one of ``load_sentences(1000, seed=0)``. ``first``, ``second``: list[str], the words that
-        each reader marked, as they stand in the text.
+        each reader marked, as they occur in the text.
 
     Raises
     ------
     ValueError
-        If the file is not about the sentences that are here.
+        If the file belongs to other sentences than the packaged ones.
     """
     texts, file = load_sentences(1000, seed=0), data_dir() / "texts" / "key_words.csv"
     rows = [
@@ -144,7 +144,7 @@ def load_key_words() -> pd.DataFrame:
     for text, *marked in rows:
         missing = {word for words in marked for word in words if word not in text}
         if missing:
-            raise ValueError(f"{file} is about other sentences: {min(missing)!r} does not occur in {text[:60]!r}")
+            raise ValueError(f"{file} belongs to other sentences: {min(missing)!r} does not occur in {text[:60]!r}")
     return pd.DataFrame(rows, columns=["text", "first", "second"])
 
 
@@ -154,7 +154,7 @@ def load_minimal_pairs(file: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     file : str or Path, optional
-        A CSV file of yours with the same columns; without ``group``, pairs with the same first text are one.
+        Your own CSV file with the same columns; without ``group``, pairs with the same first text are one.
         Default: 240 pairs written for the course.
 
     Returns
@@ -183,7 +183,7 @@ def _labelled(file: Path, texts: list[str], labels: dict[str, tuple[str, ...]]) 
                     raise ValueError(f"the column {name!r} is empty")
             for name, known in labels.items():
                 if row[name] not in known:
-                    raise ValueError(f"{row[name]!r} is no {name}; known: {', '.join(known)}")
+                    raise ValueError(f"unknown {name} {row[name]!r}; known: {', '.join(known)}")
         rows.append(row)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
@@ -194,5 +194,5 @@ def _json_file(file: Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON ({error})") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{file} holds no JSON object")
+        raise ValueError(f"{file} does not hold a JSON object")
     return found

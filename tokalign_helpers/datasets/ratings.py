@@ -35,21 +35,27 @@ def load_word_ratings(name: str) -> pd.DataFrame:
         raise ValueError(f"unknown ratings {name!r}; known: {', '.join(WORD_RATINGS)}")
     asset, separator = WORD_RATINGS[name]
     table = pd.read_csv(
-        asset_path(asset), sep=separator, comment="#", header=None, names=["word1", "word2", "rating"],
-        quoting=csv.QUOTE_NONE, keep_default_na=False, dtype={"rating": str},
-    )  # fmt: skip
+        asset_path(asset),
+        sep=separator,
+        comment="#",
+        header=None,
+        names=["word1", "word2", "rating"],
+        quoting=csv.QUOTE_NONE,
+        keep_default_na=False,
+        dtype={"rating": str},
+    )
     table["rating"] = pd.to_numeric(table["rating"], errors="coerce")  # one of the files has a row of column names
     return table.dropna(ignore_index=True)
 
 
 def load_rated_words() -> list[str]:
-    """Return the distinct words of all :func:`load_word_ratings`, in the order of the alphabet."""
+    """Return the distinct words of all :func:`load_word_ratings`, in alphabetical order."""
     tables = [load_word_ratings(name) for name in WORD_RATINGS]
     return sorted({word for table in tables for column in ("word1", "word2") for word in table[column]})
 
 
 def load_sts_pairs(folder: str | Path, part: str = "test") -> pd.DataFrame:
-    """Return sentence pairs of the STS benchmark with human ratings, from a folder of yours.
+    """Return sentence pairs of the STS benchmark with human ratings, from a local folder.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.lines import lines
 
 PASSAGE = 3  # sentences
-PARSING = 1  # version of what makes sentences of markup, below; another one, as soon as it makes others
+PARSING = 1  # version of the parser below; raised whenever its sentences change
 
 
 def load_sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
@@ -27,7 +27,7 @@ def load_sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
     n : int, optional
         How many, drawn without replacement. Default: all, in the order of the articles.
     seed : int
-        Of the draw.
+        Seed of the random choice.
 
     Returns
     -------
@@ -39,6 +39,13 @@ def load_sentences(n: int | None = None, *, seed: int = 0) -> list[str]:
         If n is not a whole number from 1 to as many as there are.
     AssetError
         If the text cannot be fetched.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> texts = ta.load_sentences(1000, seed=0)
+    >>> len(texts), len(texts[0].split())
+    (1000, 24)
     """
     everything = [sentence for _, sentence in _all_sentences()]
     if n is None:
@@ -130,7 +137,7 @@ def _split(markup: str) -> Iterator[str]:
     for tag in code.filter_tags(matches=lambda node: node.tag in ("ref", "table", "gallery", "math")):
         try:
             code.remove(tag)
-        except ValueError:  # it stood inside one that is gone already
+        except ValueError:  # it was inside one that is already removed
             continue
     for paragraph in code.strip_code(normalize=True, collapse=True).splitlines():
         for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z])", _tidy(paragraph)):

@@ -1,4 +1,4 @@
-"""Questions of the notebooks: check, hint, solution, from one source. One module a notebook."""
+"""Questions of the notebooks: check, hint, solution, from one source. One module for each notebook."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ class Question:
     task : str
         What the notebook asks, word for word.
     judge : Callable
-        Takes the answer; returns None when it is right, else what is wrong with it: the case tried, what was
-        expected, what came.
+        Takes the answer; returns None when it is right, else what is wrong with it: the case tried, the expected value,
+        the value found.
     clue : str
-        Helps without giving it away.
+        A hint that does not give the answer away.
     answer : str
-        Python that is right, with the names of the notebook: pasted into the cell, it passes. Tests run it.
+        A right answer in Python, with the names of the notebook: pasted into the cell, it passes. Tests run it.
     why : str
-        Told after a right answer.
+        Shown after a right answer.
     name : str
         The variable or function of the notebook's cell that is checked.
     wrong : tuple[str, ...]
@@ -37,7 +37,7 @@ class Question:
     wrong: tuple[str, ...] = field(default=(), repr=False)
 
     def check(self, answer: Any) -> None:
-        """Say whether an answer is right, and if not, why not. Never raises.
+        """Return whether an answer is right, and if not, why not. Never raises.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class Question:
         print(f"✗ Not yet: {problem}" if problem else f"✓ Right. {self.why}")
 
     def hint(self) -> None:
-        """Print the clue."""
+        """Print the hint."""
         print(self.clue)
 
     def solution(self) -> None:
@@ -95,6 +95,7 @@ def shown(value: Any) -> str:
     Parameters
     ----------
     value : Any
+        Any value.
 
     Returns
     -------

@@ -54,7 +54,7 @@ q1 = Question(
 )
 q2 = Question(
     task="Write `agreement(labels, neighbours)`: the share of all neighbours that carry the label of the text they are "
-    "neighbours of. `neighbours` holds a list of positions a text.",
+    "neighbours of. `neighbours` holds a list of positions for each text.",
     judge=_judge_agreement,
     clue="Compare labels[j] with labels[i] for every j among the neighbours of i, and average over all of them.",
     answer="def agreement(labels, neighbours):\n"

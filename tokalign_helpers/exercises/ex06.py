@@ -63,20 +63,22 @@ q2 = Question(
     ),
 )
 q3 = Question(
-    task="You build a search engine for a library, and a filter for duplicate questions in a forum. Which embedder for which? "
-    "(a) smol-sim for both, (b) smol-rel for the library, smol-sim for the duplicates, (c) smol-sim for the library, "
-    "smol-rel for the duplicates.",
+    task='A forum wants a filter for duplicate questions, and somebody proposes `smol-sim`, "because it was trained for similarity". '
+    "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) no reason to prefer it: on "
+    "questions that look alike it is fooled as often as the others, (c) no, `smol-rel` is better at it, (d) yes, because "
+    "opposites share fewer tokens in it.",
     judge=choice(
         "b",
         {
-            "a": "a searcher wants books about the subject, also those that claim the opposite",
-            "c": "to a relatedness embedder 'how do I open' and 'how do I close an account' are nearly the same question",
+            "a": "SimLex-999 rates single words; the task is about whole questions, and those were measured",
+            "c": "the difference on the questions is zero; there is no winner",
+            "d": "negations do, opposite words do not; and the task itself was measured",
         },
     ),
-    clue="Is a book that says the opposite a hit? Is a question that asks the opposite a duplicate?",
+    clue="Look at the task itself, not at a measurement that sounds like it.",
     answer='answer_3 = "b"',
     name="answer_3",
-    why="Relatedness finds what a text is about; similarity finds what says the same.",
-    wrong=('answer_3 = "a"', 'answer_3 = "c"', "answer_3 = None"),
+    why="A name such as 'similarity' says what an embedder was trained for. What it can do is measured on the task.",
+    wrong=('answer_3 = "a"', 'answer_3 = "c"', 'answer_3 = "d"', "answer_3 = None"),
 )
 QUESTIONS = (q1, q2, q3)

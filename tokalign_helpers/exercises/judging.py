@@ -1,6 +1,6 @@
-"""What judges share: closeness that NaN, None, other types and other shapes cannot pass.
+"""What judges share: comparisons that NaN, None, other types and other shapes cannot pass.
 
-``abs(x - y) > eps`` is false of NaN, so a judge that asks it lets NaN through. Every judge asks here instead.
+``abs(x - y) > eps`` is false for NaN, so a judge that used it would let NaN through. Every judge uses these functions instead.
 """
 
 import math
@@ -21,6 +21,7 @@ def whole_number(answer: Any) -> int | None:
     Parameters
     ----------
     answer : Any
+        What the learner wrote.
 
     Returns
     -------
@@ -41,6 +42,7 @@ def finite_number(answer: Any) -> float | None:
     Parameters
     ----------
     answer : Any
+        What the learner wrote.
 
     Returns
     -------
@@ -55,16 +57,18 @@ def finite_number(answer: Any) -> float | None:
 
 
 def wrong_number(case: str, expected: float, got: Any, tolerance: float = 1e-6) -> str | None:
-    """Compare one number with what it must be.
+    """Compare one number with the expected one.
 
     Parameters
     ----------
     case : str
         What was tried, such as ``with 3 texts of 4 numbers``.
     expected : float
+        The right number.
     got : Any
         What the learner's function returned.
     tolerance : float
+        The largest difference that counts as equal.
 
     Returns
     -------
@@ -111,15 +115,18 @@ def read_array(case: str, shape: tuple[int, ...], got: Any) -> torch.Tensor | st
 
 
 def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 1e-4) -> str | None:
-    """Compare an array with what it must be, number by number.
+    """Compare an array with the expected one, number by number.
 
     Parameters
     ----------
     case : str
+        What was tried, for the message.
     expected : Tensor
+        The right array.
     got : Any
         A tensor, an array or nested lists.
     tolerance : float
+        The largest difference that counts as equal.
 
     Returns
     -------
@@ -138,12 +145,14 @@ def wrong_array(case: str, expected: torch.Tensor, got: Any, tolerance: float = 
 
 
 def wrong_ids(case: str, expected: list[int], got: Any) -> str | None:
-    """Compare a list of token ids with what it must be, in its order.
+    """Compare a list of token ids with the expected one, in order.
 
     Parameters
     ----------
     case : str
+        What was tried, for the message.
     expected : list[int]
+        The right ids, in order.
     got : Any
         A tensor, an array or a list, of whole numbers.
 

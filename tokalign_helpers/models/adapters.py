@@ -1,6 +1,6 @@
 """PEFT adapters, merged into a body f as PEFT merges them into the whole language model.
 
-An adapter is tried on an outline of the model first, which has no weights: what does not fit is refused before anything
+An adapter is first tried on an outline of the model, which has no weights: what does not fit is refused before anything
 is changed, and what it leaves alone need not be copied.
 """
 
@@ -76,7 +76,7 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 @dataclass(frozen=True, eq=False)
 class _Adapter:
-    """An adapter's files, read and looked through."""
+    """An adapter's files, read and checked."""
 
     folder: Path
     config: "PeftConfig"
@@ -162,7 +162,7 @@ def _config(folder: Path) -> "PeftConfig":
 
 @contextmanager
 def _one_line_for(adapter: _Adapter) -> Iterator[None]:
-    """Turn whatever peft raises at an adapter into one line about it."""
+    """Turn any error of peft about an adapter into one line."""
     try:
         with _quiet():
             yield
@@ -275,7 +275,7 @@ def _compare(adapter: _Adapter, expected: dict[str, Tensor], known: dict[str, Te
 
 
 def _left_alone(adapter: _Adapter, root: nn.Module, touched: set[str]) -> dict[int, Tensor]:
-    """Return the parameters that a LoRA adapter does not change, as `copy.deepcopy` is told of them."""
+    """Return the parameters that a LoRA adapter does not change, in the form of `copy.deepcopy`'s memo."""
     if adapter.config.peft_type != "LORA":
         return {}
     changed = {id(p) for name in touched for p in root.get_submodule(name).parameters()}

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, so that a notebook run again is quick and a changed embedder never meets an old vector."""
+"""Embeddings kept on disk, so that a second run is quick and a changed embedder never gets an old vector."""
 
 import hashlib
 import sqlite3
@@ -25,13 +25,13 @@ def embedding_cache_dir() -> Path:
 class EmbeddingCache:
     """A table text → vector for one embedder, in one SQLite file; several processes may use it at once.
 
-    A cache is a convenience: when its file cannot be read or written, it says so once and the work goes on. Every row
-    carries a checksum; one that is not what was written counts as not there, and is written again.
+    A cache is a convenience: when its file cannot be read or written, one warning says so and the work goes on. Every
+    row carries a checksum; a row that has changed counts as missing, and is written again.
 
     Parameters
     ----------
     fingerprint : str
-        Names everything the vector depends on but the text; :attr:`Embedder.fingerprint`.
+        Identifies everything that a vector depends on except the text; :attr:`Embedder.fingerprint`.
     dimension : int
         d, the length of a vector.
     """
@@ -41,17 +41,19 @@ class EmbeddingCache:
         self.dimension = dimension
 
     def load(self, texts: Sequence[str], out: Tensor) -> list[int]:
-        """Fill the rows of `out` that are known.
+        """Fill the rows of `out` whose vectors are in the cache.
 
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts to look up.
         out : Tensor, (n, d), float32
+            Its rows are filled in place.
 
         Returns
         -------
         list[int]
-            The positions that are not known.
+            The positions of the texts that are not in the cache.
         """
         keys = [text_key(text) for text in texts]
         try:
@@ -77,6 +79,7 @@ class EmbeddingCache:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts that were embedded.
         vectors : Tensor, (n, d), float32
             A row that holds NaN or infinity is not kept.
         """
@@ -131,6 +134,7 @@ def text_key(text: str) -> bytes:
     Parameters
     ----------
     text : str
+        Any text.
 
     Returns
     -------

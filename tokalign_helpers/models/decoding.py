@@ -26,7 +26,7 @@ class TokenDecoder:
     tokenizer : PreTrainedTokenizerBase
         Turns ids into strings.
     head : Head, optional
-        What stands around the matrix: a bias, an encoder's masked-LM head.
+        What surrounds the matrix: a bias, an encoder's masked-LM head.
 
     Notes
     -----
@@ -50,14 +50,15 @@ class TokenDecoder:
         return self.weight.shape[1] if self.head is None else self.head.width
 
     def scores(self, h: Tensor) -> Tensor:
-        """Return E_g h for every row: the score of each token (paper, section 3; no normalisation).
+        """Return E_g h for every row: the score of each token (paper, section 3; no normalization).
 
-        Where the language model adds a bias to its scores, it is added here as well. What changes no order, dividing
-        or softly capping all scores, is left out.
+        Where the language model adds a bias to its scores, it is added here as well. What does not change the order,
+        such as dividing or softly capping all scores, is left out.
 
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings to decode.
 
         Returns
         -------
@@ -79,7 +80,9 @@ class TokenDecoder:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings to decode.
         k : int, from 1 to V
+            How many tokens to return for each embedding.
 
         Returns
         -------
@@ -90,6 +93,14 @@ class TokenDecoder:
         ------
         ValueError
             As :meth:`scores`; or if k is out of range.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-sim")
+        >>> ids, scores = embedder.decoder.top_tokens(embedder.embed(["Parrots eat seeds."]), 3)
+        >>> [embedder.decoder.token(token) for token in ids[0].tolist()]
+        ['▁Seeds', '▁seeds', 'seeds']
         """
         self._check(h)
         k = whole_number(k, "k", 1, self.vocabulary_size, called="V")
@@ -111,7 +122,7 @@ class TokenDecoder:
             yield slice(start, start + len(chunk)), scores if self._bias is None else scores.add_(self._bias)
 
     def _parts(self) -> Iterator[tuple[slice, Tensor]]:
-        """Give the matrix in float32: as it is, or a part of its rows at a time, so that no second one is held."""
+        """Yield the matrix in float32: whole, or some of its rows at a time, so that no second copy is held."""
         rows = self.vocabulary_size
         if self.weight.dtype != torch.float32:
             rows = max(1, WIDENED // max(1, self.weight.shape[1]))
@@ -136,7 +147,7 @@ class TokenDecoder:
             )
         if not torch.isfinite(h).all():
             bad = (~torch.isfinite(h)).any(dim=1).nonzero()[0].item()
-            raise ValueError(f"embedding {bad} holds NaN or Inf; there is nothing to decode")
+            raise ValueError(f"embedding {bad} holds NaN or Inf; it cannot be decoded")
 
     @cached_property
     def _strings(self) -> list[str]:
@@ -148,6 +159,7 @@ class TokenDecoder:
         Parameters
         ----------
         token_id : int, from 0 to V − 1
+            The token's number.
 
         Returns
         -------
@@ -165,7 +177,7 @@ class TokenDecoder:
 
     @cached_property
     def folded(self) -> Tensor:
-        """Class of every token under the kinder reading: same class = same letters but for case and leading space.
+        """Class of every token without regard to case and leading space: same class = same letters otherwise.
 
         Tensor, (V,), int64: the smallest id of the class.
         """
@@ -178,7 +190,7 @@ _shared: WeakValueDictionary[tuple[int, int, int], TokenDecoder] = WeakValueDict
 
 
 def shared_decoder(weight: Tensor, tokenizer: PreTrainedTokenizerBase, head: Head | None = None) -> TokenDecoder:
-    """Return the decoder of these very parts, one for all who ask: spelling out its tokens takes 0.2 s.
+    """Return the one decoder of these parts, shared by all who ask for it: spelling out its tokens takes 0.2 s.
 
     Parameters
     ----------
@@ -211,7 +223,7 @@ def _readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
 
 
 def _bytes_named(stored: str) -> str:
-    """Write the bytes of a token: those of SentencePiece are spelt ``<0xE2>``, GPT-2's are letters of an alphabet."""
+    """Write the bytes of a token: those of SentencePiece are spelled ``<0xE2>``, GPT-2's are letters of an alphabet."""
     if re.fullmatch("<0x[0-9A-Fa-f]{2}>", stored):
         return f"<{stored[3:5].upper()}>"
     if all(c in _BYTES for c in stored):

@@ -57,6 +57,13 @@ class Weights(TypedDict):
 
 # Backbones, with what their plan needs: parameters below the decoder layer, and that layer's V and d.
 SMOL_135M: Backbone = {"backbone": SMOL, "parameters": 134_515_008, "vocabulary": 49_152, "width": 576}
+GEMMA_270M: Backbone = {
+    "backbone": "gemma-3-270m", "parameters": 268_098_176, "vocabulary": 262_144, "width": 640,
+    "license": "Gemma Terms of Use", "tied": True, "gated": True,
+}  # fmt: skip
+SPLADE_4M: Backbone = {
+    "backbone": "SPLADE-tiny-msmarco", "parameters": 4_416_698, "vocabulary": 30_522, "width": 128, "tied": True,
+}  # fmt: skip
 ADAPTED_135M: Backbone = SMOL_135M | {"license": SHARE_ALIKE}
 NEO_125M: Backbone = {
     "backbone": "EleutherAI/gpt-neo-125m", "parameters": 125_198_592, "vocabulary": 50_257, "width": 768,
@@ -128,14 +135,16 @@ PROMPT_BERT = InputFormat(template=MASKED, span="mask")
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """What makes an embedder: a row of the table below, never a branch in the code.
+    """What defines an embedder: a row of the table below, never a branch in the code.
 
     Parameters
     ----------
     name : str
+        What to call the embedder.
     backbone : str
         The LLM whose decoder layer reads the embeddings: a name on the hub, or a local folder.
     pooling : Pooling
+        How its vector is made from the states of the tokens.
     input_format : InputFormat
         How a text is read.
     adapters : tuple[str, ...]
@@ -144,6 +153,7 @@ class EmbedderSpec:
     made_by : str
         ``as it is``, ``prompt``, ``contrastive``, ``prompt + contrastive``, …
     license : str
+        The licence of its weights.
     weights : str
         The embedder's own weights. Empty: the backbone's.
     raw : str
@@ -151,6 +161,7 @@ class EmbedderSpec:
     revision : str
         Of the weights and the adapters on the hub.
     backbone_revision : str
+        Branch, tag or commit of the backbone on the hub.
     gated : bool
         Whether terms must be accepted before the download.
     parameters, vocabulary, width : int
@@ -190,7 +201,7 @@ class EmbedderSpec:
 
     @property
     def attention(self) -> str:
-        """In which direction the model looks; see :class:`InputFormat`."""
+        """In which directions the model attends; see :class:`InputFormat`."""
         return self.input_format.attention
 
     @property
@@ -217,7 +228,7 @@ class EmbedderSpec:
         return int((self.parameters + beside) * DTYPES[dtype])
 
 
-DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.56}  # bytes a parameter; 4 bits and their scales
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.56}  # bytes for each parameter; 4 bits and their scales
 WORKING = 1 << 30  # for hidden states and scores
 
 EMBEDDERS: dict[str, EmbedderSpec] = {
@@ -251,6 +262,15 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec(
             "smol-distil", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-distil",),
             made_by="prompt + contrastive + distilled", raw="smol-eol", **ADAPTED_135M,
+        ),
+        # An encoder that others trained for sparse search; its masked-LM head reads the mean of its states.
+        EmbedderSpec("splade-tiny", pooling=mean, input_format=InputFormat(max_length=256), **SPLADE_4M),
+        # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.
+        EmbedderSpec("gemma-last", pooling=last_token, **GEMMA_270M),
+        EmbedderSpec("gemma-mean", pooling=mean, **GEMMA_270M),
+        EmbedderSpec("gemma-wmean", pooling=weighted_mean, **GEMMA_270M),
+        EmbedderSpec(
+            "gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="gemma-last", **GEMMA_270M
         ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
@@ -311,7 +331,7 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             revision="07163b72af1488142a360786df853f237b1a3ca1", raw="mistral-7b-v0.1", input_format=E5_MISTRAL,
             unit_length=True, **E5_MISTRAL_7B | {"license": "MIT"},
         ),
-        # Smaller kin, for a free GPU or a CPU.
+        # Smaller relatives, for a free GPU or a CPU.
         EmbedderSpec("gpt-neo-125m", pooling=weighted_mean, **NEO_125M),
         EmbedderSpec(
             "sgpt-125m-nli", pooling=weighted_mean, weights="Muennighoff/SGPT-125M-weightedmean-nli-bitfit",
@@ -364,12 +384,14 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
 
 @dataclass(frozen=True)
 class LoadingPlan:
-    """What loading an embedder would take on this machine.
+    """What loading an embedder would need on this machine.
 
     Parameters
     ----------
     name : str
+        The embedder's name.
     device : str
+        Such as ``cpu`` or ``cuda``.
     dtype : str
         The best of :data:`DTYPES` that fits; where none does, the smallest.
     needed, free : int
@@ -402,17 +424,18 @@ class LoadingPlan:
 def plan_loading(
     embedder: str | EmbedderSpec, dtype: str | None = None, device: str | None = None, free: int | None = None
 ) -> LoadingPlan:
-    """Say what an embedder takes before anything is loaded.
+    """Estimate what an embedder needs before anything is loaded.
 
     Parameters
     ----------
     embedder : str or EmbedderSpec
+        A name in :data:`EMBEDDERS`, or a row of your own.
     dtype : str, optional
         A key of :data:`DTYPES`. Default: the most exact one that fits.
     device : str, optional
         Default: a GPU if there is one, else the CPU.
     free : int, optional
-        Bytes to count with. Default: what is free now.
+        Bytes to assume. Default: what is free now.
 
     Returns
     -------
@@ -485,6 +508,7 @@ def spec_of(name: str) -> EmbedderSpec:
     Parameters
     ----------
     name : str
+        A name in :data:`~tokalign_helpers.models.embedders.EMBEDDERS`.
 
     Returns
     -------
@@ -493,7 +517,7 @@ def spec_of(name: str) -> EmbedderSpec:
     Raises
     ------
     ValueError
-        If there is none of that name; the message suggests the nearest.
+        If there is no row of that name; the message suggests the nearest.
     """
     if name in EMBEDDERS:
         return EMBEDDERS[name]

@@ -38,11 +38,11 @@ from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.keys import Describer, NotKeyableError, Plain, digest, evaluating, version_of
 from tokalign_helpers.models.pooling import OwnPooler, Pooling, last_token, pooler_output, pooling_name
 
-VERSION = 1  # of the computation in this module: another one, as soon as any text may get another vector
+VERSION = 1  # of the computation in this module; raised whenever any text may get another vector
 SPARE = 8  # tokens more than fit beside a prompt by a first count, in which the two do not merge
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Known = dict[int, tuple[Plain, dict[str, str]]]  # by the id of a model or a tokenizer: its words, and their libraries
+Known = dict[int, tuple[Plain, dict[str, str]]]  # by the id of a model or a tokenizer: its description and libraries
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Embedder:
             A list, a column of a table, an array or an iterator of str.
         cache : bool
             Look the vectors up in the cache on disk first, and keep new ones there: under :meth:`key_parts`, and
-            with a warning not at all where something cannot be told from another.
+            not at all, with a warning, where an embedder cannot be identified.
         progress : bool
             Show a bar when there is more than one batch of work.
 
@@ -138,10 +138,17 @@ class Embedder:
         Raises
         ------
         TypeError
-            If `texts` is no list of strings (see :func:`~tokalign_helpers.basics.checks.check_texts`).
+            If `texts` is not a list of strings (see :func:`~tokalign_helpers.basics.checks.check_texts`).
         ValueError
-            If `texts` is empty; or one of them has no tokens, holds half a character, or finds no room beside the
+            If `texts` is empty; or one of them has no tokens, holds half a character, or does not fit beside the
             prompt; or its vector holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-eol")
+        >>> embedder.embed(["Parrots eat seeds.", "The sea is calm."]).shape
+        torch.Size([2, 576])
         """
         return embed_all({self.name: self}, texts, cache=cache, progress=progress)[self.name]
 
@@ -149,12 +156,13 @@ class Embedder:
         """Return T_s of each text: its distinct token ids, without the template and without special tokens.
 
         It is the set of the text as it is given: where the embedder cuts a text, it also holds tokens that the embedder
-        never read and its vector cannot give back. To measure only what was read, raise `max_tokens` or cut the texts
+        never read and its vector cannot express. To measure only what was read, raise `max_tokens` or cut the texts
         first.
 
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to tokenize.
 
         Returns
         -------
@@ -165,6 +173,14 @@ class Embedder:
         ------
         TypeError, ValueError
             As :func:`~tokalign_helpers.basics.checks.check_texts`.
+
+        Examples
+        --------
+        >>> import tokalign_helpers as ta
+        >>> embedder = ta.load_embedder("smol-eol")
+        >>> tokens = embedder.literal_tokens(["Parrots eat seeds."])[0]
+        >>> sorted(embedder.decoder.token(token) for token in tokens)
+        ['.', 'Par', 'rots', '▁eat', '▁seeds']
         """
         special, rows = set(self.tokenizer.all_special_ids), len(self.unembedding)
         found = [set(ids) - special for ids in self._tokenize(check_texts(texts)).input_ids]
@@ -184,7 +200,9 @@ class Embedder:
         Parameters
         ----------
         template : str, with ``{text}`` in it once
+            The new prompt; ``{text}`` marks the place of the text.
         name : str, optional
+            What to call the new embedder. Default: its present name.
 
         Returns
         -------
@@ -212,7 +230,7 @@ class Embedder:
         return replace(self, input_format=replace(self.input_format, **changes))
 
     def with_instruction(self, instruction: str) -> "Embedder":
-        """Return the same embedder asked for something about the text.
+        """Return the same embedder with an instruction: it is asked for something about the text.
 
         Parameters
         ----------
@@ -227,16 +245,16 @@ class Embedder:
         Raises
         ------
         ValueError
-            If the instruction is blank, this embedder has no place for one, or the prompt gets longer than the model
+            If the instruction is blank, this embedder takes none, or the prompt gets longer than the model
             reads.
         """
         if not isinstance(instruction, str) or not instruction.strip():
-            raise ValueError(f"the instruction is {instruction!r}; say what to look for, such as 'topic'")
+            raise ValueError(f"the instruction is {instruction!r}; give what to look for, such as 'topic'")
         try:
             asked = self.input_format.asked(instruction.strip())
         except ValueError as error:
             raise ValueError(
-                f"{self.name!r} has no place for an instruction; write a prompt with with_template instead"
+                f"{self.name!r} takes no instruction; write a prompt with with_template instead"
             ) from error
         return replace(self, input_format=asked, name=f"{self.name}: {instruction.strip()}")
 
@@ -276,11 +294,11 @@ class Embedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that a vector depends on but the text: a hash of :meth:`key_parts`, 32 hexadecimal digits."""
+        """Identifies all that a vector depends on except the text: a hash of :meth:`key_parts`, in hexadecimal."""
         return digest(self.key_parts())
 
     def key_parts(self) -> dict[str, Plain]:
-        """Say what a vector depends on but the text, part by part; the cache keeps vectors under these.
+        """Return what a vector depends on except the text, part by part; the cache uses them as its key.
 
         Returns
         -------
@@ -296,7 +314,7 @@ class Embedder:
         return self._key_parts({})
 
     def _key_parts(self, known: Known) -> dict[str, Plain]:
-        """Do so with what is known of models and tokenizers already: several embedders share them."""
+        """Do so, reusing what is known of models and tokenizers, which several embedders share."""
         told, libraries = {}, {library: version_of(library) for library in ("torch", "transformers", "tokenizers")}
         for part, value, words in (
             ("model", self.model, _model_words),
@@ -308,12 +326,15 @@ class Embedder:
             told[part] = known[id(value)][0]
             libraries |= known[id(value)][1]
         return {
-            "computation": VERSION, "libraries": dict(sorted(libraries.items())), "numbers": self._numbers(),
-            "reading": self._reading(), **told,
-        }  # fmt: skip
+            "computation": VERSION,
+            "libraries": dict(sorted(libraries.items())),
+            "numbers": self._numbers(),
+            "reading": self._reading(),
+            **told,
+        }
 
     def _numbers(self) -> list[Plain]:
-        """Say how the machine counts: the same sum on another kind of device, or rounded sooner, is another one."""
+        """Describe how the machine counts: another kind of device, or other rounding, gives another sum."""
         device = torch.device(self.model.device).type
         autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
         return [device, torch.get_float32_matmul_precision(), autocast]
@@ -330,6 +351,7 @@ class Embedder:
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to tokenize.
         max_tokens : int, optional
             Default: the embedder's own.
 
@@ -341,17 +363,18 @@ class Embedder:
         Raises
         ------
         TypeError, ValueError
-            As :meth:`embed`; or if `max_tokens` is no whole number from 1 on.
+            As :meth:`embed`; or if `max_tokens` is not a whole number, 1 or more.
         """
         ids, _, cut = self._read(check_texts(texts), max_tokens)
         return ids, cut
 
     def pooled_spans(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
-        """Return from which to before which position of its prompt each text is pooled; None: all of them.
+        """Return the half-open range of prompt positions that each text is pooled over; None: all positions.
 
         Parameters
         ----------
         texts : Sequence[str]
+            The texts to read.
 
         Returns
         -------
@@ -387,7 +410,7 @@ class Embedder:
             shorter = self._shortened(texts[i], limit)
             if shorter is None:
                 raise ValueError(
-                    f"texts[{places[i]}] finds no room: the prompt of {self.name!r} fills the {self._context} tokens "
+                    f"texts[{places[i]}] does not fit: the prompt of {self.name!r} fills the {self._context} tokens "
                     "that the model reads; shorten the template"
                 )
             cut.add(i)
@@ -422,7 +445,7 @@ class Embedder:
         return {i for i, ids in enumerate(prompts) if context and len(self._bracketed(ids)) > context}
 
     def _shortened(self, text: str, limit: int) -> tuple[list[int], list[tuple[int, int]]] | None:
-        """Cut a text before ever earlier characters until it fits; where not even the first does, among its tokens.
+        """Cut a text at ever earlier characters until it fits; if even the first is too long, between its tokens.
 
         None where the prompt leaves no room for a single token.
         """
@@ -455,7 +478,7 @@ class Embedder:
 
     @cached_property
     def _doubled(self) -> tuple[int, int]:
-        """How many tokens the tokenizer sets in front and behind that stand in the template there already."""
+        """How many tokens the tokenizer adds in front and behind that the template has there already."""
         sample = self.tokenizer("a", return_special_tokens_mask=True)
         own = sample.special_tokens_mask
         front = own.index(0) if 0 in own else 0
@@ -479,7 +502,7 @@ class Embedder:
 
     @cached_property
     def _prompt_length(self) -> int:
-        """How many tokens stand before the text when it is not there."""
+        """How many tokens precede the text when it is empty."""
         prompt = self._template[0]
         if not prompt:
             return 0
@@ -518,7 +541,8 @@ class Embedder:
     def _overhead(self) -> int:
         """Tokens that are not the text's: template, special tokens, brackets.
 
-        What stands before and after the slot may be one token where nothing is between, such as two quotation marks.
+        The text before the slot and the text after it may form one token where nothing is between, such as two
+        quotation marks.
         """
         empty, letter = (len(self._bracketed(ids)) for ids in self._in_template(["", "a"], offsets=False)[0])
         return max(empty, letter - len(self._tokenize(["a"]).input_ids[0]))
@@ -531,7 +555,7 @@ class Embedder:
         return before, after
 
     def _around(self, ids: list[int]) -> tuple[list[int], list[int]]:
-        """Return the brackets that a prompt lacks: a special token that stands there already is not set again."""
+        """Return the brackets that a prompt lacks: a special token that is already there is not added again."""
         before, after = self._bracket_ids
         special = set(self.tokenizer.all_special_ids)
         twice = before == ids[:1] and special.issuperset(before), after == ids[-1:] and special.issuperset(after)
@@ -549,12 +573,14 @@ def embed_all(
 ) -> dict[str, Tensor]:
     """Embed texts with several embedders; those that differ only in pooling share one pass through the model.
 
-    A model in training mode is put into evaluation mode for the call, and back.
+    A model in training mode is in evaluation mode during the call.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders by name.
     texts : Sequence[str], n of them
+        The texts to embed.
     cache, progress
         As :meth:`Embedder.embed`.
 
@@ -594,12 +620,12 @@ def _caches(embedders: Mapping[str, Embedder]) -> dict[str, EmbeddingCache]:
 
 
 def _in_words(part: str, value: object, words: Callable) -> tuple[Plain, dict[str, str]]:
-    """Return the words for a part of an embedder, and the versions of the libraries behind it."""
+    """Return the description of a part of an embedder, and the versions of the libraries that it relies on."""
     describer = Describer()
     try:
         return words(describer, value), describer.libraries
     except (NotKeyableError, RecursionError) as error:
-        raise NotKeyableError(f"its {part} cannot be told from another ({error})") from error
+        raise NotKeyableError(f"its {part} cannot be told apart from others ({error})") from error
 
 
 def _model_words(describer: Describer, model: PreTrainedModel) -> Plain:
@@ -611,15 +637,17 @@ def _pooling_words(describer: Describer, pooling: Pooling) -> Plain:
 
 
 def _tokenizer_words(describer: Describer, tokenizer: PreTrainedTokenizerBase) -> Plain:
-    """Say how texts become tokens. How it cut and padded others before is no part of it: here it does neither."""
+    """Describe how texts become tokens. How it cut and padded others before does not matter: here it does neither."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     return {
-        "class": describer.of(type(tokenizer)), "backend": digest(backend.to_str()),
-        "special": sorted(tokenizer.all_special_ids), "mask": tokenizer.mask_token_id,
+        "class": describer.of(type(tokenizer)),
+        "backend": digest(backend.to_str()),
+        "special": sorted(tokenizer.all_special_ids),
+        "mask": tokenizer.mask_token_id,
         "splits special tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
-    }  # fmt: skip
+    }
 
 
 def load_parts(
@@ -643,7 +671,9 @@ def load_parts(
     pickles : Sequence[str]
         Names of pickled files that may be read where there are no safetensors.
     device : str
+        Such as ``cpu`` or ``cuda``.
     dtype : torch.dtype
+        Of the weights.
     four_bit : bool
         Keep the weights in 4 bits (bitsandbytes, on a GPU only).
 
@@ -661,7 +691,7 @@ def load_parts(
     ValueError
         If the backbone is not its backbone, or an adapter does not fit.
     HubError
-        If files cannot be had, or are pickles that nobody has named.
+        If files cannot be fetched, or are pickles that the caller has not named.
     """
     check_pickles([backbone, weights], adapters, pickles)  # the backbone first: its terms may have to be accepted
     folder = weights_folder(*weights, pickles)
@@ -704,10 +734,13 @@ def check_backbone(
     source : str or Path
         Where the model is from.
     model : PreTrainedModel
+        The embedder's body.
     tokenizer : PreTrainedTokenizerBase
+        The model's own.
     backbone : str or Path
         Where the decoder layer is from.
     decoder : TokenDecoder
+        The backbone's decoder layer.
     revision : str
         Of the backbone.
 
@@ -729,7 +762,7 @@ def check_backbone(
 
 
 def _reserved_positions(model: nn.Module) -> int:
-    """Return how many positions a model keeps for padding: RoBERTa and its kin count from behind them."""
+    """Return how many positions a model keeps for padding: RoBERTa and its relatives count from behind them."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return module.padding_idx + 1
@@ -769,7 +802,7 @@ class _Budget:
         return waiting[: max(1, self.tokens // len(prompts[waiting[0]]))]
 
     def halve(self, batch: list[int], prompts: list[list[int]]) -> None:
-        """Let in less than this batch, which did not fit."""
+        """Allow less than this batch, which did not fit."""
         size = len(batch) * len(prompts[batch[0]])
         while self.tokens >= size:
             self.tokens //= 2
@@ -807,14 +840,14 @@ def _embed_group(
                 if store.path == caches[name].path:
                     store.store([texts[i] for i in chunk], out[name][chunk])
                 else:  # of which of the two are these vectors?
-                    warnings.warn(f"vectors of {name!r} are not cached: it changed while it embedded", stacklevel=4)
+                    warnings.warn(f"vectors of {name!r} are not cached: it changed while embedding", stacklevel=4)
     if cut:
         among = f"{len(todo)} texts" if len(todo) == len(texts) else f"the {len(todo)} texts that were not in the cache"
         warnings.warn(f"{cut} of {among} are longer than {_limit_told(first)} and were cut to fit", stacklevel=3)
 
 
 def _limit_told(embedder: Embedder) -> str:
-    """Say which limit applies to a text: the embedder's own, or what the prompt leaves of the model's."""
+    """Return which limit applies to a text: the embedder's own, or what the prompt leaves of the model's."""
     limit, context = embedder._limit(embedder.max_tokens), embedder._context
     if context is None or limit == embedder.max_tokens:
         return f"{limit} tokens"
@@ -834,13 +867,13 @@ def _pooled(embedder: Embedder, hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def _check_finite(group: Mapping[str, Embedder], texts: list[str], rows: list[int], out: Mapping[str, Tensor]) -> None:
-    """Refuse vectors that are no numbers before anybody keeps them."""
+    """Refuse vectors with NaN or infinity before they are stored."""
     for name in group:
         bad = (~torch.isfinite(out[name][rows]).all(dim=1)).nonzero().flatten().tolist()
         if bad:
             place = min(rows[i] for i in bad)
             raise ValueError(
-                f"{name!r} makes NaN or infinity of texts[{place}], {texts[place][:40]!r}; "
+                f"{name!r} makes NaN or infinity for texts[{place}], {texts[place][:40]!r}; "
                 "load it in float32 or bfloat16, and check its weights and its pooling"
             )
 
@@ -911,7 +944,9 @@ def pad(prompts: Sequence[list[int]], device: torch.device | str) -> tuple[Tenso
     Parameters
     ----------
     prompts : Sequence[list[int]], b of them
+        Token ids.
     device : torch.device or str
+        Where the batch is made.
 
     Returns
     -------
@@ -933,8 +968,9 @@ def keep_spans(mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     Parameters
     ----------
     mask : Tensor, (b, L), padded on the right
+        1 for a token, 0 for padding.
     spans : Sequence of (int, int), b of them
-        From the first position on, up to before the second.
+        Half-open: the first position is kept, the second is not.
 
     Returns
     -------
@@ -951,6 +987,7 @@ def bidirectional_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     Parameters
     ----------
     mask : Tensor, (b, L)
+        1 for a token, 0 for padding.
     dtype : torch.dtype
         The model's.
 

@@ -1,4 +1,4 @@
-"""The decoder layer by the library's own knowledge of an architecture: what it is called, and what stands around it.
+"""The decoder layer, found through what the library knows of an architecture: what it is called, and what surrounds it.
 
 A language model is outlined on the meta device, where it takes no memory and reads no file. The outline says which
 tensors of a checkpoint are the decoder layer's, under whatever name it keeps them.
@@ -27,7 +27,7 @@ from tokalign_helpers.basics.checks import first_line, one_line
 class Head:
     """What a language model has around its decoder layer's matrix E: scores = E transform(h) + bias.
 
-    Whatever a model does to its scores afterwards is left out: to divide them (Granite, Cohere) or to cap them softly
+    Whatever a model does to its scores afterwards is left out: dividing them (Granite, Cohere) or capping them softly
     (Gemma 2) changes no token's rank, and without it scores stay linear in what E reads.
 
     Parameters
@@ -35,6 +35,7 @@ class Head:
     width : int
         d, of the vectors that are read.
     bias : Tensor, (V,), optional
+        Added to the scores. None: nothing is.
     transform : Module, (n, d) → (n, columns of E), optional
         The layers that a masked-LM head has before the matrix. None: the matrix reads the vectors themselves.
     """
@@ -50,6 +51,7 @@ class Outline:
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
     source : str
         What the model is called in messages.
 
@@ -90,7 +92,7 @@ class Outline:
         return [name for name in outside if name not in {self.matrix, self.bias, *self._over_the_vocabulary}]
 
     def found_in(self, names: Iterable[str]) -> dict[str, str]:
-        """Say which of a checkpoint's tensors the decoder layer consists of.
+        """Return which of a checkpoint's tensors the decoder layer consists of.
 
         Parameters
         ----------
@@ -121,7 +123,7 @@ class Outline:
         return found
 
     def head(self, tensors: Mapping[str, Tensor]) -> Head | None:
-        """Build what stands around E_g.
+        """Build what surrounds E_g.
 
         Parameters
         ----------
@@ -131,7 +133,7 @@ class Outline:
         Returns
         -------
         Head or None
-            None: nothing stands around it.
+            None: nothing surrounds it.
 
         Raises
         ------
@@ -175,7 +177,7 @@ class Outline:
 
     @cached_property
     def _over_the_vocabulary(self) -> list[str]:
-        """Names of vectors outside the body with a number for each token: one bias, under one or more names."""
+        """Names of vectors outside the body with one number for each token: one bias, under one or more names."""
         rows = self.tensors[self.matrix].shape[:1]
         return [n for n, t in self.tensors.items() if t.shape == rows and not n.startswith(self.prefix)]
 
@@ -205,6 +207,7 @@ def outline_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
     source : str
         What the model is called in messages.
 
@@ -216,7 +219,7 @@ def outline_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        If the library knows no language model of this architecture, or cannot make one of so odd a configuration.
+        If the library knows no language model of this architecture, or cannot make one of so unusual a configuration.
     """
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
@@ -232,11 +235,12 @@ def outline_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
 
 
 def is_encoder(config: PretrainedConfig) -> bool:
-    """Say whether a model reads in both directions and has a masked-LM head, by what the library makes of it.
+    """Return whether a model reads in both directions and has a masked-LM head, by what the library makes of it.
 
     Parameters
     ----------
     config : PretrainedConfig
+        The model's configuration, as transformers reads it.
 
     Returns
     -------
@@ -250,7 +254,7 @@ def _width(config: PretrainedConfig) -> int:
 
 
 class _Given(nn.Module):
-    """Stands where a model's body was and returns the vectors that it is given."""
+    """Takes the place of a model's body and returns the vectors that it is given."""
 
     def forward(self, *args: object, inputs_embeds: Tensor, **kwargs: object) -> object:
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)

@@ -52,7 +52,7 @@ ADAPTER_PICKLE = "adapter_model.bin"
 
 
 class HubError(AssetError):
-    """A model's files could not be had; the message says why and what to do."""
+    """A model's files could not be fetched or read; the message says why and what to do."""
 
 
 class SilentHubError(HubError):
@@ -84,16 +84,17 @@ def settings_folder(source: str | Path, revision: str = "main") -> Path:
         return Path(source).expanduser()
     if isinstance(source, Path) or not ON_THE_HUB.fullmatch(source):
         shown = escaped(str(source))[:200]
-        raise HubError(f"there is no folder {shown}, and that is no name on the hub, such as 'facebook/opt-125m'")
+        raise HubError(f"there is no folder {shown}, and that is not a name on the hub, such as 'facebook/opt-125m'")
     return _download(source, revision, SETTINGS)
 
 
 def is_folder(source: str | Path) -> bool:
-    """Say whether a source is a folder on this machine, and not a name on the hub.
+    """Return whether a source is a folder on this machine, and not a name on the hub.
 
     Parameters
     ----------
     source : str or Path
+        A folder or a name on the hub.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def pickles_of(source: str | Path, revision: str = "main", *, adapter: bool = Fa
 def check_pickles(
     weights: Iterable[tuple[str | Path, str]], adapters: Iterable[tuple[str | Path, str]], allowed: Sequence[str]
 ) -> None:
-    """Refuse pickles that nobody has named, all of them at once and before anything is downloaded.
+    """Refuse pickles that the caller has not named, all of them at once and before anything is downloaded.
 
     Parameters
     ----------
@@ -226,7 +227,9 @@ def load_body(
     folder : Path
         From :func:`weights_folder`.
     dtype : torch.dtype
+        Of the weights.
     device : str
+        Such as ``cpu`` or ``cuda``.
     four_bit : bool
         Keep the weights in 4 bits (bitsandbytes, on a GPU only).
 
@@ -254,9 +257,14 @@ def load_body(
     pickled = not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file()
     with _loading(folder), quiet_transformers():
         model, found = AutoModel.from_pretrained(
-            folder, config=config, dtype=dtype, output_loading_info=True, use_safetensors=not pickled,
-            trust_remote_code=False, **how,
-        )  # fmt: skip
+            folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=not pickled,
+            trust_remote_code=False,
+            **how,
+        )
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if len(missing) < len(found["missing_keys"]):
         model.pooler = None  # or it would be random; most embedders never ask it
@@ -266,7 +274,7 @@ def load_body(
 
 
 def saved_without_head(folder: Path) -> bool:
-    """Say whether a folder's model was saved without its decoder layer, as embedders are.
+    """Return whether a folder's model was saved without its decoder layer, as embedders are.
 
     Parameters
     ----------
@@ -283,7 +291,7 @@ def saved_without_head(folder: Path) -> bool:
 
 @contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Turn whatever the library raises at a model's weights into one line."""
+    """Turn any error of the library about a model's weights into one line."""
     with one_line(f"the model in {folder} cannot be loaded", HubError):
         try:
             yield
@@ -297,7 +305,7 @@ def _loading(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _own_code(source: str | Path) -> Iterator[None]:
-    """Say it plainly where the library would have run code that lies beside a model."""
+    """Raise a plain error where the library would have run code that lies beside a model."""
     try:
         yield
     except HubError as error:
@@ -315,7 +323,9 @@ def move_to(model: Model, to: str | torch.device | torch.dtype) -> Model:
     Parameters
     ----------
     model : Module
+        Any PyTorch module.
     to : str, torch.device or torch.dtype
+        The device or the type of number.
 
     Returns
     -------
@@ -364,19 +374,20 @@ def decoder_layer(
     dtype : torch.dtype
         Of the tensors.
     device : str
+        Such as ``cpu`` or ``cuda``.
 
     Returns
     -------
     unembedding : Tensor, (V, d)
     head : Head or None
-        What stands around it: a bias, an encoder's masked-LM head.
+        What surrounds it: a bias, an encoder's masked-LM head.
 
     Raises
     ------
     HubError
         As :func:`weights_folder`.
     ValueError
-        If there is no decoder layer in the files: the model is no language model, or was saved without its head.
+        If there is no decoder layer in the files: the model is not a language model, or was saved without its head.
     """
     folder = settings_folder(source, revision)
     config = _config(source, folder, revision)
@@ -414,6 +425,7 @@ def tensor_names(file: Path) -> list[str]:
     Parameters
     ----------
     file : Path
+        The weights file.
 
     Returns
     -------
@@ -439,6 +451,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     file : Path
+        The weights file.
 
     Returns
     -------
@@ -542,7 +555,7 @@ def _only_pickles(source: str | Path, names: list[str]) -> str:
 
 
 def _instead(there: set[str]) -> str:
-    """Say what a folder without the files looked for holds, and what to do about it."""
+    """Describe what a folder holds that lacks the files looked for, and what to do about it."""
     gguf = sorted(name for name in there if name.endswith(".gguf"))
     if gguf:
         return f", only {gguf[0]}, whose weights are rounded for other programs: name the model that it was made from"
@@ -609,7 +622,7 @@ def _convert(folder: Path, name: str) -> None:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give each tensor memory of its own, which safetensors ask for and a pickle of tied weights has not."""
+    """Give each tensor memory of its own, which safetensors require and a pickle of tied weights lacks."""
     seen: set[int] = set()
     out = {}
     for name, tensor in tensors.items():
@@ -669,7 +682,7 @@ def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
             f"{repo} is gated: accept its terms on https://huggingface.co/{repo}, then log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise HubError(f"{repo} has no revision {revision!r}; look at its commits on the hub") from error
+        raise HubError(f"{repo} has no revision {revision!r}; see its commits on the hub") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(f"there is no model {repo!r} on the hub, or it is private and you are not logged in") from error
     except Exception as error:  # the library lets through what its own client raises, which differs by version
@@ -680,12 +693,12 @@ def _ask(repo: str, revision: str, call: Callable[[], T]) -> T:
         if _unreachable(error):
             raise HubError(f"{repo} is not in the cache and the hub cannot be reached; check the network") from error
         raise HubError(
-            f"the download of {repo} broke off ({first_line(error)}); run again, it goes on where it stopped"
+            f"the download of {repo} broke off ({first_line(error)}); run again, it resumes where it stopped"
         ) from error
 
 
 def _unreachable(error: BaseException | None) -> bool:
-    """Say whether there was no connection at all behind an error, which the library may have wrapped."""
+    """Return whether there was no connection at all behind an error, which the library may have wrapped."""
     while error is not None:
         if type(error).__name__ in ("ConnectError", "ConnectTimeout"):
             return True

@@ -1,6 +1,6 @@
-"""How a text is read: the prompt around it, where it is cut, which positions are pooled, in which direction one looks.
+"""How a text is read: the prompt around it, its limits, which positions are pooled, where the model looks.
 
-One value, :class:`InputFormat`, that an embedder, its row in the table, its key and its shared passes take whole.
+One value, :class:`InputFormat`, is shared by an embedder, its row in the table, its cache key and its shared passes.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ ATTENTIONS = ("causal", "full")
 
 @dataclass(frozen=True)
 class InputFormat:
-    """What becomes of a text before, and while, a model reads it.
+    """How a text is prepared, and how a model reads it.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class InputFormat:
         The most tokens that the model reads at once, template and special tokens included. 0: as many as it can.
     span : str
         Which positions the pooling sees. ``all``; ``text``: those from the text on, not the instruction before it;
-        ``rest``: those after as many tokens as stand before the text when it is not there, which is how
+        ``rest``: those after as many tokens as precede an empty text, which is how
         sentence-transformers leaves a prompt out; ``mask``: only that of the tokenizer's mask token, which the template
         holds.
     attention : str
@@ -51,7 +51,7 @@ class InputFormat:
     Raises
     ------
     ValueError
-        If a template has no place for the text or more than one, a number is no such number, or a word is unknown.
+        If a template does not contain ``{text}`` exactly once, a number is out of range, or a word is unknown.
     """
 
     template: str = SLOT
@@ -86,7 +86,7 @@ class InputFormat:
 
     @property
     def for_queries(self) -> "InputFormat":
-        """How search queries are read; the same value where they are read as documents are."""
+        """The format for search queries; this same value where they are read as documents are."""
         if not self.query_template and not any(self.query_brackets):
             return self
         brackets = self.query_brackets if any(self.query_brackets) else self.brackets
@@ -98,6 +98,7 @@ class InputFormat:
         Parameters
         ----------
         instruction : str
+            What to ask for, such as ``topic``.
 
         Returns
         -------
@@ -106,10 +107,10 @@ class InputFormat:
         Raises
         ------
         ValueError
-            If there is no place for an instruction.
+            If this format takes no instruction.
         """
         if ASKED not in self.instruction_format:
-            raise ValueError("there is no place for an instruction")
+            raise ValueError("this format takes no instruction")
         filled = self.instruction_format.replace(ASKED, instruction.replace(SLOT, "text"))
         return replace(self, template=filled)
 

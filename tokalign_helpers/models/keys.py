@@ -1,4 +1,4 @@
-"""What a computation depends on, put into words: two things that could compute differently never read the same.
+"""What a computation depends on, as plain values: what could compute differently never looks the same.
 
 A key is made of plain values (JSON can hold them), so that one can look at it. What cannot be described raises
 :class:`NotKeyableError`; whoever keeps results must then compute instead.
@@ -51,7 +51,7 @@ NOT_CODE = frozenset(
      "__annotate_func__", "__annotations_cache__", "__slots__",
      "__slotnames__")
 )  # fmt: skip
-# Told elsewhere, or no matter.
+# Described elsewhere, or irrelevant.
 OWN_NAMES = frozenset(vars(nn.Module())) | {"name_or_path", "_is_hf_initialized", "_output_capturing_hooks_installed"}
 NO_MATTER = frozenset(
     ("_name_or_path", "_model_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype",
@@ -64,11 +64,11 @@ BLOCK = 1021  # words of 8 bytes in a sum; a prime, so that no row of a matrix b
 
 
 class NotKeyableError(ValueError):
-    """Something of which nobody can say whether it is what it was."""
+    """Something that cannot be recognised when it is met again."""
 
 
 def describe(value: object) -> Plain:
-    """Put a value, a function or an object into words.
+    """Describe a value, a function or an object by plain values.
 
     Parameters
     ----------
@@ -94,11 +94,12 @@ def describe(value: object) -> Plain:
 
 
 def digest(parts: Plain) -> str:
-    """Hash what :func:`describe` and its kin return.
+    """Hash what :func:`describe` and similar functions return.
 
     Parameters
     ----------
     parts : Plain
+        Values that JSON can hold.
 
     Returns
     -------
@@ -109,12 +110,12 @@ def digest(parts: Plain) -> str:
 
 
 class Describer:
-    """Puts values into words, and remembers which libraries stand behind them.
+    """Describes values, and remembers which libraries they rely on.
 
     Attributes
     ----------
     libraries : dict[str, str]
-        Name → version of what has been told by its version so far.
+        Name → version of what has been identified by its version so far.
     """
 
     def __init__(self) -> None:
@@ -151,11 +152,12 @@ class Describer:
         )
 
     def of(self, value: object) -> Plain:
-        """Return the words for one value; see :func:`describe`.
+        """Return the description of one value; see :func:`describe`.
 
         Parameters
         ----------
         value : object
+            Any value.
 
         Returns
         -------
@@ -180,14 +182,15 @@ class Describer:
         return self._object(value)
 
     def network(self, top: nn.Module, *, settled: bool = False) -> dict[str, Plain]:
-        """Return the words for a model: its classes, plain settings and weights; not where it came from.
+        """Return the description of a model: its classes, plain settings and weights; not where it came from.
 
         Parameters
         ----------
         top : Module
+            The model or the layer.
         settled : bool
-            It is put into evaluation mode before it computes; else one in training mode is refused, whose noise is
-            no function of what it reads.
+            It is put into evaluation mode before it computes; else one in training mode is refused, whose noise does
+            not depend on what it reads.
 
         Returns
         -------
@@ -221,24 +224,24 @@ class Describer:
         return [_name(type(layer)) if known else self.of(type(layer)), self.of(forward) if replaced else "", words]
 
     def _setting(self, value: object) -> Plain:
-        """Tell what a library keeps beside a module's weights; of its own objects only the class."""
+        """Describe what a library keeps beside a module's weights; of its own objects only the class."""
         told = _is_plain(value) or isinstance(value, Tensor) or _is_configuration(value) or callable(value)
         return self.of(value) if told else _name(type(value))
 
     def _configuration(self, config: Any) -> Plain:
-        """Tell a configuration without names and paths, and without the dtype, which is that of the weights."""
+        """Describe a configuration without names and paths, and without the dtype, which is that of the weights."""
         ways = {way: getattr(config, way, None) for way in ("_attn_implementation", "_experts_implementation")}
         words = {"class": _name(type(config)), **_settings(config.to_dict()), **ways}
         return words | {"attention": [self.of(function) for function in _attention(ways["_attn_implementation"])]}
 
     def _used(self, module: str | None) -> bool:
-        """Say whether code is identified by a version; refuse it if it is not the same at every call."""
+        """Return whether code is identified by a version; refuse it if it is not the same at every call."""
         if module in OUTSIDE_MODULES:
             raise NotKeyableError(f"it uses {module}")
         return self._library(module)
 
     def _library(self, module: str | None) -> bool:
-        """Say whether a module's code is identified by a version, and note that version."""
+        """Return whether a module's code is identified by a version, and note that version."""
         root = (module or "").partition(".")[0]
         if root in sys.stdlib_module_names:
             self.libraries["python"] = "{}.{}".format(*sys.version_info)
@@ -268,7 +271,7 @@ class Describer:
         return ["method", self.of(owner), value.__name__]
 
     def _module(self, module: types.ModuleType, names: frozenset[str]) -> Plain:
-        """Tell a module that a function uses: a library by its version, another by what the function may take of it."""
+        """Describe a module that a function uses: a library by its version, another by what the function may use."""
         if self._used(module.__name__):
             return ["library", module.__name__]
         if (place := (id(module), names)) in self._met:
@@ -301,7 +304,7 @@ class Describer:
         }
 
     def _code(self, code: types.CodeType) -> Plain:
-        """Tell instructions with what they name; a constant that no instruction loads is a docstring."""
+        """Describe instructions with what they name; a constant that no instruction loads is a docstring."""
         rows = []
         for step in dis.get_instructions(code):
             if isinstance(step.argval, types.CodeType):
@@ -338,7 +341,7 @@ class Describer:
         return {"class": _name(cls), "bases": [self.of(base) for base in cls.__bases__], "members": members}
 
     def _object(self, value: object) -> Plain:
-        """Tell an object as pickle would take it apart."""
+        """Describe an object as pickle would take it apart."""
         if _is_configuration(value):
             return self._configuration(value)
         try:
@@ -453,6 +456,7 @@ def weights_digest(model: nn.Module) -> str:
     Parameters
     ----------
     model : nn.Module
+        Any PyTorch module.
 
     Returns
     -------
@@ -477,6 +481,7 @@ def quick_sum(tensors: Mapping[str, Tensor]) -> str:
     Parameters
     ----------
     tensors : Mapping[str, Tensor]
+        Parameters and buffers by name.
 
     Returns
     -------
@@ -508,7 +513,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     saved = model.state_dict(keep_vars=True)
     for name, value in saved.items():
         if not isinstance(value, Tensor):
-            raise NotKeyableError(f"{name} is no tensor")
+            raise NotKeyableError(f"{name} is not a tensor")
     return saved | dict(model.named_buffers()) | dict(model.named_parameters())
 
 
@@ -528,12 +533,12 @@ def _tensor(tensor: Tensor) -> Plain:
 
 @contextmanager
 def evaluating(*parts: object) -> Iterator[None]:
-    """Put modules into evaluation mode, and each back into training mode that was in it.
+    """Put modules into evaluation mode, and those that were in training mode back afterwards.
 
     Parameters
     ----------
     *parts : object
-        What is no module is left alone.
+        What is not a module is left alone.
 
     Yields
     ------

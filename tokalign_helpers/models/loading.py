@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign_helpers.basics.assets import data_dir, default_model_path, quiet_transformers
+from tokalign_helpers.basics.assets import MODELS, data_dir, default_model_path, model_path, quiet_transformers
 from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, LoadingPlan, plan_loading, spec_of
 from tokalign_helpers.models.embedding import Embedder, load_parts
 from tokalign_helpers.models.heads import Head
 from tokalign_helpers.models.hub import adapter_folder, check_pickles, is_folder, move_to
 from tokalign_helpers.models.pooling import Pooling
-from tokalign_helpers.models.published import POOLINGS, SMOL, read_published
+from tokalign_helpers.models.published import POOLINGS, read_published
 
 Parts = tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor, Head | None]
 
@@ -56,11 +56,20 @@ def load_embedder(
     Raises
     ------
     ValueError
-        If there is none of that name; the message suggests the nearest. If it does not fit into the memory; the
-        message says what does. If its files do not say how it pools, the backbone is not its backbone, or an adapter
+        If there is none of that name (the message suggests the nearest), or it does not fit into memory (the
+        message says what does). If its files do not say how it pools, the backbone is not its backbone, or an adapter
         does not fit.
     AssetError
         If its files cannot be fetched.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder = ta.load_embedder("smol-eol")
+    >>> embedder.dimension
+    576
+    >>> embedder.template
+    'This sentence: "{text}" means in one word: "'
     """
     spec = embedder if isinstance(embedder, EmbedderSpec) and not how else describe_embedder(embedder, **how)
     pickles = (*spec.pickles, *pickles)
@@ -133,8 +142,8 @@ def describe_embedder(
     Raises
     ------
     ValueError
-        If there is none of that name, the files do not say how it pools, or the table says already how it is read; or
-        as :func:`~tokalign_helpers.models.published.read_published`.
+        If there is none of that name, the files do not say how it pools, or options are given for an embedder in the
+        table; or as :func:`~tokalign_helpers.models.published.read_published`.
     HubError
         If the hub has nothing of that name, or cannot be reached.
     """
@@ -143,17 +152,22 @@ def describe_embedder(
         row = source if isinstance(source, EmbedderSpec) else spec_of(str(source))
         if revision != "main" or any(value is not None for value in given):
             raise ValueError(
-                f"{row.name!r} has a row that says how it is read; change the row with dataclasses.replace instead"
+                f"{row.name!r} is in the table, which says how it is read; change its row with dataclasses.replace"
             )
         return row
     if not is_folder(source) and not {"/", os.sep} & set(str(source)):
-        return spec_of(str(source))  # which says what may have been meant
+        return spec_of(str(source))  # which suggests what may have been meant
     found = read_published(
-        source, revision, backbone=backbone, pooling=pooling, template=template, attention=attention,
+        source,
+        revision,
+        backbone=backbone,
+        pooling=pooling,
+        template=template,
+        attention=attention,
         query_prompt=query_prompt,
-    )  # fmt: skip
+    )
     if found.pooling is None:
-        raise ValueError(f"{source} does not say how it pools; say pooling: {', '.join(POOLINGS)}, or a function")
+        raise ValueError(f"{source} does not say how it pools; give pooling: {', '.join(POOLINGS)}, or a function")
     return EmbedderSpec(
         name=Path(source).name,
         backbone=found.base or str(backbone or source),
@@ -181,14 +195,19 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
-    backbone = (default_model_path() if spec.backbone == SMOL else spec.backbone, spec.backbone_revision)
+    backbone = (model_path(spec.backbone) if spec.backbone in MODELS else spec.backbone, spec.backbone_revision)
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
         backbone,
-        [(adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
-         for name in spec.adapters],
-        pickles=pickles, device=chosen.device, dtype=dtype, four_bit=chosen.dtype == "4bit",
-    )  # fmt: skip
+        [
+            (adapters_dir() / name, "main") if _of_the_course(name) else _pinned(name, spec.revision)
+            for name in spec.adapters
+        ],
+        pickles=pickles,
+        device=chosen.device,
+        dtype=dtype,
+        four_bit=chosen.dtype == "4bit",
+    )
 
 
 def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
@@ -203,7 +222,7 @@ def _of_the_course(name: str) -> bool:
 
 
 def _pinned(name: str, revision: str) -> tuple[str, str]:
-    """Split what stands behind the @ of an adapter's name on the hub off it."""
+    """Split an adapter's name on the hub at its @ into the name and the revision."""
     repo, at, own = name.partition("@")
     return (repo, own) if at and not Path(name).is_dir() else (name, revision)
 

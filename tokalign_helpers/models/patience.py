@@ -1,8 +1,8 @@
-"""An end to waiting for the hub: a server that says nothing, or next to nothing, is given up after some seconds.
+"""Limited waiting for the hub: a server that says nothing, or next to nothing, is abandoned after some seconds.
 
 The library limits the wait for each read, repeats what timed out, and does not limit some requests at all, so that a
 silent server takes minutes and one that sends a byte now and then takes forever. Here all requests of a call are
-watched together: when none of them brings anything for some seconds, their connections are closed and no further one
+watched together: when none of them receives anything for some seconds, their connections are closed and no further one
 begins.
 """
 
@@ -38,6 +38,7 @@ def limited_wait(seconds: float) -> Iterator[None]:
     Parameters
     ----------
     seconds : float
+        How long the hub may be silent.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def _change_hooks(client: Any, *, add: "_Watch | None" = None, remove: "_Watch |
 
 
 class _Watch:
-    """What the requests of one call have brought, and when.
+    """What the requests of one call have received, and when.
 
     Parameters
     ----------
@@ -98,11 +99,11 @@ class _Watch:
         self._waiting: set[object] = set()  # the requests under way
         self._connections: list[socket.socket] = []
         self._answers: list[Any] = []
-        self._failed = False  # whether the latest that a request came to is a failure
+        self._failed = False  # whether the last event of a request was a failure
         self._last, self._received = time.monotonic(), 0
 
     def run(self, over: threading.Event) -> None:
-        """Look at the clock until the call is over."""
+        """Watch the clock until the call is over."""
         while not over.wait(min(LOOK_EVERY, self.seconds / 4)):
             if self._is_silent():
                 self.gave_up = True
@@ -118,7 +119,7 @@ class _Watch:
             return time.monotonic() - self._last >= self.seconds
 
     def _is_idle(self) -> bool:
-        """Say whether nobody waits; between two attempts at a request, somebody does."""
+        """Return whether nobody waits; between two attempts at a request, somebody does."""
         return not self._waiting and not self._failed
 
     def before(self, request: Any) -> None:
@@ -156,5 +157,5 @@ class _Watch:
             self._failed = False
 
     def passes(self, _: logging.LogRecord) -> bool:
-        """Say whether the library may still log: not how it repeats what has been given up."""
+        """Return whether the library may still log: not how it repeats what has been abandoned."""
         return not self.gave_up

@@ -14,7 +14,9 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -30,7 +32,9 @@ def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -45,7 +49,9 @@ def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -60,7 +66,9 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L), 1 for a real token, 0 for padding, on either side
+        Which positions hold tokens of the text.
 
     Returns
     -------
@@ -71,15 +79,17 @@ def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def pooler_output(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Stand for the model's own pooler: a trained layer on top of the first token (BERT, SimCSE).
+    """Mark the use of the model's own pooler: a trained layer on top of the first token (BERT, SimCSE).
 
-    An :class:`~tokalign_helpers.models.embedding.Embedder` that is given this function takes :class:`OwnPooler` of its
+    An :class:`~tokalign_helpers.models.embedding.Embedder` with this function uses the :class:`OwnPooler` of its
     model.
 
     Parameters
     ----------
     hidden : Tensor, (n, L, d), float32
+        The model's hidden states: n texts, padded to L tokens.
     mask : Tensor, (n, L)
+        1 for a token, 0 for padding.
 
     Raises
     ------
@@ -122,6 +132,7 @@ def pooling_name(pooling: Pooling) -> str:
     Parameters
     ----------
     pooling : Pooling
+        A function, a partial, a callable object or a module.
 
     Returns
     -------

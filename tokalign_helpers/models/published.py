@@ -14,14 +14,19 @@ from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, is_folder, s
 from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.pooling import Pooling, first_token, last_token, mean, weighted_mean
 
-SMOL = "SmolLM2-135M-Instruct"  # the course's own backbone, which is no name on the hub
+SMOL = "SmolLM2-135M-Instruct"  # the course's own backbone, which is not a name on the hub
 POOLINGS: dict[str, Pooling] = {"last": last_token, "mean": mean, "wmean": weighted_mean, "cls": first_token}
 # What sentence-transformers calls them, in its older and its newer files.
 _THEIRS = {
-    "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last",
-    "pooling_mode_weightedmean_tokens": "wmean", "cls": "cls", "mean": "mean", "lasttoken": "last",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_weightedmean_tokens": "wmean",
+    "cls": "cls",
+    "mean": "mean",
+    "lasttoken": "last",
     "weightedmean": "wmean",
-}  # fmt: skip
+}
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 _DOCUMENT = ("document", "passage", "corpus")
 ENDLESS = 10**9  # what a tokenizer says that knows no limit
@@ -30,13 +35,14 @@ Kind = TypeVar("Kind", dict, list, str)
 
 @dataclass(frozen=True)
 class Published:
-    """How the makers of an embedder read texts, by its files.
+    """How an embedder reads texts, according to its files.
 
     Parameters
     ----------
     pooling : Pooling, optional
         None: the files do not say.
     input_format : InputFormat
+        How a text is read.
     unit_length : bool
         Whether each vector is scaled to length 1.
     base : str
@@ -71,6 +77,7 @@ def read_published(
     source : str or Path
         A name on the hub or a local folder: a language model, a sentence-transformers model, or a PEFT adapter.
     revision : str
+        Branch, tag or commit on the hub.
     backbone : str or Path, optional
         For an adapter whose files name no base that can be found.
     pooling : str or Pooling, optional
@@ -91,9 +98,9 @@ def read_published(
     ------
     ValueError
         If the vectors pass through a layer that no decoder layer reads; if the pooling or prompt is unknown; if an
-        adapter's base cannot be found; or if the model brings code of its own and the attention is not said.
+        adapter's base cannot be found; or if the model brings code of its own and `attention` is not given.
     HubError
-        If there is nothing of that name.
+        If nothing of that name exists.
     """
     folder = settings_folder(source, revision)
     adapter, config = _json(folder / ADAPTER_CONFIG, dict), _json(folder / "config.json", dict)
@@ -101,7 +108,7 @@ def read_published(
     if attention is None and "AutoModel" in own_code:
         raise ValueError(
             f"{source} brings code of its own ({own_code['AutoModel']}), which is never run and may read in both "
-            "directions; say attention='full' if it does, 'causal' if not"
+            "directions; give attention='full' if it does, 'causal' if not"
         )
     layers = _layers(folder, source)
     format_ = _format(folder, template, query_prompt, source, excluded=_excludes_prompt(folder, layers))
@@ -114,7 +121,7 @@ def read_published(
 
 
 def _layers(folder: Path, source: str | Path) -> dict[str, str]:
-    """Read sentence-transformers' list of modules: kind → folder. Refuse what stands between pooling and vector."""
+    """Read sentence-transformers' list of modules: kind → folder. Refuse anything between pooling and vector."""
     file, layers = folder / "modules.json", {}
     for module in _json(file, list):
         named = _of_kind(module, dict, file, "a module")
@@ -130,7 +137,7 @@ def _layers(folder: Path, source: str | Path) -> dict[str, str]:
         raise ValueError(f"{source} has a {strange[0]} layer, which is not known here; only {', '.join(_KNOWN)} are")
     if layers.get("Transformer"):
         raise ValueError(
-            f"{source} keeps its model in the sub-folder {layers['Transformer']}; give that folder, and say pooling"
+            f"{source} keeps its model in the sub-folder {layers['Transformer']}; give that folder, and pooling"
         )
     return layers
 
@@ -147,7 +154,7 @@ def _prompts(folder: Path) -> tuple[dict[str, str], str]:
 def _format(
     folder: Path, template: str | None, query_prompt: str | None, source: str | Path, *, excluded: bool
 ) -> InputFormat:
-    """Return the input format by the prompts and limits in the files."""
+    """Return the input format given by the prompts and limits in the files."""
     (prompts, usual), limit = _prompts(folder), _limit(folder)
     span = "rest" if excluded else "all"
     found = InputFormat(max_length=limit, max_tokens=limit or InputFormat.max_tokens, span=span)
@@ -167,12 +174,12 @@ def _asks(name: str) -> bool:
 
 
 def _braces(prompt: str) -> str:
-    """Take our own mark for the text out of a prompt, which would then have two of them."""
+    """Remove our own placeholder for the text from a prompt, which would then have two."""
     return prompt.replace(SLOT, "text")
 
 
 def _limit(folder: Path) -> int:
-    """Return how many tokens are read at most, by whichever of the files says it; 0: none does."""
+    """Return how many tokens are read at most, from whichever file says so; 0: none does."""
     found = [
         _json(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
         _json(folder / "tokenizer_config.json", dict).get("model_max_length"),
@@ -215,7 +222,7 @@ def _base(adapter: Mapping[str, object], source: str | Path) -> str:
         return base
     raise ValueError(
         f"the adapter {source} names {shown(base)} as its base, which is neither a folder here nor a name on the hub; "
-        "say backbone"
+        "give backbone"
     )
 
 

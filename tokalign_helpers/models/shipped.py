@@ -1,4 +1,4 @@
-"""Embeddings that come with the package: those that take minutes to make, compared with the embedder before use."""
+"""Embeddings that come with the package because they take minutes to compute; compared with the embedder before use."""
 
 import hashlib
 import warnings
@@ -29,7 +29,7 @@ def ship_embeddings(
     Parameters
     ----------
     embedders, texts, collection, folder
-        As :func:`fill_cache`; the folder is made where there is none.
+        As :func:`fill_cache`; the folder is created if it is missing.
 
     Raises
     ------
@@ -54,10 +54,10 @@ def fill_cache(
     folder: str | Path | None = None,
     checked: int = 16,
 ) -> None:
-    """Put embeddings that come with the package into the cache, once a sample, embedded again, has turned out the same.
+    """Put embeddings that come with the package into the cache, after embedding a sample again and comparing.
 
-    Whoever wants to compute all of them leaves this call out; nothing else changes. Where a file is missing, damaged,
-    of other texts or of another embedder, a warning says so and the texts are embedded when they are asked for.
+    To compute all of them, leave this call out; nothing else changes. Where a file is missing, damaged
+    or belongs to other texts or another embedder, a warning says so and the texts are embedded when needed.
 
     Parameters
     ----------
@@ -101,6 +101,7 @@ def read_shipped(embedder: Embedder, texts: Sequence[str], file: Path, checked: 
     embedder, texts, checked
         As :func:`fill_cache`.
     file : Path
+        The file to read.
 
     Returns
     -------
@@ -109,7 +110,7 @@ def read_shipped(embedder: Embedder, texts: Sequence[str], file: Path, checked: 
     Raises
     ------
     ValueError
-        If the file cannot be read, is of other texts, or differs from what the embedder says now.
+        If the file cannot be read, belongs to other texts, or differs from what the embedder computes now.
     """
     try:
         with safe_open(file, "pt") as held:
@@ -117,7 +118,7 @@ def read_shipped(embedder: Embedder, texts: Sequence[str], file: Path, checked: 
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file} cannot be read ({error})") from error
     if about.get("texts") != _texts_digest(texts) or len(h) != len(texts):
-        raise ValueError(f"{file} is of other texts")
+        raise ValueError(f"{file} belongs to other texts")
     places = np.unique(np.linspace(0, len(texts) - 1, min(checked, len(texts))).astype(int)).tolist()
     again = embedder.embed([texts[place] for place in places])
     if again.shape[1] != h.shape[1]:

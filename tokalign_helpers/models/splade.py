@@ -33,6 +33,7 @@ class Splade:
     model : BertForMaskedLM
         In evaluation mode.
     tokenizer : PreTrainedTokenizerBase
+        The model's own.
     max_tokens : int
         A longer text is cut to this many tokens, special tokens included.
     """
@@ -47,6 +48,7 @@ class Splade:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts to encode.
 
         Returns
         -------
@@ -72,6 +74,7 @@ class Splade:
         Parameters
         ----------
         texts : Sequence[str], n of them
+            The texts to encode.
 
         Returns
         -------

@@ -25,8 +25,11 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     texts : Sequence[str], n of them
+        The texts to read.
     k : int, from 1 to V
+        How many tokens to return for each text.
 
     Returns
     -------
@@ -39,6 +42,16 @@ def aligned_tokens(embedder: Embedder, texts: Sequence[str], k: int = 10) -> pd.
     ------
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> table = ta.aligned_tokens(ta.load_embedder("smol-sim"), ["Parrots eat seeds."], k=3)
+    >>> table[["rank", "token", "in_text"]]
+       rank   token  in_text
+    0     1  ▁Seeds    False
+    1     2  ▁seeds     True
+    2     3   seeds    False
     """
     texts = check_texts(texts)
     return read_tokens(embedder, embedder.embed(texts), texts, k)
@@ -52,8 +65,11 @@ def read_tokens(embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10
     embedder : Embedder
         Whose decoder layer reads.
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     texts : Sequence[str], n of them
+        The texts that were embedded.
     k : int, from 1 to V
+        How many tokens to return for each embedding.
 
     Returns
     -------
@@ -64,6 +80,18 @@ def read_tokens(embedder: Embedder, h: Tensor, texts: Sequence[str], k: int = 10
     ------
     TypeError, ValueError
         As :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as embeddings.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, texts = ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."]
+    >>> h = embedder.embed(texts)
+    >>> ta.read_tokens(embedder, h - h.mean(dim=0), texts, k=2)[["text", "token"]]
+       text      token
+    0     0     ▁Seeds
+    1     0     ▁seeds
+    2     1      ▁calm
+    3     1  ▁calmness
     """
     texts = check_texts(texts)
     if len(h) != len(texts):
@@ -111,7 +139,9 @@ class Alignment:
 
     Examples
     --------
-    >>> alignment = Alignment(torch.tensor([[5, 7, 2], [9, 4, 1]]), [{5, 2}, {3}])
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> alignment = ta.Alignment(torch.tensor([[5, 7, 2], [9, 4, 1]]), [{5, 2}, {3}])
     >>> alignment.hit_at(1), alignment.lar, alignment.gar
     (0.5, 0.25, 0.3333333333333333)
     """
@@ -133,6 +163,7 @@ class Alignment:
         Parameters
         ----------
         k : int, from 1
+            How many aligned tokens of each text to look at.
 
         Returns
         -------
@@ -178,6 +209,17 @@ class Alignment:
         ------
         ValueError
             As :meth:`hit_at`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import tokalign_helpers as ta
+        >>> literal = [{5, 2}, {3}]
+        >>> ta.Alignment(torch.tensor([[5, 7], [9, 4]]), literal).rates(k=1)
+            rate     value       low      high
+        0  Hit@K  0.500000  0.012579  0.987421
+        1    LAR  0.250000       NaN       NaN
+        2    GAR  0.333333       NaN       NaN
         """
         intervals = (share_interval(self._hits(k)), bootstrap_interval(self._local()), self._global())
         rows = [(name, *interval) for name, interval in zip(RATES, intervals, strict=True)]
@@ -190,12 +232,19 @@ class Alignment:
         -------
         list[set[int]], n of them
             Empty for a text without tokens.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import tokalign_helpers as ta
+        >>> ta.Alignment(torch.tensor([[5, 7], [9, 4]]), [{5, 2}, {3}]).matched_tokens()
+        [{5}, set()]
         """
         rows = zip(self.aligned, self.literal, strict=True)
         return [set(row[: len(tokens)].tolist()) & tokens for row, tokens in rows]
 
     def folded(self) -> "Alignment":
-        """Return the same with case and leading space aside, on both sides; not the paper's definition: name it.
+        """Return the same without regard to case and leading space: not the paper's definition, so say so when quoting.
 
         Returns
         -------
@@ -214,11 +263,12 @@ class Alignment:
         return Alignment(classes[self.aligned], literal)
 
     def shuffled_baseline(self, *, seed: int = 0) -> "Alignment":
-        """Return the control of chance: each text is compared with the tokens of another text.
+        """Return the baseline of chance: each text is compared with the tokens of another text.
 
         Parameters
         ----------
         seed : int
+            Seed of the random choice; the same seed gives the same result.
 
         Returns
         -------
@@ -231,7 +281,7 @@ class Alignment:
         return replace(self, literal=[self.literal[i] for i in partner])
 
     def frequency_baseline(self, k: int | None = None) -> "Alignment":
-        """Return the control that reads nothing: it answers every text with the tokens that occur in most texts.
+        """Return the baseline that reads nothing: every text gets the tokens that occur in most texts.
 
         Parameters
         ----------
@@ -260,6 +310,7 @@ class Alignment:
         Parameters
         ----------
         n : int, from 1 to the number of texts
+            How many texts to keep.
 
         Returns
         -------
@@ -302,6 +353,7 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     embedder : Embedder
         Whose decoder layer reads.
     texts : Sequence[str], n of them
+        The texts to measure on.
     h : Tensor, (n, d), optional
         Embeddings of the texts that were changed since they were made. Default: the embedder embeds the texts.
     k : int
@@ -316,6 +368,15 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     ------
     TypeError, ValueError
         As :meth:`Embedder.embed` and :meth:`TokenDecoder.top_tokens`; or if there are not as many texts as embeddings.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> alignment = ta.align(ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."])
+    >>> alignment.hit_at(10)
+    1.0
+    >>> alignment.folded().lar
+    0.2
     """
     k = whole_number(k, "k")
     texts = check_texts(texts)
@@ -327,20 +388,17 @@ def align(embedder: Embedder, texts: Sequence[str], h: Tensor | None = None, *, 
     return Alignment(aligned, literal, embedder.decoder)
 
 
-def alignment_rates(
-    embedders: Mapping[str, Embedder], texts: Sequence[str], k: int = 10, *, folded: bool = False
-) -> pd.DataFrame:
+def alignment_rates(embedders: Mapping[str, Embedder], texts: Sequence[str], k: int = 10) -> pd.DataFrame:
     """Measure how well embedders align with the tokens of texts.
 
     Parameters
     ----------
     embedders : Mapping[str, Embedder]
+        The embedders by name.
     texts : Sequence[str], n of them
+        The texts to measure on.
     k : int
         Of Hit@K.
-    folded : bool
-        Also count a token that differs from one of the text only in case or a leading space. Not the paper's
-        definition; name it when you quote it.
 
     Returns
     -------
@@ -350,8 +408,7 @@ def alignment_rates(
     texts = check_texts(texts)
     tables = []
     for name, h in embed_all(embedders, texts).items():
-        alignment = align(embedders[name], texts, h, k=k)
-        tables.append((alignment.folded() if folded else alignment).rates(k).assign(embedder=name))
+        tables.append(align(embedders[name], texts, h, k=k).rates(k).assign(embedder=name))
     return pd.concat(tables, ignore_index=True)[["embedder", "rate", "value", "low", "high"]]
 
 
@@ -370,7 +427,9 @@ def marked_pieces(embedder: Embedder, text: str, aligned: Iterable[int]) -> list
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     text : str
+        The text to cut.
     aligned : Iterable[int]
         Ids of its aligned tokens, such as the column ``id`` of :func:`aligned_tokens`.
 

@@ -1,4 +1,4 @@
-"""Groups of embeddings against labels: texts with the same label should lie together."""
+"""Groups of embeddings compared with labels: texts with the same label should lie together."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,18 +18,19 @@ def cluster_agreement(h: Tensor, labels: Sequence[str], *, measure: str = "v", s
     Parameters
     ----------
     h : Tensor, (n, d)
-        Made unit vectors first.
+        They are first scaled to unit length.
     labels : Sequence[str], n of them
+        One for each embedding.
     measure : str
         ``v``: V-measure. ``rand``: adjusted Rand index (0 for chance).
     seed : int
-        Of k-means.
+        Seed of k-means.
 
     Returns
     -------
     Interval
         Of the agreement of these groups with the labels: the jackknife's, which leaves out one text at a time and lets
-        the groups stay as they were found. (A text drawn twice, as a bootstrap has it, agrees with itself.)
+        the groups stay as they were found. (A text drawn twice, as in a bootstrap, would agree with itself.)
 
     Raises
     ------
@@ -56,7 +57,9 @@ def neighbour_agreement(h: Tensor, labels: Sequence[str], k: int = 5) -> np.ndar
     h : Tensor, (n, d)
         Compared by cosine.
     labels : Sequence[str], n of them
+        One for each embedding.
     k : int
+        How many neighbours to look at.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def _checked(h: Tensor, labels: Sequence[str]) -> np.ndarray:
         raise ValueError(f"{len(labels)} labels for {len(h)} embeddings")
     if not torch.isfinite(h).all():  # NaN would have neighbours like any other
         bad = int((~torch.isfinite(h)).any(dim=1).nonzero()[0])
-        raise ValueError(f"embedding {bad} holds NaN or Inf; it lies nowhere")
+        raise ValueError(f"embedding {bad} holds NaN or Inf; it cannot be grouped")
     return np.asarray(labels)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.embedding import Embedder
+from tokalign_helpers.reading.postprocessing import gram_matrix
 
 
 def tight_decoder(decoder: TokenDecoder) -> Tensor:
@@ -20,6 +21,7 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------
@@ -28,21 +30,46 @@ def tight_decoder(decoder: TokenDecoder) -> Tensor:
     Raises
     ------
     ValueError
-        If E_g has not full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an encoder's
-        head, which is not linear.
+        If E_g does not have full rank; then no matrix over tokens keeps all dot products. Or if the decoder is an
+        encoder's head, which is not linear.
     """
     return _tight(decoder)
 
 
+def tight_map(decoder: TokenDecoder) -> Tensor:
+    """Return (E_gᵀE_g)^(−1/2): the tight frame reads an embedding as E_g reads the mapped one.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+
+    Returns
+    -------
+    Tensor, (d, d), float32, symmetric
+        Ẽa = E_g (map a), so that no second matrix over the vocabulary has to be kept.
+
+    Raises
+    ------
+    ValueError
+        As :func:`tight_decoder`.
+    """
+    return _root(decoder).float()
+
+
 @lru_cache(maxsize=2)
 def _tight(decoder: TokenDecoder) -> Tensor:
+    root = _root(decoder)
+    return torch.cat([(rows.double() @ root).float() for rows in decoder.weight.cpu().split(8192)])
+
+
+@lru_cache(maxsize=2)
+def _root(decoder: TokenDecoder) -> Tensor:
     if decoder.head is not None and decoder.head.transform is not None:
         raise ValueError("the head of an encoder is not linear; its scores do not split over tokens")
-    weight = decoder.weight.double().cpu()
-    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    values, vectors = torch.linalg.eigh(gram_matrix(decoder.weight))
     if values[0] <= values[-1] * 1e-12:
-        raise ValueError("the decoder layer's matrix has not full rank; an exact decomposition does not exist")
-    return (weight @ (vectors / values.sqrt()) @ vectors.T).float()
+        raise ValueError("the decoder layer's matrix does not have full rank; an exact decomposition does not exist")
+    return (vectors / values.sqrt()) @ vectors.T
 
 
 def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataFrame:
@@ -51,7 +78,9 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
 
     Returns
     -------
@@ -62,7 +91,7 @@ def token_contributions(decoder: TokenDecoder, a: Tensor, b: Tensor) -> pd.DataF
     Raises
     ------
     ValueError
-        If an embedding is no (d,) vector or has the length 0.
+        If an embedding is not a (d,) vector or has the length 0.
     """
     d = decoder.dimension
     if a.shape != (d,) or b.shape != (d,):
@@ -83,8 +112,11 @@ def shared_tokens(decoder: TokenDecoder, a: Tensor, b: Tensor, k: int = 50) -> l
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     a, b : Tensor, (d,)
+        The two embeddings.
     k : int
+        How many aligned tokens of each embedding to compare.
 
     Returns
     -------
@@ -103,6 +135,7 @@ def pair_similarities(
     Parameters
     ----------
     embedder : Embedder
+        The embedder to read with.
     pairs : DataFrame, n rows
         The first two columns hold texts.
     change : Callable, optional
@@ -111,6 +144,15 @@ def pair_similarities(
     Returns
     -------
     Tensor, (n,), from −1 to 1
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import tokalign_helpers as ta
+    >>> pairs = pd.DataFrame({"a": ["I like apples.", "I like apples."], "b": ["Apples are good.", "It rains."]})
+    >>> cosines = ta.pair_similarities(ta.load_embedder("smol-sim"), pairs)
+    >>> bool(cosines[0] > cosines[1])
+    True
     """
     sides = [pairs.iloc[:, column].tolist() for column in (0, 1)]
     texts = list(dict.fromkeys(sides[0] + sides[1]))

@@ -16,7 +16,7 @@ WORD = re.compile(r"[^\W_](?:[\w'’-]*[^\W_])?")  # letters and digits, hyphens
 
 
 def distinctive_tokens(literal: Sequence[set[int]], share: float = 1 / 3) -> list[set[int]]:
-    """Return of each text the tokens that occur in the fewest other texts: its best by tf-idf.
+    """Return, for each text, the tokens that occur in the fewest other texts: its best by tf-idf.
 
     A token counts once in T_s, so tf is 1 and the order is that of idf.
 
@@ -51,8 +51,9 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     embedder : Embedder
         Whose tokenizer splits the texts.
     texts : Sequence[str], n of them
+        The texts that hold the words.
     words : Sequence[Sequence[str]], n of them
-        Words as they stand in the text; every place where a word stands counts.
+        Words as they occur in the text; every occurrence counts.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
     Raises
     ------
     ValueError
-        If there are not as many lists of words as texts, or a word does not stand in its text.
+        If there are not as many lists of words as texts, or a word does not occur in its text.
     """
     texts = check_texts(texts)
     if len(texts) != len(words):
@@ -74,20 +75,23 @@ def tokens_of_words(embedder: Embedder, texts: Sequence[str], words: Sequence[Se
         if missing:
             raise ValueError(f"{min(missing)!r} is not a word of {text[:80]!r}")
         read = embedder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        found.append({
-            int(classes[token])
-            for token, (start, end) in zip(read.input_ids, read.offset_mapping, strict=True)
-            if any(start < stop and end > begin for begin, stop in places)
-        })  # fmt: skip
+        found.append(
+            {
+                int(classes[token])
+                for token, (start, end) in zip(read.input_ids, read.offset_mapping, strict=True)
+                if any(start < stop and end > begin for begin, stop in places)
+            }
+        )
     return found
 
 
 def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
-    """Say of each text how many of its tokens are key tokens, and how many of those that align.
+    """Compute, for each text, the share of key tokens among all its tokens and among those that align.
 
     Parameters
     ----------
     alignment : Alignment, n texts
+        From :func:`~tokalign_helpers.reading.alignment.align`.
     key : Sequence[set[int]], n of them
         Each text's key tokens, as the alignment counts tokens (folded or not); what is not a token of the text is left
         out.
@@ -109,8 +113,14 @@ def key_shares(alignment: Alignment, key: Sequence[set[int]]) -> pd.DataFrame:
     rows = []
     for own, matched, wanted in zip(alignment.literal, alignment.matched_tokens(), key, strict=True):
         wanted, others = own & wanted, own - wanted
-        rows.append((_share(wanted, own), _share(matched & wanted, matched), _share(matched & wanted, wanted),
-                     _share(matched & others, others)))  # fmt: skip
+        rows.append(
+            (
+                _share(wanted, own),
+                _share(matched & wanted, matched),
+                _share(matched & wanted, wanted),
+                _share(matched & others, others),
+            )
+        )
     return pd.DataFrame(rows, columns=["text", "aligned", "key recalled", "others recalled"])
 
 
@@ -120,6 +130,7 @@ def word_agreement(texts: Sequence[str], first: Sequence[Sequence[str]], second:
     Parameters
     ----------
     texts : Sequence[str], n of them
+        The texts that both people marked.
     first, second : Sequence[Sequence[str]], n of them
         The words that each of them marked.
 

@@ -63,6 +63,7 @@ class Change:
         Parameters
         ----------
         after : Change
+            The second change.
 
         Returns
         -------
@@ -83,6 +84,7 @@ def no_change(d: int) -> Change:
     Parameters
     ----------
     d : int
+        The length of the embeddings.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def remove_top(h: Tensor, n: int, *, centered: bool = True) -> Change:
     h : Tensor, (m, d)
         What mean and directions are found on.
     n : int, from 0
+        How many directions to remove.
     centered : bool
         Subtract the mean first, also before the directions are found.
 
@@ -164,13 +167,9 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
     if not torch.isfinite(h).all():
-        raise ValueError("an embedding holds NaN or Inf; there is nothing to whiten")
-    rows = h.double()
-    mean = rows.mean(dim=0)
-    from sklearn.covariance import ledoit_wolf
-
-    covariance = torch.from_numpy(ledoit_wolf(rows.numpy())[0])
-    variances, directions = torch.linalg.eigh(covariance)
+        raise ValueError("an embedding holds NaN or Inf; it cannot be whitened")
+    mean = sum(part.double().sum(dim=0) for part in h.detach().cpu().split(8192)) / len(h)
+    variances, directions = torch.linalg.eigh(_shrunk_covariance(h, mean))
     if not variances[0] > 0:
         raise ValueError("the embeddings are all the same; there is no variance to whiten")
     matrix = (directions * variances**-power) @ directions.T
@@ -199,7 +198,7 @@ def spectrum_basis(weight: Tensor, share: float) -> Tensor:
     """
     if not 0 < share <= 1:
         raise ValueError(f"the share is {share}; it must be above 0 and at most 1")
-    _, vectors = torch.linalg.eigh(_gram(weight))
+    _, vectors = torch.linalg.eigh(gram_matrix(weight))
     d = len(vectors)
     kept = max(1, round(share * d))
     start = (d - kept) // 2
@@ -214,6 +213,7 @@ def embed_filter(weight: Tensor, share: float) -> Change:
     weight : Tensor, (V, d)
         E_g.
     share : float, above 0, up to 1
+        Of the d directions, how many to keep.
 
     Returns
     -------
@@ -262,6 +262,7 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     embedder : Embedder
         Whose tokenizer cuts them.
     texts : Sequence[str]
+        The texts to count in.
 
     Returns
     -------
@@ -279,6 +280,32 @@ def token_counts(embedder: Embedder, texts: Sequence[str]) -> Tensor:
     return torch.bincount(torch.tensor(found, dtype=torch.int64), minlength=rows)
 
 
-def _gram(weight: Tensor) -> Tensor:
-    """Return E_gᵀE_g (d, d) in float64: its eigenvectors are the right singular vectors of E_g."""
+def gram_matrix(weight: Tensor) -> Tensor:
+    """Return E_gᵀE_g, added up a part of the rows at a time; its eigenvectors are the right singular vectors of E_g.
+
+    Parameters
+    ----------
+    weight : Tensor, (V, d)
+        E_g.
+
+    Returns
+    -------
+    Tensor, (d, d), float64
+    """
     return sum(rows.T @ rows for rows in (part.double() for part in weight.detach().cpu().split(8192)))
+
+
+def _shrunk_covariance(h: Tensor, mean: Tensor) -> Tensor:
+    """Return the covariance as Ledoit and Wolf shrink it, (d, d), float64; h is read a part of its rows at a time."""
+    n, d = h.shape
+    products, fourth = torch.zeros(d, d, dtype=torch.float64), 0.0
+    for part in h.detach().cpu().split(8192):
+        rows = part.double() - mean
+        products += rows.T @ rows
+        fourth += float((rows.square().sum(dim=1) ** 2).sum())
+    covariance = products / n
+    target = float(covariance.trace()) / d
+    spread = float(covariance.square().sum()) - d * target**2  # the distance from the target, squared
+    noise = (fourth / n - float(covariance.square().sum())) / n
+    share = 1.0 if spread <= 0 else min(max(noise, 0.0) / spread, 1.0)
+    return (1 - share) * covariance + share * target * torch.eye(d, dtype=torch.float64)

@@ -41,6 +41,18 @@ class PrincipalComponents:
         What was subtracted before the fit: zeros, or the mean.
     n : int
         Texts seen.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> h = torch.tensor([[3.0, 1.0], [5.0, -1.0]])
+    >>> components = ta.PrincipalComponents.fit(h)
+    >>> components.direction(1)
+    tensor([ 0.9981, -0.0621])
+    >>> components.adjust(h, amount=-4.0)
+    tensor([[-0.9923,  1.2485],
+            [ 1.0077, -0.7515]])
     """
 
     directions: Tensor
@@ -61,6 +73,7 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d), or an iterable of such chunks
+            Embeddings, one row for each text.
         m : int, optional
             How many components. Default: as many as there are.
         centered : bool
@@ -109,6 +122,7 @@ class PrincipalComponents:
         Parameters
         ----------
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -148,7 +162,9 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings, one row for each text.
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -164,9 +180,11 @@ class PrincipalComponents:
         Parameters
         ----------
         h : Tensor, (n, d)
+            Embeddings, one row for each text.
         amount : float
             λ, in the units of the embeddings.
         j : int, from 1
+            The number of the component.
 
         Returns
         -------
@@ -185,6 +203,7 @@ class PrincipalComponents:
         Parameters
         ----------
         path : str or Path
+            Where to write.
         """
         path = Path(path)
         tensors = {"directions": self.directions, "energies": self.energies, "center": self.center}
@@ -199,6 +218,7 @@ class PrincipalComponents:
         Parameters
         ----------
         path : str or Path
+            The file to read.
 
         Returns
         -------
@@ -230,8 +250,11 @@ def move_along(h: Tensor, direction: Tensor, amount: float) -> Tensor:
     Parameters
     ----------
     h : Tensor, (n, d)
+        Embeddings, one row for each text.
     direction : Tensor, (d,)
+        Such as a principal component.
     amount : float
+        λ, in the units of h.
 
     Returns
     -------
@@ -248,12 +271,14 @@ def move_along(h: Tensor, direction: Tensor, amount: float) -> Tensor:
 
 
 def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
-    """Draw unit vectors that know nothing: the control for any claim about a direction.
+    """Draw random unit vectors: the control for any claim about a direction.
 
     Parameters
     ----------
     d, n : int
+        The length of the vectors, and how many to draw.
     seed : int
+        Seed of the random choice; the same seed gives the same directions.
 
     Returns
     -------
@@ -262,7 +287,14 @@ def random_directions(d: int, n: int, *, seed: int = 0) -> Tensor:
     Raises
     ------
     ValueError
-        If d or n is no such number.
+        If d or n is not such a number.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> u = ta.random_directions(576, 20)
+    >>> u.shape, round(float(u[0].norm()), 3)
+    (torch.Size([20, 576]), 1.0)
     """
     shape = whole_number(n, "n", 0), whole_number(d, "d")
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -279,8 +311,11 @@ def sweep(
     embedder : Embedder
         Whose decoder layer reads them.
     h : Tensor, (n, d)
+        Embeddings before they are moved.
     texts : Sequence[str], n of them
+        The texts that were embedded.
     direction : Tensor, (d,)
+        Such as a principal component.
     amounts : Iterable[float]
         λ.
     k : int
@@ -314,10 +349,10 @@ def _moments(h: Tensor | Iterable[Tensor]) -> tuple[Tensor, Tensor, int]:
     total, n = torch.zeros(()), 0
     for chunk in chunks:
         if chunk.ndim != 2 or (gram is not None and chunk.shape[1] != len(gram)):
-            raise ValueError(f"embeddings of the shape {tuple(chunk.shape)} are no rows of one (n, d) matrix")
+            raise ValueError(f"embeddings of the shape {tuple(chunk.shape)} are not rows of one (n, d) matrix")
         if not torch.isfinite(chunk).all():
             bad = n + int((~torch.isfinite(chunk)).any(dim=1).nonzero()[0])
-            raise ValueError(f"embedding {bad} holds NaN or Inf; there is nothing to fit")
+            raise ValueError(f"embedding {bad} holds NaN or Inf; it cannot be fitted")
         rows = chunk.double()
         gram = rows.T @ rows if gram is None else gram.addmm_(rows.T, rows)
         total, n = total + rows.sum(0), n + len(rows)

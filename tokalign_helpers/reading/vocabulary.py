@@ -36,7 +36,7 @@ def function_words() -> frozenset[str]:
 def token_kinds(decoder: TokenDecoder) -> np.ndarray:
     """Sort the vocabulary into kinds by rules that anyone can check.
 
-    * content word: stands as a word in the packaged Wikipedia sentences; one of three or four letters, which may be
+    * content word: occurs as a word in the packaged Wikipedia sentences; one of three or four letters, which may be
       a fragment of a name, at least 3 times
     * function word: on scikit-learn's list of English stop words, or a contraction
     * word piece: other letters, such as "ization" or "par"
@@ -46,11 +46,20 @@ def token_kinds(decoder: TokenDecoder) -> np.ndarray:
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------
     ndarray of str, (V,)
         Members of :data:`KINDS`. Case and a leading space do not matter.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> decoder = ta.load_embedder("smol-eol").decoder
+    >>> kinds = ta.token_kinds(decoder)
+    >>> [f"{decoder.token(i)}: {kinds[i]}" for i in (260, 8741)]
+    ['▁the: function word', '▁hazard: content word']
     """
     return np.array([token_kind(decoder.token(i)) for i in range(decoder.vocabulary_size)])
 
@@ -61,6 +70,7 @@ def token_kind(token: str) -> str:
     Parameters
     ----------
     token : str
+        The token, as people read it.
 
     Returns
     -------
@@ -100,6 +110,7 @@ def lexicon_tokens(decoder: TokenDecoder, labelling: str, *, nearest: int = 0) -
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     labelling : str
         ``topic`` or ``emotion``.
     nearest : int
@@ -145,7 +156,7 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
     Parameters
     ----------
     token_sets : Iterable of iterables of int
-        One a text, such as rows of aligned ids.
+        One for each text, such as rows of aligned ids.
     kinds : Sequence[str], (V,)
         From :func:`token_kinds`.
 
@@ -153,6 +164,16 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
     -------
     Series
         Indexed by :data:`KINDS`; sums to 1, or all 0 where there is no token.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> kinds = ["content word", "function word", "content word", "number"]
+    >>> shares = ta.kind_shares([[0, 1], [2, 1]], kinds)
+    >>> shares[shares > 0]
+    content word     0.5
+    function word    0.5
+    dtype: float64
     """
     counts = Counter(kinds[token] for tokens in token_sets for token in tokens)
     total = max(1, counts.total())
@@ -162,13 +183,14 @@ def kind_shares(token_sets: Iterable[Iterable[int]], kinds: Sequence[str]) -> pd
 def recall_by_frequency(
     matches: Sequence[set[int]], literal: Sequence[set[int]], bins: Sequence[float] = (0, 0.002, 0.01, 0.05, 1)
 ) -> pd.DataFrame:
-    """Split what is matched by how common a token is: in which share of the texts it stands.
+    """Split what is matched by how common a token is: in which share of the texts it occurs.
 
     Parameters
     ----------
     matches : Sequence[set[int]], n of them
         From :func:`~tokalign_helpers.reading.alignment.Alignment.matched`.
     literal : Sequence[set[int]], n of them
+        T_s of each text.
     bins : Sequence[float]
         Edges of the shares, ascending; a bin contains its upper edge.
 

@@ -1,4 +1,4 @@
-"""Judge runs and fuse them; how sure a figure is, :mod:`~tokalign_helpers.basics.statistics` says."""
+"""Evaluate and fuse runs; for the uncertainty of figures see :mod:`~tokalign_helpers.basics.statistics`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ Number = TypeVar("Number", bound=float)
 
 
 def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
-    """Judge a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
+    """Evaluate a run: nDCG@10, recall@100 and reciprocal rank of every query, as trec_eval defines them.
 
     Parameters
     ----------
     run : Mapping
-        ``{query: {document: score}}``. Any kind of number will do for a score, and a whole number for an id.
+        ``{query: {document: score}}``. A score may be any kind of number, an id a string or a whole number.
     relevant : Mapping
         ``{query: {document: grade}}``; grades as :func:`~tokalign_helpers.datasets.collections.checked_grade` takes
         them.
@@ -27,16 +27,24 @@ def evaluate_run(run: Mapping[str, Mapping[str, float]], relevant: Mapping[str, 
     Returns
     -------
     DataFrame, one row for each judged query
-        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results counts 0. Equal scores
-        stand in trec_eval's order: the ids' alphabet, backwards.
+        ``nDCG@10``, ``R@100``, ``RR``, by the query's id as a string. A query without results scores 0. Equal scores
+        are in trec_eval's order: ids in reverse alphabetical order.
 
     Raises
     ------
     TypeError
-        If the run or the judgements are no mapping.
+        If the run or the judgements are not mappings.
     ValueError
         If no query is judged, a score is NaN or not a number, a grade is not a whole number or out of range, or an
-        id is neither a string nor a whole number, or there twice; the message names the query.
+        id is neither a string nor a whole number, or occurs twice; the message names the query.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> run = {"q": {"a": 2.0, "b": 1.0, "c": 0.5}}
+    >>> ta.evaluate_run(run, {"q": {"b": 1}}).round(3)
+       nDCG@10  R@100   RR
+    q    0.631    1.0  0.5
     """
     judged = {query: grades for query, grades in _checked(relevant, checked_grade).items() if any(grades.values())}
     if not judged:
@@ -66,14 +74,13 @@ def _gain(grades: Sequence[int]) -> float:
     return sum(grade / math.log2(1 + rank) for rank, grade in enumerate(grades, start=1))
 
 
-def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
-    """Add up runs, the scores of each query brought to 0…1 first.
+def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
+    """Add up runs after scaling the scores of each query to 0…1.
 
     Parameters
     ----------
     runs : Sequence of runs
-    weights : Sequence[float], one a run, optional
-        Default: equal.
+        Each counts as much as the others.
 
     Returns
     -------
@@ -84,22 +91,24 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
     Raises
     ------
     TypeError
-        If a run is no mapping.
+        If a run is not a mapping.
     ValueError
-        If there are not as many weights as runs, one is not finite, or a score is not finite or no number; the message
-        names the query.
+        If a score is not finite; the message names the query.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> ta.fuse([{"q": {"a": 3.0, "b": 1.0}}, {"q": {"b": 10.0}}])
+    {'q': {'a': 0.5, 'b': 0.5}}
     """
-    shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
-    if shares.shape != (len(runs),) or not np.isfinite(shares).all():
-        raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
     fused: dict[str, dict[str, float]] = {}
-    for run, weight in zip(runs, shares.tolist(), strict=True):
+    for run in runs:
         for query, hits in _checked(run, _finite).items():
             low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
             here = fused.setdefault(query, {})
             for document, score in hits.items():
                 share = (score - low) / (high - low) if high > low else 1.0
-                here[document] = here.get(document, 0.0) + weight * share
+                here[document] = here.get(document, 0.0) + share / len(runs)
     return fused
 
 
@@ -109,7 +118,9 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Parameters
     ----------
     runs : Sequence of runs
+        The runs to fuse, of the same queries.
     k : int, from 0
+        Added to each rank: the larger, the less the first ranks stand out.
 
     Returns
     -------
@@ -119,7 +130,7 @@ def reciprocal_rank_fusion(runs: Sequence[Mapping[str, Mapping[str, float]]], *,
     Raises
     ------
     TypeError
-        If a run is no mapping.
+        If a run is not a mapping.
     ValueError
         If k is not a whole number, 0 or more, or a score is NaN or not a number; the message names the query.
     """
@@ -145,10 +156,10 @@ def _checked(table: Mapping, number: Callable[[SupportsFloat], Number]) -> dict[
         try:
             name = checked_id(query)
             if name in found:
-                raise ValueError("it is there twice, as a string and as a number")
+                raise ValueError("it occurs twice, as a string and as a number")
             found[name] = {checked_id(document): number(value) for document, value in dict(row).items()}
             if len(found[name]) != len(row):
-                raise ValueError("a document is there twice")
+                raise ValueError("a document occurs twice")
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"query {query!r}: {error}") from error
     return found
@@ -162,5 +173,5 @@ def _score(value: SupportsFloat) -> float:
 
 def _finite(value: SupportsFloat) -> float:
     if np.isinf(score := _score(value)):
-        raise ValueError(f"the score {value!r} has no place between the others")
+        raise ValueError(f"the score {value!r} cannot be ordered among the others")
     return score

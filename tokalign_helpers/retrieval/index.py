@@ -1,4 +1,4 @@
-"""Search: exact, over sparse vectors; with dense and BM25 search beside it to compare with.
+"""Exact search over sparse vectors, with dense and BM25 search to compare it with.
 
 A *run* is ``{query: {document: score}}``, the best documents of each query; it is what
 :mod:`~tokalign_helpers.retrieval.evaluation` judges.
@@ -43,6 +43,15 @@ class SparseIndex:
     ------
     ValueError
         If V is not a whole number, 1 or more.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> import tokalign_helpers as ta
+    >>> index = ta.SparseIndex(4)
+    >>> index.add(["a", "b"], sparse.csr_array([[0, 2.0, 0, 1.0], [3.0, 0, 0, 0]]))
+    >>> index.search(sparse.csr_array([[1.0, 1.0, 0, 0]]))
+    [[('b', 3.0), ('a', 2.0)]]
     """
 
     def __init__(self, vocabulary_size: int) -> None:
@@ -63,6 +72,7 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str], n of them
+            One for each document, all different.
         vectors : sparse array, (n, V)
             As :meth:`add`.
 
@@ -90,19 +100,20 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str], n of them
+            One for each document, all different.
         vectors : sparse array, (n, V)
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_documents`. A copy is kept.
         replace : bool
-            Whether a document whose id is there already takes the place of the old one. It counts as newly added: among
-            equal scores it stands last.
+            Whether a document whose id is in the index replaces the old one. It counts as newly added: among
+            equal scores it comes last.
 
         Raises
         ------
         TypeError
-            If an id is no string, or the vectors are not sparse.
+            If an id is not a string, or the vectors are not sparse.
         ValueError
-            If an id is there twice, or already and `replace` is not set, the numbers of ids and rows differ, the width
-            is not V, or a weight is negative, NaN, infinite or too large for float32.
+            If an id occurs twice, or is in the index and `replace` is not set, the numbers of ids and rows differ, the
+            width is not V, or a weight is negative, NaN, infinite or too large for float32.
         """
         ids, vectors = check_documents(ids, vectors, self.vocabulary_size, () if replace else self._rows)
         self._forget([name for name in ids if name in self._rows])
@@ -116,11 +127,12 @@ class SparseIndex:
         Parameters
         ----------
         ids : Iterable[str]
+            Ids of documents.
 
         Raises
         ------
         TypeError
-            If an id is no string.
+            If an id is not a string.
         ValueError
             If there is no such document, or an id is given twice.
         """
@@ -139,13 +151,14 @@ class SparseIndex:
         queries : sparse array, (n, V)
             From :func:`~tokalign_helpers.retrieval.sparse.sparsify_queries`.
         k : int
+            How many documents to return for each query.
         workers : int, optional
-            Threads that share the queries. Default: one a core.
+            Threads that share the queries. Default: one for each core.
 
         Returns
         -------
         list of lists of (id, score), best first
-            Documents that share no token with the query are left out; equal scores stand in the order of adding.
+            Documents that share no token with the query are left out; equal scores are in the order of adding.
 
         Raises
         ------
@@ -172,14 +185,16 @@ class SparseIndex:
             return list(pool.map(one, places))
 
     def explain(self, query: sparse.sparray, document: str, decoder: TokenDecoder) -> pd.DataFrame:
-        """Say which tokens made a document match.
+        """Show which tokens made a document match.
 
         Parameters
         ----------
         query : sparse array, (1, V)
+            The sparse vector of one query.
         document : str
             Its id.
         decoder : TokenDecoder
+            The decoder layer that names and scores the tokens.
 
         Returns
         -------
@@ -192,7 +207,7 @@ class SparseIndex:
         TypeError
             If the query is not sparse.
         ValueError
-            If there is no such document, there is not one query, its width is not V, or a weight is none.
+            If there is no such document, there is not one query, its width is not V, or a weight is not valid.
         """
         row = self._row_of(document)
         query = check_queries(query, self.vocabulary_size)
@@ -228,7 +243,7 @@ class SparseIndex:
         ValueError
             If the folder has something in it but no index; nothing is touched.
         OSError
-            What the disk refuses; an index that was there before stays.
+            If the disk refuses; an index that was there before stays.
         """
         matrix = self._compact()
 
@@ -246,6 +261,7 @@ class SparseIndex:
         Parameters
         ----------
         folder : str or Path
+            Where the index was saved.
         vocabulary_size : int, optional
             What the caller's decoder has, to be checked.
         verify : bool
@@ -270,7 +286,7 @@ class SparseIndex:
             )
             if vocabulary_size not in (None, width):
                 raise ValueError(
-                    f"the index in {folder} is over {width} tokens, not {vocabulary_size}: another model's"
+                    f"the index in {folder} has {width} tokens, not {vocabulary_size}: it is another model's"
                 )
             index = cls(width)
             index._names = _read_ids(version / "ids.json", n)
@@ -321,8 +337,9 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
     Parameters
     ----------
     ids : Iterable[str]
+        Ids of documents.
     known : Collection[str]
-        Ids that are taken.
+        Ids that are already in use.
 
     Returns
     -------
@@ -331,9 +348,9 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
     Raises
     ------
     TypeError
-        If an id is no string.
+        If an id is not a string.
     ValueError
-        If an id is taken or there twice.
+        If an id is taken or occurs twice.
     """
     if isinstance(ids, str):
         raise TypeError(f"ids is the str {ids!r}; give a list of them")
@@ -342,7 +359,7 @@ def check_ids(ids: Iterable[object], known: Collection[str] = ()) -> list[str]:
         if not isinstance(name, str):
             raise TypeError(f"ids[{position}] is {name!r}; a document's id must be a str")
         if name in known or name in found:
-            raise ValueError(f"ids[{position}] is {name!r}, which is there already; ids must differ")
+            raise ValueError(f"ids[{position}] is {name!r}, which is already in use; ids must differ")
         found[str(name)] = None
     return list(found)
 
@@ -355,12 +372,13 @@ def check_documents(
     Parameters
     ----------
     ids : Iterable[str], n of them
+        One for each document, all different.
     vectors : sparse array, (n, width)
         In any of scipy's formats. A weight is a finite float32 number and not negative.
     width : int
         V of the index.
     known : Collection[str]
-        Ids that are taken.
+        Ids that are already in use.
 
     Returns
     -------
@@ -371,9 +389,9 @@ def check_documents(
     Raises
     ------
     TypeError
-        If an id is no string, or the vectors are not sparse.
+        If an id is not a string, or the vectors are not sparse.
     ValueError
-        If an id is taken or there twice, the numbers of ids and rows differ, the width is another, or a weight is
+        If an id is taken or occurs twice, the numbers of ids and rows differ, the width differs, or a weight is
         negative, NaN, infinite or too large for float32.
     """
     ids = check_ids(ids, known)
@@ -407,7 +425,7 @@ def check_queries(queries: sparse.sparray, width: int, k: int = 1) -> sparse.csr
     TypeError
         If the queries are not sparse.
     ValueError
-        If the width is another, k is not a whole number, 1 or more, or a weight is none.
+        If the width differs, k is not a whole number, 1 or more, or a weight is not valid.
     """
     whole_number(k, "k")
     if sparse.issparse(queries) and queries.shape[-1] != width:
@@ -421,7 +439,9 @@ def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray, (n,)
+        The numbers to rank.
     k : int
+        How many places to return.
 
     Returns
     -------
@@ -465,6 +485,14 @@ def sparse_run(queries: Names, index: SparseIndex, *, q: sparse.csr_array, k: in
     ------
     ValueError
         If two queries have the same name, or there are not as many as rows; or as :meth:`SparseIndex.search`.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> import tokalign_helpers as ta
+    >>> index = ta.SparseIndex.of(["a", "b"], sparse.csr_array([[0, 2.0], [3.0, 0]]))
+    >>> ta.sparse_run(["q"], index, q=sparse.csr_array([[1.0, 0]]))
+    {'q': {'b': 3.0}}
     """
     names = _distinct(queries, q.shape[0], "queries")
     return {name: dict(hits) for name, hits in zip(names, index.search(q, k), strict=True)}
@@ -493,8 +521,16 @@ def dense_run(queries: Names, documents: Names, *, q: Tensor, h: Tensor, k: int 
     Raises
     ------
     ValueError
-        If two documents or queries have the same name, there are not as many as rows, q and h are no matrices of the
+        If two documents or queries have the same name, there are not as many as rows, q and h are not matrices of the
         same width, an embedding holds NaN or Inf, or k is less than 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import tokalign_helpers as ta
+    >>> q, h = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> ta.dense_run(["q"], ["a", "b"], q=q, h=h)
+    {'q': {'a': 1.0, 'b': 0.0}}
     """
     if q.ndim != 2 or h.ndim != 2 or q.shape[1] != h.shape[1]:
         raise ValueError(f"q has the shape {tuple(q.shape)} and h {tuple(h.shape)}; expected (n, d) and (m, d)")
@@ -517,6 +553,7 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int
     queries, documents : Mapping[str, str]
         Name → text.
     k : int
+        How many documents to return for each query.
 
     Returns
     -------
@@ -527,9 +564,16 @@ def bm25_run(queries: Mapping[str, str], documents: Mapping[str, str], *, k: int
     Raises
     ------
     TypeError
-        If a document or a query is no string.
+        If a document or a query is not a string.
     ValueError
         If k is not a whole number, 1 or more.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> documents = {"birds": "Parrots eat seeds.", "sea": "The sea is calm."}
+    >>> list(ta.bm25_run({"q": "What do parrots eat?"}, documents)["q"])
+    ['birds']
     """
     import bm25s
 
@@ -607,7 +651,7 @@ def _read_columns(version: Path, shape: tuple[int, int]) -> sparse.csc_array:
 
 
 def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse.csr_array:
-    """Copy to float32 CSR with sorted columns, each once and above 0; refuse what is no weight."""
+    """Copy to float32 CSR with sorted columns, each once and above 0; refuse what is not a weight."""
     if not sparse.issparse(vectors):
         raise TypeError(f"the vectors are a {type(vectors).__name__}; expected a sparse array of scipy's")
     if vectors.ndim != 2 or vectors.dtype.kind not in "buif":
@@ -618,7 +662,7 @@ def _canonical(vectors: sparse.sparray, name_of: Callable[[int], str]) -> sparse
         try:
             vectors.check_format(full_check=True)
         except ValueError as error:
-            raise ValueError(f"the vectors are no valid {vectors.format.upper()} matrix: {error}") from None
+            raise ValueError(f"the vectors are not a valid {vectors.format.upper()} matrix: {error}") from None
     rows = vectors if vectors.format == "csr" else vectors.astype(np.float64).tocsr()  # which may add up integers
     small = max(*rows.shape, rows.nnz) <= np.iinfo(np.int32).max
     places = [part.astype(np.int32 if small else np.int64) for part in (rows.indices, rows.indptr)]

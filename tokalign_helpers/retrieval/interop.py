@@ -78,6 +78,7 @@ def sparse_encoder(
     Parameters
     ----------
     embedder : Embedder
+        The embedder whose vectors are decoded.
     k : int
         Tokens kept of a document.
     m : int

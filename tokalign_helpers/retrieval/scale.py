@@ -1,4 +1,4 @@
-"""Past one machine: a Milvus index with the interface of :class:`SparseIndex`, and encoding with Ray workers.
+"""Beyond one machine: a Milvus index with the interface of :class:`SparseIndex`, and encoding with Ray workers.
 
 Needs the extra ``scale``: in a checkout, ``pip install -e '.[scale]'``. Nothing else in the package needs it.
 """
@@ -33,9 +33,15 @@ from tokalign_helpers.retrieval.shards import (
 )
 
 __all__ = [
-    "EncodingError", "EngineError", "MilvusIndex", "ShardError", "SparseWorker", "encode_with_ray", "read_shards",
+    "EncodingError",
+    "EngineError",
+    "MilvusIndex",
+    "ShardError",
+    "SparseWorker",
+    "encode_with_ray",
+    "read_shards",
     "write_shard",
-]  # fmt: skip
+]
 
 BATCH = 1000  # documents in one request
 QUERIES = 10  # in one request: Milvus Lite takes about a second for one over 50,000 documents
@@ -57,6 +63,7 @@ class EngineError(RuntimeError):
     Parameters
     ----------
     message : str
+        One line for the reader.
     transient : bool
         The same request may succeed later.
     """
@@ -85,7 +92,7 @@ class MilvusIndex:
     name : str
         Of the collection; made if it is not there.
     timeout : float
-        Seconds for one request. A request that gets no answer is tried four times; one that is refused
+        Seconds for one request. A request that gets no answer is tried four times; a refused one
         is not.
 
     Raises
@@ -95,7 +102,7 @@ class MilvusIndex:
     ImportError
         If pymilvus is not installed.
     ValueError
-        If V is not a whole number, 1 or more, or a collection of that name is over another vocabulary or of
+        If V is not a whole number, 1 or more, or a collection of that name is of another vocabulary or of
         another kind.
     """
 
@@ -128,22 +135,23 @@ class MilvusIndex:
         return int(rows[0]["count(*)"])
 
     def close(self) -> None:
-        """Let go of the engine; another process can then open a Milvus Lite file. Closing twice does nothing."""
+        """Release the engine; another process can then open a Milvus Lite file. Closing twice does nothing."""
         if self._client is not None:
             self._let_go()
 
     def add(self, ids: Sequence[str], vectors: sparse.csr_array) -> None:
-        """Add documents, a thousand at a time; where there is one of that id, it is replaced.
+        """Add documents, a thousand at a time; a document that is already there is replaced.
 
-        Unlike :meth:`SparseIndex.add`, which refuses an id that is there unless it is told to replace: a stopped run is
-        repeated by adding the same documents again. A document without weights matches nothing and is not kept, nor is
-        an older version of it.
+        Unlike :meth:`SparseIndex.add`, which refuses an id that is in the index unless `replace` is set: a stopped run
+        is repeated by adding the same documents again. A document without weights matches nothing and is not kept, nor
+        is an older version of it.
 
         Parameters
         ----------
         ids : Sequence[str], n of them
             At most 512 bytes each, in UTF-8.
         vectors : sparse array, (n, V)
+            One row for each document, one column for each token.
 
         Raises
         ------
@@ -169,18 +177,19 @@ class MilvusIndex:
                 ) from error
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Remove documents; an id that is not there changes nothing, so that a stopped run can be repeated.
+        """Remove documents; an id that is not in the index changes nothing, so that a stopped run can be repeated.
 
         :meth:`SparseIndex.remove` refuses such an id.
 
         Parameters
         ----------
         ids : Sequence[str]
+            Ids of documents.
 
         Raises
         ------
         TypeError, ValueError
-            If an id is no string, is given twice, or is one that Milvus cannot keep.
+            If an id is not a string, is given twice, or is one that Milvus cannot keep.
         EngineError
             If the engine does not answer.
         """
@@ -195,13 +204,14 @@ class MilvusIndex:
         Parameters
         ----------
         queries : sparse array, (n, V)
+            One row for each query.
         k : int
             At most 16,384.
 
         Returns
         -------
         list of lists of (id, score), best first
-            Documents with a score above 0. Equal scores stand in an order of Milvus's own.
+            Documents with a score above 0. Equal scores are in an order of Milvus's own.
 
         Raises
         ------
@@ -220,15 +230,19 @@ class MilvusIndex:
         for start in range(0, len(filled), step):
             places = filled[start : start + step]
             answers = self._call(
-                "search", self.name, data=[asked[place] for place in places], limit=int(k), anns_field="vector",
+                "search",
+                self.name,
+                data=[asked[place] for place in places],
+                limit=int(k),
+                anns_field="vector",
                 search_params={"metric_type": "IP", "params": {"drop_ratio_search": 0.0}},
-            )  # fmt: skip
+            )
             for place, hits in zip(places, answers, strict=True):
                 found[place] = [(hit["id"], float(hit["distance"])) for hit in hits if hit["distance"] > 0]
         return found
 
     def _open(self) -> None:
-        """Make the collection, or see that the one of that name is ours; load it, without which nothing is found."""
+        """Make the collection, or check that the one of that name is ours; load it, or nothing would be found."""
         from pymilvus import DataType, MilvusClient
 
         params = self._client.prepare_index_params()
@@ -240,9 +254,12 @@ class MilvusIndex:
             schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=ID_BYTES)
             schema.add_field("vector", DataType.SPARSE_FLOAT_VECTOR)
             self._call(
-                "create_collection", self.name, schema=schema, consistency_level="Strong",
+                "create_collection",
+                self.name,
+                schema=schema,
+                consistency_level="Strong",
                 properties={WIDTH: str(self.vocabulary_size)},
-            )  # fmt: skip
+            )
         self._check_collection(self._call("describe_collection", self.name))
         if not self._call("list_indexes", self.name):  # new, or its making was stopped half-way
             self._call("create_index", self.name, params)
@@ -264,13 +281,13 @@ class MilvusIndex:
         width = dict(about.get("properties") or {}).get(WIDTH, noted and noted[1])
         if width is None or {field["name"] for field in about["fields"]} != {"id", "vector"}:
             raise ValueError(
-                f"the collection {self.name!r} in {self._uri} is none of MilvusIndex's, or was made before it kept the "
+                f"the collection {self.name!r} in {self._uri} was not made by MilvusIndex, or before it kept the "
                 "size of its vocabulary; give another name, or drop the collection and add the documents again"
             )
         if int(width) != self.vocabulary_size:
             raise ValueError(
-                f"the collection {self.name!r} in {self._uri} is over {width} tokens, not {self.vocabulary_size}: "
-                "another model's; give another name"
+                f"the collection {self.name!r} in {self._uri} has {width} tokens, not {self.vocabulary_size}: it is "
+                "the collection of another model; give another name"
             )
 
     def _delete(self, ids: Sequence[str]) -> None:
@@ -287,7 +304,7 @@ class MilvusIndex:
         return self._patiently(work, method.replace("has_", "look for ").replace("_", " "))
 
     def _patiently(self, work: Callable[[], object], what: str) -> Any:
-        """Do what the engine is asked for; try again only where a later answer may be another one."""
+        """Send a request to the engine; try again only where a later answer may differ."""
         import grpc
         from pymilvus.exceptions import MilvusException
 
@@ -331,11 +348,13 @@ def encode_with_ray(
     folder : str or Path
         For the shards, reachable by every worker.
     encode : type
-        A class such as :class:`SparseWorker`: made once a worker with `settings`, called with a list of texts, returns
-        a csr_array. If it has an attribute ``fingerprint``, that names its model: shards of another one are refused.
+        A class such as :class:`SparseWorker`: made once on each worker with `settings`, called with a list of texts,
+        returns a csr_array. If it has an attribute ``fingerprint``, that names its model: shards of another one are
+        refused.
     settings : Mapping, optional
         Numbers, strings, paths, arrays, and containers, dataclasses, functions and classes made of them.
     workers : int
+        How many processes encode at the same time.
     shard : int
         Texts in one file.
 
@@ -349,7 +368,7 @@ def encode_with_ray(
     EncodingError
         If a worker fails; the message names the shard, and the document if one is to blame. Shards that are done stay.
     TypeError
-        If a name or a text is no string, `encode` no class, or a later run could not recognise a setting.
+        If a name or a text is not a string, `encode` is not a class, or a later run could not recognise a setting.
     ValueError
         If there are no texts, `workers` or `shard` is not a whole number, 1 or more, or the folder holds shards of
         other texts, settings, code or another model.
@@ -375,9 +394,11 @@ def encode_with_ray(
             override_num_blocks=len(todo),
         )
         written = rows.map_batches(
-            _ShardWriter, fn_constructor_args=(encode, settings, made_by, model), batch_size=1,
+            _ShardWriter,
+            fn_constructor_args=(encode, settings, made_by, model),
+            batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
-        )  # fmt: skip
+        )
         for row in written.iter_rows():
             if row["error"]:
                 raise EncodingError(row["error"])
@@ -392,6 +413,7 @@ class SparseWorker:
     embedder : str
         A name of :data:`~tokalign_helpers.models.embedders.EMBEDDERS`.
     k : int
+        How many tokens to keep for each text.
     weights : str
         As :func:`~tokalign_helpers.retrieval.sparse.sparsify_documents`.
     """
@@ -410,7 +432,7 @@ class SparseWorker:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that a vector depends on but the text and the settings: embedder, decoder layer, weights' code."""
+        """Identifies what a vector depends on besides text and settings: embedder, decoder layer, weights' code."""
         from tokalign_helpers.retrieval.sparse import WEIGHTS, sparsify_documents
 
         digest = hashlib.sha256(self.embedder.fingerprint.encode())
@@ -420,7 +442,7 @@ class SparseWorker:
 
 
 class _ShardWriter:
-    """What a Ray worker does; an error comes back as a line, so that the one who asked can tell it in one."""
+    """What a Ray worker does; an error is returned as one line, so that the caller can report it in one line."""
 
     def __init__(self, encode: type, settings: dict[str, object], stamp: str, model: str | None) -> None:
         self.kind, self.settings, self.stamp, self.model = encode, settings, stamp, model
@@ -448,7 +470,7 @@ class _ShardWriter:
     def _made(self) -> Any:
         made = self.kind(**self.settings)
         if self.model is not None and str(made.fingerprint) != self.model:
-            raise ValueError("on this worker it is another model than on the first")
+            raise ValueError("the model on this worker differs from that on the first")
         return made
 
 
@@ -506,7 +528,7 @@ def _fingerprint(encode: type, settings: Mapping[str, object]) -> str:
 
 
 def _claim(folder: Path, stamp: str) -> None:
-    """Refuse a folder with shards of another run, or of nobody knows which; write into it which run it is of."""
+    """Refuse a folder with shards of another run, or of an unknown run; write into it which run it is of."""
     plan = folder / "plan"
     known = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else None
     if known == stamp:
@@ -535,7 +557,7 @@ def _is_done(path: Path, names: Sequence[str], stamp: str) -> bool:
 
 @contextlib.contextmanager
 def _overheard() -> Iterator[list[BaseException]]:
-    """Keep what the engine's clients would print about errors: a traceback for each, and the cause nowhere else."""
+    """Collect what the engine's clients log about errors: a traceback for each, and the only mention of the cause."""
     causes: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:
@@ -563,7 +585,7 @@ def _check_lengths(ids: Sequence[str]) -> None:
         try:
             length = len(name.encode())
         except UnicodeEncodeError:
-            raise ValueError(f"ids[{position}] is {name!r}, which is no valid Unicode") from None
+            raise ValueError(f"ids[{position}] is {name!r}, which is not valid Unicode") from None
         if length > ID_BYTES:
             raise ValueError(
                 f"ids[{position}] is {length} bytes long ({name[:40]!r}…); Milvus keeps at most {ID_BYTES}"
@@ -571,7 +593,7 @@ def _check_lengths(ids: Sequence[str]) -> None:
 
 
 def _quoted(text: str) -> str:
-    """Write a string as Milvus's filters and Milvus Lite's both read it."""
+    """Quote a string so that the filters of Milvus and of Milvus Lite both accept it."""
     for mark, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(mark, written)
     return f'"{text}"'

@@ -22,9 +22,25 @@ from tokalign_helpers.retrieval.index import check_documents
 
 FORMAT = 1  # of a shard and of its stamp
 KEY = b"tokalign"  # of what a shard's Parquet metadata says about it
-_BARE = frozenset(["__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__slots__",
-                   "__annotate__", "__annotate_func__", "__annotations_cache__", "__classdictcell__",
-                   "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"])  # fmt: skip
+_BARE = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__annotations__",
+        "__slots__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__classdictcell__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__abstractmethods__",
+        "_abc_impl",
+    ]
+)
 
 
 class ShardError(ValueError):
@@ -38,7 +54,9 @@ class Shard:
     Parameters
     ----------
     names : list[str], n of them
+        Ids of the documents.
     vectors : csr_array, (n, V)
+        One row for each document, one column for each token.
     stamp : str
         Names the run that made it; empty outside a run.
     """
@@ -54,8 +72,11 @@ def write_shard(path: str | Path, names: Sequence[str], vectors: sparse.csr_arra
     Parameters
     ----------
     path : str or Path
+        Where to write.
     names : Sequence[str], n of them
+        Ids of the documents.
     vectors : csr_array, (n, V)
+        One row for each document, one column for each token.
     stamp : str
         Names the run; see :func:`stamp_of`.
 
@@ -113,7 +134,7 @@ def read_shards(paths: Iterable[str | Path]) -> tuple[list[str], sparse.csr_arra
     for path, shard in zip(paths, shards, strict=True):
         if shard.vectors.shape[1] != width:
             raise ValueError(
-                f"{path} is over {shard.vectors.shape[1]} tokens, {paths[0]} over {width}: they are of different models"
+                f"{path} has {shard.vectors.shape[1]} tokens, {paths[0]} has {width}: they are of different models"
             )
     names = [name for shard in shards for name in shard.names]
     return names, sparse.csr_array(sparse.vstack([shard.vectors for shard in shards], format="csr"))
@@ -125,6 +146,7 @@ def read_shard(path: str | Path) -> Shard:
     Parameters
     ----------
     path : str or Path
+        The file to read.
 
     Returns
     -------
@@ -162,7 +184,7 @@ def read_shard(path: str | Path) -> Shard:
 def stamp_of(
     encode: type, settings: Mapping[str, object], fingerprint: str, shard: int, texts: Mapping[str, str]
 ) -> str:
-    """Name all that the shards of a run depend on.
+    """Return a name for everything that the shards of a run depend on.
 
     Parameters
     ----------
@@ -176,6 +198,7 @@ def stamp_of(
     shard : int
         Texts in one file.
     texts : Mapping[str, str]
+        Name → text.
 
     Returns
     -------
@@ -195,11 +218,12 @@ def stamp_of(
 
 
 def describe_as_json(value: object, what: str, within: tuple[object, ...] = ()) -> Any:
-    """Turn a value into JSON that is the same for equal values in every process, and another for others.
+    """Turn a value into JSON that is the same for equal values in every process and differs for others.
 
     Parameters
     ----------
     value : object
+        Any value.
     what : str
         What to call it in an error.
     within : tuple
@@ -208,7 +232,7 @@ def describe_as_json(value: object, what: str, within: tuple[object, ...] = ()) 
     Returns
     -------
     list
-        Of the type's name and what tells values of that type apart.
+        Of the type's name and what distinguishes values of that type.
 
     Raises
     ------
@@ -278,7 +302,7 @@ def _code(value: object, each: Callable[[Iterable[object]], list]) -> list | Non
 
 
 def _body(base: type, each: Callable[[Iterable[object]], list]) -> list:
-    """Describe what a class says itself; of its attributes those that are neither code nor plain by their type."""
+    """Describe what a class itself defines; attributes that are neither code nor plain values by their type."""
     held: list = [_place(base)]
     if base.__module__ in ("builtins", "abc", "typing"):
         return held
@@ -312,14 +336,14 @@ def _unpacked(about: dict[str, Any], table: Any) -> Shard:
     tokens, weights = (table[column].combine_chunks() for column in ("tokens", "weights"))
     pointers = _pointers(tokens)
     if not np.array_equal(pointers, _pointers(weights)):
-        raise ValueError("a document has not as many weights as tokens")
+        raise ValueError("a document does not have as many weights as tokens")
     values = weights.flatten().to_numpy().astype(np.float32, copy=False)
     columns = tokens.flatten().to_numpy().astype(np.int32, copy=False)
     width = about["vocabulary_size"]
     _check_tokens(columns, pointers, width)
     names, vectors = check_documents(names, sparse.csr_array((values, columns, pointers), (len(names), width)), width)
     if about["sha256"] != _digest(about, names, vectors):
-        raise ValueError("its checksum is another one")
+        raise ValueError("its checksum differs")
     return Shard(names, vectors, about["stamp"])
 
 

@@ -20,40 +20,120 @@ from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import Run, SparseIndex, sparse_run
 
+PORTION = 4096  # embeddings made sparse at a time: 50 MB of tokens and scores at k = 1,000
+
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what becomes of negative scores
+    "raw": lambda scores: np.maximum(scores, 0),  # the paper's; it does not say what happens to negative scores
     "log": lambda scores: np.log1p(np.maximum(scores, 0)),  # as SPLADE: a strong token counts, but not alone
 }
 
 
 def sparsify_documents(decoder: TokenDecoder, h: Tensor, k: int = 1000, *, weights: str = "log") -> sparse.csr_array:
-    """Keep of each embedding its k best aligned tokens.
+    """Keep the k best aligned tokens of each embedding.
 
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     h : Tensor, (n, d)
-        Adjusted before, if at all: see :mod:`~tokalign_helpers.reading.spectrum`.
+        Any adjustment comes before; see :mod:`~tokalign_helpers.reading.spectrum`.
     k : int, from 1 to V
+        How many tokens to keep for each document.
     weights : str
         ``raw``: the scores, as in the paper, where they are above 0. ``log``: log(1 + score) of those.
 
     Returns
     -------
     csr_array, (n, V), float32
-        At most k non-zeros a row, all above 0; columns ascending.
+        At most k non-zeros in each row, all above 0; columns ascending.
 
     Raises
     ------
     ValueError
         If the weights are unknown, or as :meth:`TokenDecoder.top_tokens`.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder = ta.load_embedder("smol-sim")
+    >>> vectors = ta.sparsify_documents(embedder.decoder, embedder.embed(["Parrots eat seeds."]), k=5)
+    >>> vectors.shape, vectors.nnz
+    ((1, 49152), 5)
     """
     if weights not in WEIGHTS:
         raise ValueError(f"unknown weights {weights!r}; known: {', '.join(WEIGHTS)}")
-    ids, scores = decoder.top_tokens(h, k)
-    rows = np.repeat(np.arange(len(h)), k)
-    values = WEIGHTS[weights](scores.numpy()).ravel()
-    return _rows(rows, ids.numpy().ravel(), values, (len(h), decoder.vocabulary_size))
+    return best_tokens(decoder, h, k, WEIGHTS[weights])
+
+
+def best_tokens(
+    decoder: TokenDecoder,
+    h: Tensor,
+    k: int,
+    weigh: Callable[[np.ndarray], np.ndarray],
+    change: Callable[[Tensor], Tensor] = lambda h: h,
+) -> sparse.csr_array:
+    """Keep of each embedding its k best tokens, weighted; `PORTION` embeddings at a time.
+
+    Beside the result itself, memory holds one portion, whatever n is.
+
+    Parameters
+    ----------
+    decoder : TokenDecoder
+    h : Tensor, (n, d)
+    k : int, from 1 to V
+    weigh : Callable
+        Scores → weights of the same shape, none negative; a weight of 0 leaves the token out.
+    change : Callable
+        (n, d) → (n, d), applied to each portion of the embeddings before they are decoded.
+
+    Returns
+    -------
+    csr_array, (n, V), float32
+        Columns ascending.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`TokenDecoder.top_tokens`.
+    """
+    k = whole_number(k, "k", 1, decoder.vocabulary_size, called="V")
+    places = np.int32 if len(h) * k <= np.iinfo(np.int32).max else np.int64
+    data, columns = np.empty(len(h) * k, dtype=np.float32), np.empty(len(h) * k, dtype=places)
+    ends, filled = np.zeros(len(h) + 1, dtype=places), 0
+    for start in range(0, max(1, len(h)), PORTION):  # once for no embeddings too: their width may be wrong
+        ids, scores = decoder.top_tokens(change(h[start : start + PORTION]), k)
+        ids, order = ids.sort(dim=1)
+        weights = weigh(scores.gather(1, order).numpy()).astype(np.float32)
+        kept = weights != 0
+        counts = np.count_nonzero(kept, axis=1)
+        ends[start + 1 : start + 1 + len(ids)] = filled + np.cumsum(counts)
+        here = slice(filled, filled := filled + int(counts.sum()))
+        data[here], columns[here] = weights[kept], ids.numpy()[kept]
+    return sparse.csr_array((data[:filled], columns[:filled], ends), shape=(len(h), decoder.vocabulary_size))
+
+
+def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Bring every row to length 1; a row without tokens stays empty.
+
+    Parameters
+    ----------
+    matrix : csr_array, (n, V)
+        Changed in place, so that no second copy is held.
+
+    Returns
+    -------
+    csr_array, (n, V)
+        The same matrix.
+    """
+    for start in range(0, matrix.shape[0], PORTION):
+        ends = matrix.indptr[start : start + PORTION + 1]
+        counts, here = np.diff(ends), slice(ends[0], ends[-1])
+        data, filled = matrix.data[here], counts > 0
+        if not len(data):
+            continue
+        squares = np.add.reduceat(np.square(data, dtype=np.float64), (ends[:-1] - ends[0])[filled])
+        data /= np.repeat(np.sqrt(squares), counts[filled]).astype(np.float32)
+    return matrix
 
 
 def sparsify_queries(
@@ -65,16 +145,18 @@ def sparsify_queries(
     importance: np.ndarray | None = None,
     expansion: float = 1.0,
 ) -> sparse.csr_array:
-    """Make of each query its literal tokens, and its m best aligned ones.
+    """Represent each query by its literal tokens and its m best aligned ones.
 
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     literal : Sequence[set[int]], n of them
         From :meth:`Embedder.literal_tokens`.
     h : Tensor, (n, d), optional
         Embeddings of the queries; needed for m > 0.
     m : int, from 0 to V
+        How many aligned tokens to add to each query.
     importance : ndarray, (V,), optional
         A weight for every token, such as :func:`token_importance`; none negative. Default: 1, as in the paper.
     expansion : float
@@ -89,10 +171,18 @@ def sparsify_queries(
     ValueError
         If m is out of range, m > 0 without embeddings, a token is not of the vocabulary, or a weight is negative, not
         finite or too large for float32.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, queries = ta.load_embedder("smol-sim"), ["What do parrots eat?"]
+    >>> literal = embedder.literal_tokens(queries)
+    >>> ta.sparsify_queries(embedder.decoder, literal).nnz == len(literal[0])
+    True
     """
     m = whole_number(m, "m", 0, decoder.vocabulary_size, called="V")
     if m and (h is None or len(h) != len(literal)):
-        raise ValueError("m > 0 asks for aligned tokens: give one embedding for each query")
+        raise ValueError("m > 0 needs aligned tokens: give one embedding for each query")
     if not 0 <= expansion < np.inf:
         raise ValueError(f"expansion is {expansion}; a weight must be finite and not negative")
     if importance is not None:
@@ -116,7 +206,7 @@ def sparsify_queries(
         if importance is not None:
             values = (values * importance[columns]).astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("a token weighs more than float32 can hold; make expansion or importance less")
+        raise ValueError("a token weighs more than float32 can hold; lower expansion or importance")
     return _rows(rows, columns, values, (len(weight), decoder.vocabulary_size))
 
 
@@ -139,6 +229,7 @@ def aligned_vectors(
     literal : Sequence[set[int]], n of them
         Literal tokens of the queries, from :meth:`Embedder.literal_tokens`.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     q : Tensor, (n, d)
         Embeddings of the queries.
     h : Tensor, (m, d)
@@ -193,19 +284,30 @@ def aligned_run(
     ------
     ValueError
         As :func:`aligned_vectors`; or if two documents have the same name, or there are not as many as rows of h.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> embedder, documents = ta.load_embedder("smol-sim"), ["Parrots eat seeds.", "The sea is calm."]
+    >>> queries = {"q": embedder.literal_tokens(["What do parrots eat?"])[0]}
+    >>> q, h = embedder.embed(["What do parrots eat?"]), embedder.embed(documents)
+    >>> run = ta.aligned_run(queries, ["birds", "sea"], decoder=embedder.decoder, q=q, h=h)
+    >>> max(run["q"], key=run["q"].get)
+    'birds'
     """
     asked, held = aligned_vectors(list(queries.values()), decoder=decoder, q=q, h=h, **settings)
     return sparse_run(queries, SparseIndex.of(documents, held), q=asked)
 
 
 def token_importance(literal: Sequence[set[int]], vocabulary_size: int) -> np.ndarray:
-    """Return how much a token tells texts apart: log(1 + n / texts that hold it), as BM25's idf.
+    """Return how well each token distinguishes texts: BM25's inverse document frequency.
 
     Parameters
     ----------
     literal : Sequence[set[int]], n of them
         T_s of the documents.
     vocabulary_size : int
+        V, the number of tokens.
 
     Returns
     -------
@@ -230,6 +332,7 @@ def multiply_adds(queries: sparse.csr_array, documents: sparse.csr_array) -> flo
     Parameters
     ----------
     queries, documents : csr_array, (·, V)
+        Sparse vectors of both sides.
 
     Returns
     -------
@@ -254,6 +357,7 @@ def vector_tokens(
     matrix : sparse array, (n, V)
         In any of scipy's formats.
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
     k : int, optional
         How many of each. Default: all.
     names : Sequence[str], V of them, optional
@@ -282,11 +386,12 @@ def vector_tokens(
 
 
 def feature_names(decoder: TokenDecoder) -> list[str]:
-    """Name every token so that a search engine takes it for a feature: no dot, none empty, no two alike.
+    """Give every token a name that search engines accept for a feature: without dots, not empty, all different.
 
     Parameters
     ----------
     decoder : TokenDecoder
+        The decoder layer that names and scores the tokens.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def save_version(folder: Path, write: Callable[[Path], None], about: Mapping[str
     folder : Path
         Made if it is not there. What else lies in it stays.
     write : Callable
-        Is given an empty folder, and writes files to it.
+        Called with an empty folder, into which it writes files.
     about : Mapping
         What JSON can hold; :func:`open_version` hands it to the reader.
 
@@ -47,7 +47,7 @@ def save_version(folder: Path, write: Callable[[Path], None], about: Mapping[str
     ValueError
         If the folder is a file, or has something in it but no index; nothing is touched.
     OSError
-        What the disk refuses; the old version stays.
+        If the disk refuses; the old version stays.
     """
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,10 +74,11 @@ def open_version(folder: Path, names: Collection[str], read: Callable[[Path, dic
     Parameters
     ----------
     folder : Path
+        A folder that :func:`save_version` has written to.
     names : Collection[str]
         Of the files that a version must have.
     read : Callable
-        Is given the folder of the version and what :func:`save_version` was told about it.
+        Called with the folder of the version and the `about` of :func:`save_version`.
     verify : bool
         Whether to compare the SHA-256 of every file, which reads all of them. Sizes are always compared.
 
@@ -152,4 +153,4 @@ def _check_files(version: Path, names: Collection[str], seals: Mapping[str, dict
                 f"{file} has {size} bytes, not {seal['bytes']}: cut short or changed; build the index again"
             )
         if verify and sha256(file) != seal["sha256"]:
-            raise ValueError(f"{file} was changed: its SHA-256 is another; build the index again")
+            raise ValueError(f"{file} was changed: its SHA-256 differs; build the index again")

@@ -20,9 +20,13 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
     Parameters
     ----------
     recipe : Recipe
+        How the adapter is made.
     sources : Mapping[str, Sequence[Triplet]]
+        The training pairs by the name of their source.
     losses : Sequence[float]
+        The loss of each step.
     seconds : float
+        How long the training took.
 
     Returns
     -------
@@ -40,6 +44,9 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "neighbour": "Wikipedia sentences of every second packaged article, CC BY-SA 3.0",
         "definition": "WordNet 3.0, glosses and examples, the WordNet licence",
         "caption": "SNLI dev and test, CC BY-SA 4.0",
+        "entailment": "SNLI dev and test, CC BY-SA 4.0",
+        "alike": "WordNet 3.0, the WordNet licence",
+        "asked": "CLINC150 train (CC BY 3.0) with GoEmotions dev (Apache-2.0)",
     }
     rows = [
         f"| {name} | {len(sources[name])} | {share:g} | {licences.get(name, 'of your own')} |"
@@ -98,7 +105,9 @@ def second_round(recipe: Recipe, losses: Sequence[float], seconds: float) -> str
     recipe : Recipe
         Of the second round.
     losses : Sequence[float]
+        The loss of each step.
     seconds : float
+        How long the training took.
 
     Returns
     -------
@@ -144,6 +153,7 @@ def with_scores(written: str, name: str, rows: Mapping[str, str]) -> str:
     written : str
         The card.
     name : str
+        The adapter's name.
     rows : Mapping[str, str]
         Of :func:`scores`.
 

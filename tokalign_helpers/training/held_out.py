@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.datasets.collections import load_beir, load_cranfield
 from tokalign_helpers.datasets.labelled import load_minimal_pairs, load_two_labels
 from tokalign_helpers.datasets.ratings import load_lee_documents, load_rated_words, load_sts_pairs
@@ -13,6 +14,7 @@ from tokalign_helpers.datasets.wikipedia import load_passages, load_sentences
 
 NEAR = 0.8  # share of common words from which on two sentences count as the same
 FEW = 4  # texts of fewer different words must be equal to count as the same
+WRITTEN_PAIRS = ("minimal_pairs", "natural_negations", "duplicate_questions", "word_triples")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 
@@ -25,6 +27,7 @@ class HeldOut:
     Parameters
     ----------
     texts : Iterable[str]
+        The texts that training must not see.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -38,11 +41,12 @@ class HeldOut:
                 self._rare[word].append(number)
 
     def holds(self, text: str) -> bool:
-        """Say whether a text, or a sentence of it, is one of these or nearly so.
+        """Return whether a text, or a sentence of it, is one of these or nearly so.
 
         Parameters
         ----------
         text : str
+            Any text.
 
         Returns
         -------
@@ -82,8 +86,9 @@ def measured_texts(folder: Path | None = None) -> Iterator[str]:
     yield from (sentence for passage in load_passages("test") for sentence in passage.sentences)
     yield from load_rated_words()
     yield from load_lee_documents()[0]
-    pairs = load_minimal_pairs()
-    yield from [*pairs["text1"], *pairs["text2"]]
+    for name in WRITTEN_PAIRS:
+        pairs = load_minimal_pairs(data_dir() / "texts" / f"{name}.csv")
+        yield from [*pairs["text1"], *pairs["text2"]]
     yield from load_two_labels()["text"]
     if folder and (folder / "stsb").is_dir():
         for part in ("dev", "test"):

@@ -53,6 +53,7 @@ def train_adapter(
     sources : Mapping[str, Sequence[Triplet]]
         Named as in ``recipe.sources``. Every batch comes from one of them.
     recipe : Recipe
+        How the adapter is made.
     folder : Path
         For the adapter; a checkpoint lies there until the training is complete.
     every : int
@@ -121,7 +122,9 @@ def lora_config(embedder: Embedder, recipe: Recipe) -> peft.LoraConfig:
     Parameters
     ----------
     embedder : Embedder
+        The embedder that is trained.
     recipe : Recipe
+        How the adapter is made.
 
     Returns
     -------
@@ -140,8 +143,11 @@ def batch_of(sources: Mapping[str, Sequence[Triplet]], recipe: Recipe, step: int
     Parameters
     ----------
     sources : Mapping[str, Sequence[Triplet]]
+        The training pairs by the name of their source.
     recipe : Recipe
+        How the adapter is made.
     step : int
+        The number of the step, from 0.
 
     Returns
     -------
@@ -301,7 +307,7 @@ def _export(model: peft.PeftModel, folder: Path) -> None:
 
 
 def fast_bfloat16(device: str) -> bool:
-    """Say whether a device computes in bfloat16 faster than in float32.
+    """Return whether a device computes in bfloat16 faster than in float32.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the training minimises."""
+"""What the training minimizes."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,14 @@ def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, same: Tensor
     Parameters
     ----------
     anchors, positives : Tensor, (b, d)
+        Embeddings; the positive of an anchor is in the same row.
     negatives : Tensor, (m, d)
         Hard negatives; there may be none.
     same : Tensor, (b, b), bool
         Where a positive of another row belongs to this anchor as well (the same text, or the same anchor twice): it
         is not taken for a negative.
     temperature : float
+        Divides the cosines.
 
     Returns
     -------
@@ -34,6 +36,7 @@ def distillation_loss(anchors: Tensor, positives: Tensor, grades: Tensor, temper
     Parameters
     ----------
     anchors, positives : Tensor, (b, d)
+        Embeddings; the positive of an anchor is in the same row.
     grades : Tensor, (b, b)
         The teacher's logits of every anchor (row) with every positive (column).
     temperature : float
@@ -60,8 +63,11 @@ def ranking_loss(anchors: Tensor, others: Tensor, ratings: Tensor, temperature: 
     Parameters
     ----------
     anchors, others : Tensor, (b, d)
+        Embeddings of the two sides of b pairs.
     ratings : Tensor, (b,)
+        People's ratings of the pairs.
     temperature : float
+        Divides the cosines.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 Nothing here is needed to *use* the course's adapters; it is how they were made. Every source is free for any use
 (SNLI: CC BY-SA 4.0; WordNet 3.0: its own free licence; Wikipedia: CC BY-SA 3.0; of the STS benchmark only the sources
-whose texts may be used).
+whose texts may be used; CLINC150: CC BY 3.0; GoEmotions: Apache-2.0).
 """
 
 import gzip
@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 from tokalign_helpers.basics.files import replacing
 from tokalign_helpers.basics.lines import lines, naming_line
+from tokalign_helpers.datasets.labelled import load_clinc150, load_goemotions
 from tokalign_helpers.datasets.ratings import load_sts_pairs
 from tokalign_helpers.datasets.wikipedia import load_passages, load_sentences
+from tokalign_helpers.models.input_format import EOL_ABOUT
 from tokalign_helpers.training.held_out import HeldOut, measured_texts
 
 AUXILIARY = re.compile(
@@ -102,6 +104,7 @@ def negation_triplets(triplets: list[Triplet], *, seed: int = 0) -> list[Triplet
     triplets : list[Triplet]
         Of :func:`inference_triplets`.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -144,6 +147,7 @@ def synonym_triplets(synsets: list[Synset]) -> list[Triplet]:
     Parameters
     ----------
     synsets : list[Synset]
+        From :func:`load_wordnet`.
 
     Returns
     -------
@@ -171,6 +175,7 @@ def gloss_triplets(synsets: list[Synset]) -> list[Triplet]:
     Parameters
     ----------
     synsets : list[Synset]
+        From :func:`load_wordnet`.
 
     Returns
     -------
@@ -242,11 +247,12 @@ def graded_pairs(folder: Path) -> list[Triplet]:
 
 
 def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of), the inverse cloze task, from one half of the articles.
+    """Make (sentence, the passage it was taken from), the inverse cloze task, from one half of the articles.
 
     Parameters
     ----------
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -263,13 +269,14 @@ def cloze_triplets(*, seed: int = 0) -> list[Triplet]:
 
 
 def passage_pairs(*, sizes: Sequence[int] = (3, 5), seed: int = 0) -> list[Triplet]:
-    """Make (sentence, the passage it was taken out of) of every sentence, and (a few of its words, the passage).
+    """Make (sentence, the passage it was taken from) of every sentence, and (a few of its words, the passage).
 
     Parameters
     ----------
     sizes : Sequence[int]
         How many sentences a passage has; every sentence is asked once for each.
     seed : int
+        Seed of the random choice; the same seed gives the same result.
 
     Returns
     -------
@@ -312,12 +319,69 @@ def neighbour_pairs() -> list[Triplet]:
     return [Triplet(a, b) for own in found for a, b in zip(own, own[1:], strict=False)]
 
 
+def asked_triplets(folder: Path, *, seed: int = 0) -> list[Triplet]:
+    """Make (text asked for one thing, the answer asked for the same, the text asked for another thing).
+
+    A text is a request (CLINC150, training part) and a comment (GoEmotions, development part), drawn independently of
+    each other: its topic is the intent of the one, its emotion that of the other. The same text under the other
+    instruction is the hard negative, so that an embedding that does not change with the question has a high loss.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``clinc150`` and ``goemotions``.
+    seed : int
+        Of the drawing.
+
+    Returns
+    -------
+    list[Triplet]
+        Whole prompts, in the template of PromptEOL with an instruction, for an embedder without one of its own.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`~tokalign_helpers.datasets.labelled.load_clinc150` and
+        :func:`~tokalign_helpers.datasets.labelled.load_goemotions`.
+    """
+    requests = load_clinc150(folder / "clinc150", "train")
+    comments = load_goemotions(folder / "goemotions", "dev")
+    draw, found = random.Random(seed), []
+    for request, intent in requests[["text", "intent"]].itertuples(index=False):
+        comment, emotion = comments.iloc[draw.randrange(len(comments))]
+        answers = {"topic": intent.replace("_", " "), "emotion": emotion}
+        text = " ".join(draw.sample([request, comment], 2))
+        prompts = {asked: _asked(text, asked) for asked in answers}
+        for asked, other in (("topic", "emotion"), ("emotion", "topic")):
+            found.append(Triplet(prompts[asked], _asked(answers[asked], asked), prompts[other]))
+    return found
+
+
+def _asked(text: str, instruction: str) -> str:
+    return EOL_ABOUT.replace("{instruction}", instruction).replace("{text}", text)
+
+
+def without_negatives(triplets: Sequence[Triplet]) -> list[Triplet]:
+    """Return the pairs of triplets alone.
+
+    Parameters
+    ----------
+    triplets : Sequence[Triplet]
+
+    Returns
+    -------
+    list[Triplet]
+    """
+    return [triplet._replace(negative="") for triplet in triplets]
+
+
 def negate(sentence: str) -> str | None:
     """Turn a sentence into its negation by a rule, or give up.
 
     Parameters
     ----------
     sentence : str
+        An English sentence.
 
     Returns
     -------
@@ -336,6 +400,7 @@ def detokenize(text: str) -> str:
     Parameters
     ----------
     text : str
+        A text with spaces between its tokens.
 
     Returns
     -------
@@ -403,7 +468,7 @@ def _fields(line: str) -> tuple[list[str], list[list[str]], str, tuple[str, ...]
 
 
 def _tagged_senses(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (word, offset) of the meanings that were met in tagged text; they stand first in a word's list."""
+    """Yield (word, offset) of the meanings that were met in tagged text; they come first in a word's list."""
     for place, line in lines(file):
         if line[:1].isspace():
             continue
@@ -477,6 +542,9 @@ def source_makers(folder: Path) -> dict[str, Callable[[], list[Triplet]]]:
         "graded": lambda: graded_pairs(folder / "stsb"),
         "definition": lambda: definition_pairs(load_wordnet(dictionary, common=False)),
         "caption": lambda: caption_pairs(snli),
+        "entailment": lambda: without_negatives(inference_triplets(snli)),
+        "alike": lambda: without_negatives(synonym_triplets(load_wordnet(dictionary))),
+        "asked": lambda: asked_triplets(folder),
         "passage": passage_pairs,
         "neighbour": neighbour_pairs,
     }
@@ -488,7 +556,9 @@ def leave_out(triplets: Sequence[Triplet], held_out: HeldOut) -> list[Triplet]:
     Parameters
     ----------
     triplets : Sequence[Triplet]
+        The pairs to filter.
     held_out : HeldOut
+        What they must not share a text with.
 
     Returns
     -------
@@ -508,6 +578,7 @@ def save_sources(sources: Mapping[str, Sequence[Triplet]], path: Path) -> None:
     Parameters
     ----------
     sources : Mapping[str, Sequence[Triplet]]
+        The training pairs by the name of their source.
     path : Path
         Gzipped JSON lines: the name of the source, then the fields of a triplet.
     """
@@ -522,6 +593,7 @@ def load_sources(path: Path) -> dict[str, list[Triplet]]:
     Parameters
     ----------
     path : Path
+        The file to read.
 
     Returns
     -------

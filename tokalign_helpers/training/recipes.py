@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one adapter is made. Everything that the result depends on stands here."""
+    """How one adapter is made. It holds everything that the result depends on."""
 
     name: str
     start_from: str  # an embedder by name: its prompt and pooling
@@ -28,6 +28,18 @@ UNLABELLED = {"passage": 0.45, "definition": 0.35, "caption": 0.1, "neighbour": 
 JUDGED = {"inference": 0.2, "negation": 0.05, "antonym": 0.05, "synonym": 0.05, "graded": 0.25}
 SAYING_THE_SAME = {"inference": 0.4, "negation": 0.05, "graded": 0.3, "passage": 0.15, "gloss": 0.1}
 
+
+# Two objectives without any hard negative, and what makes sentences and their opposites hard negatives of each other.
+ALIKE = {"entailment": 0.5, "alike": 0.2, "graded": 0.3}
+RELATED = {"cloze": 0.6, "gloss": 0.4}
+OPPOSITES = {"negation": 0.12, "antonym": 0.08}
+
+
+def _with_opposites(sources: Mapping[str, float]) -> dict[str, float]:
+    """Give a fifth of the batches to opposites."""
+    return {name: 0.8 * share for name, share in sources.items()} | OPPOSITES
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -38,7 +50,14 @@ RECIPES = {
             JUDGED | {"passage": 0.1, "definition": 0.1, "caption": 0.2},
             learning_rate=1e-3,
         ),
-        Recipe("smol-rel", "smol-eol", {"cloze": 0.6, "gloss": 0.4}, steps=120, learning_rate=1e-3),
+        Recipe("smol-rel", "smol-eol", RELATED, steps=120, learning_rate=1e-3),
+        # A 2 × 2 of objective and hard negatives: the four differ in nothing else.
+        Recipe("smol-sim-plain", "smol-eol", ALIKE, steps=150),
+        Recipe("smol-sim-opposites", "smol-eol", _with_opposites(ALIKE), steps=150),
+        Recipe("smol-rel-plain", "smol-eol", RELATED, steps=150),
+        Recipe("smol-rel-opposites", "smol-eol", _with_opposites(RELATED), steps=150),
+        # Trained with instructions. The prompts stand in the texts, since one batch has several.
+        Recipe("smol-asked", "smol-last", {"asked": 1.0}, steps=150),
         # Beside a small trained retriever, whose scores it learns to follow.
         Recipe("smol-distil", "smol-eol", UNLABELLED, steps=250, learning_rate=1e-3, teacher=0.7, teacher_scale=4.0),
     )

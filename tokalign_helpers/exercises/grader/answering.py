@@ -63,7 +63,7 @@ class AnswerError(Exception):
 
 
 class _Refused(Exception):
-    """The learner's own code tried what it may not."""
+    """The learner's own code tried something forbidden."""
 
 
 def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[str, str]:
@@ -72,8 +72,11 @@ def grade_answer(question: Question, answer: Answer, limits: Limits) -> tuple[st
     Parameters
     ----------
     question : Question
+        The exercise that it answers.
     answer : Answer
+        As :func:`~tokalign_helpers.exercises.grader.submission.read_submission` finds it.
     limits : Limits
+        What an answer may use.
 
     Returns
     -------
@@ -257,7 +260,7 @@ def _call(functions: list[Callable], number: int, positional: Sequence[Any], nam
 def _attempt(work: Callable[[], Any], functions: list[Callable]) -> dict[str, Any]:
     try:
         message = {"value": encode(work(), functions)}
-    except BaseException as error:  # SystemExit and KeyboardInterrupt are no way out
+    except BaseException as error:  # SystemExit and KeyboardInterrupt must not escape either
         message = {"raised": f"{type(error).__name__}: {error}"}
         if isinstance(error, PermissionError) and not kernel.REFUSED:
             kernel.REFUSED.append(str(error))
@@ -267,7 +270,7 @@ def _attempt(work: Callable[[], Any], functions: list[Callable]) -> dict[str, An
 
 
 class _Shell:
-    """Stands for IPython where a cell has a magic or a shell command: it does nothing."""
+    """Replaces IPython where a cell has a magic or a shell command: it does nothing."""
 
     def __getattr__(self, name: str) -> Callable:
         return _nothing

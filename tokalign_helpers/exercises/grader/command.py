@@ -21,9 +21,22 @@ from tokalign_helpers.exercises.grader import NOT_JUDGED, VERDICTS
 COLUMNS = ("notebook", "question", "verdict", "message")
 ALL_RIGHT, NOT_ALL_RIGHT, SOME_NOT_JUDGED = 0, 1, 3
 _KEPT = (
-    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-    "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "TOKALIGN_CACHE", "TOKALIGN_EMBEDDING_CACHE", "TMPDIR", "SYSTEMROOT",
-)  # fmt: skip
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "TOKALIGN_CACHE",
+    "TOKALIGN_EMBEDDING_CACHE",
+    "TMPDIR",
+    "SYSTEMROOT",
+)
 
 
 class _Process(NamedTuple):
@@ -59,6 +72,7 @@ class Worker:
         Parameters
         ----------
         path : Path
+            The notebook.
 
         Yields
         ------
@@ -95,8 +109,16 @@ class Worker:
     def _started(self) -> _Process:
         if self._process is None:
             home = str(Path(__file__).resolve().parents[3])  # where the package itself lies
-            command = [sys.executable, "-P", "-m", "tokalign_helpers.exercises.grader.worker", str(os.getpid()),
-                       str(self.seconds), str(self.gigabytes), "unsafe" if self.unsafe else "safe"]  # fmt: skip
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "tokalign_helpers.exercises.grader.worker",
+                str(os.getpid()),
+                str(self.seconds),
+                str(self.gigabytes),
+                "unsafe" if self.unsafe else "safe",
+            ]
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONPATH": home}
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd="/")
             assert process.stdin is not None and process.stdout is not None  # both are pipes
@@ -117,7 +139,9 @@ def grade_all(paths: Sequence[Path], worker: Worker, *, as_csv: bool = False) ->
     Parameters
     ----------
     paths : Sequence[Path]
+        The notebooks.
     worker : Worker
+        The process that grades them.
     as_csv : bool
         Comma-separated values instead of columns.
 
@@ -151,6 +175,7 @@ def printable(text: str, longest: int = 1000) -> str:
     Parameters
     ----------
     text : str
+        Any text.
     longest : int
         Characters.
 

@@ -87,7 +87,7 @@ def system_call_filter(machine: str) -> bytes:
     Returns
     -------
     bytes
-        8 bytes an instruction: code, jumps where true and where false, operand.
+        8 bytes for each instruction: code, jumps where true and where false, operand.
     """
     column, architecture = _MACHINES[machine]
     program = [

@@ -42,6 +42,7 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
     Parameters
     ----------
     path : Path
+        The notebook.
 
     Returns
     -------
@@ -51,18 +52,20 @@ def read_submission(path: Path) -> tuple[str, dict[int, Answer]]:
     Raises
     ------
     ValueError
-        If the file is no notebook, none of this course, or far too long.
+        If the file is not a notebook of this course, or is far too long.
     """
     try:
         notebook = nbformat.reads(_read_whole(path), as_version=4)
         cells = [_text(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     except Exception as error:  # nbformat raises what its JSON reader and its validator raise
-        raise ValueError(f"{path} is no notebook: {error}") from None
+        raise ValueError(f"{path} is not a notebook: {error}") from None
     if len(cells) > _MOST_CELLS or sum(map(len, cells)) > _MOST_CODE:
         raise ValueError(f"{path} has over {_MOST_CELLS} cells or {_MOST_CODE:,} characters of code; it is not graded")
     number = re.search(r"^\s*from tokalign_helpers\.exercises import ex(\d\d)\b", "\n".join(cells), re.MULTILINE)
     if number is None:
-        raise ValueError(f"{path} has no line 'from tokalign_helpers.exercises import ex..'; is it of this course?")
+        raise ValueError(
+            f"{path} has no line 'from tokalign_helpers.exercises import ex..'; is it a notebook of this course?"
+        )
     return number[1], find_answers(cells)
 
 
@@ -93,6 +96,7 @@ def as_python(cell: str) -> str:
     Parameters
     ----------
     cell : str
+        Source of a code cell.
 
     Returns
     -------
@@ -117,6 +121,7 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
     Parameters
     ----------
     cells : list[str]
+        Sources of the code cells, in order.
 
     Returns
     -------
@@ -137,7 +142,7 @@ def find_answers(cells: list[str]) -> dict[int, Answer]:
             continue
         for place, statement in enumerate(body):
             for number in _checked(statement):
-                last = body[place:] if isinstance(statement, _MADE) else [statement]  # what calls it stands below
+                last = body[place:] if isinstance(statement, _MADE) else [statement]  # what calls it is below
                 asked[number] = len(earlier), body[:place], last
         earlier += body
     for number, (before, own, last) in asked.items():
@@ -198,12 +203,12 @@ def _answer(number: int, earlier: list[ast.stmt], own: list[ast.stmt], last: lis
 
 
 def _is_a_check(statement: ast.stmt) -> bool:
-    """Say whether a statement is a check and nothing else."""
+    """Return whether a statement is a check and nothing else."""
     return isinstance(statement, ast.Expr) and _check(statement.value) is not None
 
 
 def _is_blank(own: list[ast.stmt], value: ast.expr) -> bool:
-    """Say whether the answer is still the ``...`` of the notebook."""
+    """Return whether the answer is still the ``...`` of the notebook."""
     if isinstance(value, ast.Name):
         given = [s.value for s in own if isinstance(s, ast.Assign) and value.id in _changed(s)]
         defined = any(value.id in _changed(s) for s in own if not isinstance(s, ast.Assign))
@@ -235,12 +240,15 @@ def _set_inside(statements: list[ast.stmt]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for statement in statements:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            names = {s.get_name() for scope in _scopes(statement)[1:] for s in scope.get_symbols()
-                     if s.is_declared_global()}  # fmt: skip
+            names = {
+                s.get_name() for scope in _scopes(statement)[1:] for s in scope.get_symbols() if s.is_declared_global()
+            }
             found[statement.name] = found.get(statement.name, set()) | names
     inside = _read_inside(statements)
-    return {name: names.union(*(found.get(n, set()) for n in _with_those_inside({name}, inside)))
-            for name, names in found.items()}  # fmt: skip
+    return {
+        name: names.union(*(found.get(n, set()) for n in _with_those_inside({name}, inside)))
+        for name, names in found.items()
+    }
 
 
 def _with_those_inside(names: set[str], inside: dict[str, set[str]]) -> set[str]:

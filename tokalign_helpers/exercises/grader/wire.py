@@ -22,6 +22,7 @@ class Channel:
     Parameters
     ----------
     end : socket.socket
+        One end of a connected pair.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -44,7 +45,7 @@ class Channel:
         EOFError
             If the other side has gone.
         ValueError
-            If what came is too long or no message.
+            If what came is too long or not a message.
         """
         size = int.from_bytes(self._exactly(8), "big")
         if size > LONGEST:
@@ -81,7 +82,7 @@ def encode(value: Any, functions: list[Callable]) -> Any:
     Raises
     ------
     TypeError
-        If a part of the value is nothing of these.
+        If a part of the value is none of these.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -113,11 +114,12 @@ def _sequence(value: Any, functions: list[Callable]) -> dict[str, Any]:
 
 
 def decode(message: Any, call: Callable[[int], Callable]) -> Any:
-    """Undo :func:`encode`; whatever the message says, nothing of the other side is run here.
+    """Reverse :func:`encode`; whatever the message says, no code of the other side runs here.
 
     Parameters
     ----------
     message : Any
+        What the other side sent.
     call : Callable
         Makes what stands for function number n.
 

@@ -1,7 +1,7 @@
 """The process that grades: takes the notebooks' names one by one, and forks a supervisor for each.
 
 Started by :mod:`.command` with a clean environment and without the caller's folder on Python's path. What a supervisor
-finds goes to standard output, a line of JSON for a row; the worker itself sees no row, so that the process of one
+finds goes to standard output, one line of JSON for each row; the worker itself sees no row, so that the process of one
 learner's answer, which is forked from here, holds nothing of another's.
 """
 
@@ -34,9 +34,16 @@ EACH = 20.0  # seconds beside an answer's own: starting and ending its processes
 QUESTIONS = 9  # at most, in a notebook
 # What answers import: once, before the forks. matplotlib runs a program when it first looks for fonts, and no answer may.
 IMPORTED_BEFORE = (
-    "matplotlib.font_manager", "tokalign_helpers.course.plots", "tokalign_helpers.course.widgets", "tokalign_helpers.examination",
-    "tokalign_helpers.reading.postprocessing", "peft", "scipy.stats", "sklearn.cluster", "bm25s",
-)  # fmt: skip
+    "matplotlib.font_manager",
+    "tokalign_helpers.course.plots",
+    "tokalign_helpers.course.widgets",
+    "tokalign_helpers.examination",
+    "tokalign_helpers.reading.postprocessing",
+    "peft",
+    "scipy.stats",
+    "sklearn.cluster",
+    "bm25s",
+)
 
 
 def grade(path: Path, limits: Limits) -> Iterator[dict[str, str]]:
@@ -45,17 +52,19 @@ def grade(path: Path, limits: Limits) -> Iterator[dict[str, str]]:
     Parameters
     ----------
     path : Path
+        The notebook.
     limits : Limits
+        What an answer may use.
 
     Yields
     ------
     dict
-        ``question``, ``verdict``, ``message``: a row for each question of the notebook.
+        ``question``, ``verdict``, ``message``: one row for each question of the notebook.
 
     Raises
     ------
     ValueError
-        If it is no notebook of the course.
+        If it is not a notebook of the course.
     """
     number, answers = read_submission(path)
     try:
@@ -104,7 +113,9 @@ def supervise(path: Path, limits: Limits, out: int) -> None:
     Parameters
     ----------
     path : Path
+        The notebook.
     limits : Limits
+        What an answer may use.
     out : int
         The open file that the rows are written to.
     """

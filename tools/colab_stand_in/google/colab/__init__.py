@@ -1,1 +1,1 @@
-"""Stands in for the module by which the set-up cell knows Colab."""
+"""A stand-in for the module by which the set-up cell recognizes Colab."""

@@ -1,0 +1,68 @@
+"""Measure the alignment on several architectures: ``python data/architectures/make.py [EMBEDDER …]``.
+
+For each embedder: the paper's rates on the second half of the course's 1,000 sentences, as it is, and with the common
+part moved away, which the first half gives (``λ = −mean(hᵀu_1)`` along ``u_1``). Nothing is chosen on the second half.
+Writes ``results.csv`` beside this file; embeddings are cached, so an interrupted run goes on where it stopped. Gemma's
+embedders need ``python -m tokalign_helpers fetch gemma`` first.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import tokalign_helpers as ta
+from tokalign_helpers.basics.files import write_text
+
+RESULTS = Path(__file__).parent / "results.csv"
+FIELDS = ("embedder", "state", "measure", "value", "low", "high", "n")
+EMBEDDERS = [
+    *(f"smol-{how}" for how in ("last", "mean", "wmean", "eol")),
+    *(f"gemma-{how}" for how in ("last", "mean", "wmean", "eol")),
+    "splade-tiny",
+]
+SENTENCES = 1000
+
+
+def measured(embedder: ta.Embedder) -> Iterator[tuple]:
+    """Measure one embedder as it is and with the common part moved away."""
+    texts = ta.load_sentences(SENTENCES, seed=0)
+    h = embedder.embed(texts)
+    fitting, test, own = h[: SENTENCES // 2], h[SENTENCES // 2 :], texts[SENTENCES // 2 :]
+    components = ta.PrincipalComponents.fit(fitting)
+    u = components.direction(1)
+    along = float((fitting @ u).mean())
+    mean = torch.nn.functional.normalize(fitting.mean(dim=0), dim=0)
+    yield "as it is", "share of the energy in u_1", float(components.shares[0]), np.nan, np.nan, len(fitting)
+    yield "as it is", "cosine of u_1 with the mean", float(u @ mean), np.nan, np.nan, len(fitting)
+    yield "as it is", "mean of hᵀu_1", along, np.nan, np.nan, len(fitting)
+    for state, moved in (("as it is", test), ("moved", components.adjust(test, -along))):
+        for row in ta.align(embedder, own, moved).rates().itertuples(index=False):
+            yield state, row.rate, row.value, row.low, row.high, len(own)
+
+
+def main() -> None:
+    """Measure what is asked for, and keep the rows of the others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: all")
+    given = parser.parse_args()
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
+    kept = {name: [row for row in csv.DictReader(io.StringIO(text)) if row["embedder"] == name] for name in EMBEDDERS}
+    for name in given.embedders or EMBEDDERS:
+        kept[name] = [
+            dict(zip(FIELDS, (name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
+            for row in measured(ta.load_embedder(name))
+        ]
+        table = io.StringIO()
+        writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for rows in kept.values() for row in rows)
+        write_text(RESULTS, table.getvalue())
+
+
+if __name__ == "__main__":
+    main()
