@@ -291,6 +291,12 @@ def test_embedders_of_the_same_backbone_share_one_decoder(tiny):
     assert replace(tiny, unembedding=tiny.unembedding.clone()).decoder is not tiny.decoder
 
 
+@pytest.mark.parametrize("name", [None, 5, ["smol-eol"]])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ValueError, match="the embedder is .*; give a name, a folder or a row"):
+        ta.load_embedder(name)
+
+
 def test_a_misspelt_name_is_not_looked_for_on_the_hub():
     with pytest.raises(ValueError, match="unknown embedder 'smol-oel'; did you mean 'smol-rel' or 'smol-eol'"):
         ta.load_embedder("smol-oel")

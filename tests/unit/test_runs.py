@@ -130,7 +130,7 @@ def test_a_score_that_is_no_number_is_not_fused(fusion):
         fusion([{"q": {"x": 1.0}}, {"q": {"x": float("nan")}}])
 
 
-@pytest.mark.parametrize("weights", [[1.0], [], [0.5, float("nan")], np.ones((2, 1)), 1.0])
+@pytest.mark.parametrize("weights", [[1.0], [], [0.5, float("nan")], np.ones((2, 1)), 1.0, "ab", ["a", "b"]])
 def test_a_weight_for_each_run(weights):
     run = {"q": {"x": 1.0}}
     with pytest.raises(ValueError, match="expected 2 finite numbers, one for each run"):

@@ -243,3 +243,6 @@ def test_a_higher_level_gives_a_wider_interval_around_the_same_mean():
     assert usual.estimate == wide.estimate
     assert 1.15 < (wide.high - wide.low) / (usual.high - usual.low) < 1.5  # 2.576 / 1.960 = 1.31
     assert ta.bootstrap_interval(values, level=0.95) == usual
+    for level in (0, 1, 95, float("nan")):
+        with pytest.raises(ValueError, match="the level is .*; it must be between 0 and 1"):
+            ta.bootstrap_interval(values, level=level)

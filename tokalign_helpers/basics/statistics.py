@@ -91,6 +91,8 @@ def bootstrap(
         Both NaN where there is no interval: with fewer than :data:`FEWEST` texts; where the resamples all give the
         same and say nothing about other texts; or where the statistic is undefined for too many of them.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; it must be between 0 and 1, such as 0.95")
     if n < FEWEST:
         return np.nan, np.nan
     draw = np.random.default_rng(seed)

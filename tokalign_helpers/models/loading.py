@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.assets import MODELS, data_dir, default_model_path, model_path, quiet_transformers
+from tokalign_helpers.basics.checks import shown
 from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, LoadingPlan, plan_loading, spec_of
 from tokalign_helpers.models.embedding import Embedder, load_parts
@@ -155,6 +156,8 @@ def describe_embedder(
                 f"{row.name!r} is in the table, which says how it is read; change its row with dataclasses.replace"
             )
         return row
+    if not isinstance(source, str | Path):
+        raise ValueError(f"the embedder is {shown(source)}; give a name, a folder or a row")
     if not is_folder(source) and not {"/", os.sep} & set(str(source)):
         return spec_of(str(source))  # which suggests what may have been meant
     found = read_published(

@@ -104,7 +104,10 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence
     >>> ta.fuse([{"q": {"a": 3.0, "b": 1.0}}, {"q": {"b": 10.0}}])
     {'q': {'a': 0.5, 'b': 0.5}}
     """
-    shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
+    try:
+        shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
     if shares.shape != (len(runs),) or not np.isfinite(shares).all():
         raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
     fused: dict[str, dict[str, float]] = {}
