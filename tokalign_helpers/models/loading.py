@@ -198,6 +198,8 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
+    if spec.backbone in MODELS and not spec.weights and not spec.adapters:
+        return _course_model(spec.backbone, chosen.device, dtype, chosen.dtype == "4bit")
     backbone = (model_path(spec.backbone) if spec.backbone in MODELS else spec.backbone, spec.backbone_revision)
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
@@ -211,6 +213,13 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         dtype=dtype,
         four_bit=chosen.dtype == "4bit",
     )
+
+
+@lru_cache(maxsize=1)
+def _course_model(name: str, device: str, dtype: torch.dtype, four_bit: bool) -> Parts:
+    """Load a further model of the course once, for all embedders on it: they differ in pooling and prompt only."""
+    folder = (model_path(name), "main")
+    return load_parts(folder, folder, [], pickles=(), device=device, dtype=dtype, four_bit=four_bit)
 
 
 def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:
