@@ -269,7 +269,6 @@ _MODULES = {
     ),
     "retrieval.index": (
         "SparseIndex",
-        "SparseRecipe",
         "bm25_run",
         "dense_run",
         "sparse_run",

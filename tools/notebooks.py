@@ -35,8 +35,16 @@ def choose(folder: Path, only: list[str]) -> list[Path]:
     Returns
     -------
     list[Path]
+
+    Raises
+    ------
+    SystemExit
+        If there is none: what does nothing must not pass for a success.
     """
-    return [path for path in sorted(folder.glob("*.ipynb")) if not only or path.name.startswith(tuple(only))]
+    found = [path for path in sorted(folder.glob("*.ipynb")) if not only or path.name.startswith(tuple(only))]
+    if not found:
+        raise SystemExit(f"no notebook{' begins with ' + ' or '.join(only) if only else ''} in {folder}")
+    return found
 
 
 def read(path: Path) -> NotebookNode:

@@ -20,11 +20,9 @@ from tokalign_helpers.basics.files import write_text
 
 RESULTS = Path(__file__).parent / "results.csv"
 FIELDS = ("embedder", "state", "measure", "value", "low", "high", "n")
-EMBEDDERS = [
-    *(f"smol-{how}" for how in ("last", "mean", "wmean", "eol")),
-    *(f"gemma-{how}" for how in ("last", "mean", "wmean", "eol")),
-    "splade-tiny",
-]
+POOLINGS = ("last", "mean", "wmean", "eol")
+FAMILIES = [[f"{family}-{how}" for how in POOLINGS] for family in ("smol", "gemma")] + [["splade-tiny"]]
+EMBEDDERS = [name for names in FAMILIES for name in names]
 SENTENCES = 1000
 
 
@@ -50,13 +48,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: all")
     given = parser.parse_args()
+    if unknown := set(given.embedders) - set(EMBEDDERS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(EMBEDDERS)}")
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
     kept = {name: [row for row in csv.DictReader(io.StringIO(text)) if row["embedder"] == name] for name in EMBEDDERS}
-    for name in given.embedders or EMBEDDERS:
-        kept[name] = [
-            dict(zip(FIELDS, (name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
-            for row in measured(ta.load_embedder(name))
-        ]
+    for names in FAMILIES:
+        asked = [name for name in names if name in (given.embedders or EMBEDDERS)]
+        embedders = ta.load_embedders(asked)
+        if asked:
+            ta.embed_all(
+                embedders, ta.load_sentences(SENTENCES, seed=0)
+            )  # those that share a model's states, in one pass
+        for name, embedder in embedders.items():
+            kept[name] = [
+                dict(zip(FIELDS, (name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
+                for row in measured(embedder)
+            ]
         table = io.StringIO()
         writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
         writer.writeheader()

@@ -42,7 +42,7 @@ def instructed() -> dict[str, ta.Embedder]:
 
 COLLECTIONS = {
     "sentences": (lambda: ta.load_sentences(1000, seed=0), lambda: ta.load_embedders(ALL)),
-    # The sentences that become the 300 queries are taken out of the passages.
+    # The sentences that become the 300 queries are taken from the passages.
     "passages": (
         lambda: list(ta.load_cloze_collection(300, seed=0).documents.values()),
         lambda: ta.load_embedders(["smol-eol"]),

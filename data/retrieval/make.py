@@ -12,7 +12,6 @@ No setting was chosen on what ``results.csv`` reports: of the cloze collection i
 import argparse
 import random
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from scipy import sparse
 import tokalign_helpers as ta
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
-from tokalign_helpers.models.splade import load_splade
+from tokalign_helpers.models.splade import Splade, load_splade
 from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
 RESULTS, CHOICES = (Path(__file__).parent / name for name in ("results.csv", "choices.csv"))
@@ -84,9 +83,7 @@ def reporting_part(collection: ta.Collection) -> ta.Collection:
 
 def tokens_run(queries: sparse.csr_array, documents: sparse.csr_array, collection: ta.Collection) -> dict:
     """Search an index of sparse vectors."""
-    index = ta.SparseIndex(documents.shape[1])
-    index.add(list(collection.documents), documents)
-    return ta.sparse_run(collection.queries, index, q=queries)
+    return ta.sparse_run(collection.queries, ta.SparseIndex.of(collection.documents, documents), q=queries)
 
 
 def promptreps(embedder: ta.Embedder, texts: list[str], h: torch.Tensor) -> sparse.csr_array:
@@ -103,22 +100,15 @@ def promptreps(embedder: ta.Embedder, texts: list[str], h: torch.Tensor) -> spar
     return sparse.csr_array((np.array(values, np.float32), (rows, columns)), shape=shape)
 
 
-_SPLADE: dict[int, dict] = {}
-
-
-def splade_run(collection: ta.Collection) -> dict:
+def splade_run(splade: Splade, collection: ta.Collection) -> dict:
     """Search with the small trained SPLADE; documents are read up to 256 tokens."""
-    if id(collection) not in _SPLADE:
-        teacher = _teacher()
-        found = [teacher.encode(list(texts.values())) for texts in (collection.queries, collection.documents)]
-        _SPLADE[id(collection)] = tokens_run(found[0], found[1], collection)
-    return _SPLADE[id(collection)]
+    queries, documents = (splade.encode(list(side.values())) for side in (collection.queries, collection.documents))
+    return tokens_run(queries, documents, collection)
 
 
-_teacher = lru_cache(maxsize=1)(load_splade)
-
-
-def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -> tuple[dict[str, dict], float]:
+def runs_of(
+    embedder: ta.Embedder, collection: ta.Collection, max_tokens: int, splade: dict
+) -> tuple[dict[str, dict], float]:
     """Search with one embedder in every way; also return the recipe's cost, as a share of dense's multiply-adds."""
     cut = embedder.with_input_format(max_tokens=max_tokens)
     texts, asked = list(collection.documents.values()), list(collection.queries.values())
@@ -134,11 +124,7 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
         side_by_side(queries, words.queries(asked), weight=WEIGHT),
         side_by_side(documents, words.documents),
     ]
-    bm25, dense, splade = (
-        ta.bm25_run(collection.queries, names),
-        ta.dense_run(literal, names, q=q, h=h),
-        splade_run(collection),
-    )
+    bm25, dense = ta.bm25_run(collection.queries, names), ta.dense_run(literal, names, q=q, h=h)
     reps = [promptreps(embedder, asked, q), promptreps(embedder, texts, h)]
     runs = {
         "dense": dense,
@@ -157,9 +143,9 @@ def runs_of(embedder: ta.Embedder, collection: ta.Collection, max_tokens: int) -
     return runs, ta.multiply_adds(queries, documents) / embedder.dimension
 
 
-def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection) -> list[dict]:
-    """Judge all runs of one embedder on one collection; differences are paired, query by query."""
-    runs, cost = runs_of(embedder, collection, TOKENS)
+def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection, splade: dict) -> list[dict]:
+    """Judge all runs of one embedder, and SPLADE's, on one collection; differences are paired, query by query."""
+    runs, cost = runs_of(embedder, collection, TOKENS, splade)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
 
     def ratio(rows: np.ndarray) -> np.ndarray:
@@ -240,10 +226,12 @@ def main() -> None:
         cut = {name: embedder.with_input_format(max_tokens=TOKENS) for name, embedder in embedders.items()}
         ta.embed_all(cut, list(collection.documents.values()))
         ta.embed_all(embedders, list(collection.queries.values()))
+    teacher = load_splade()
+    splade = {what: splade_run(teacher, collection) for what, collection in parts.items()}
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
     for embedder in embedders.values():
         for what, collection in parts.items():
-            found = rows_of(embedder, what, collection)
+            found = rows_of(embedder, what, collection, splade[what])
             print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
             rows = merged(rows, found)
         write(RESULTS, rows)

@@ -35,9 +35,10 @@ PROTECTED = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 COLUMNS = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
-DEFINITIONS = """A claim is *reproduced* or *not reproduced* as its rule says, which was written before the figure; all
-between is *partly*. *Scaled-down*: on a much smaller model or less data than the paper's. Figures are read out of the
-stored outputs of the notebook that is linked, or of a file of results, and a test fails when they differ."""
+DEFINITIONS = """A claim is *reproduced* or *not reproduced* as the rule in its row says; all between is *partly*.
+Most rules were written when figures of an earlier run were known. *Scaled-down*: on a much smaller model or less data
+than the paper's. Figures are read out of the stored outputs of the notebook that is linked, or of a file of results,
+and a test fails when they differ."""
 
 
 def solutions(number: str) -> list[str]:

@@ -352,8 +352,10 @@ def scifact() -> None:
         print("       scifact: set TOKALIGN_DATA to a folder with scifact in BEIR's layout; skipped")
         return
     collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
-    judge = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))["rows_of"]
-    found = {row["method"]: row for row in judge(ta.load_embedder("smol-eol"), "SciFact, whole", collection)}
+    make = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))
+    splade = make["splade_run"](make["load_splade"](), collection)
+    rows = make["rows_of"](ta.load_embedder("smol-eol"), "SciFact, whole", collection, splade)
+    found = {row["method"]: row for row in rows}
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}
     right = abs(found["BM25"]["nDCG@10"] - 0.67) < 0.03
     report("scifact: nDCG@10 of BM25", said["BM25"], "0.67 ± 0.03", right)

@@ -79,3 +79,8 @@ def test_outputs(tmp_path):
 def test_the_command(capsys):
     assert main(["--only", "00"]) == 0
     assert capsys.readouterr().out == "every figure is covered\n"
+
+
+def test_a_notebook_that_is_not_there_is_no_success():
+    with pytest.raises(SystemExit, match="no notebook begins with 99"):
+        main(["--only", "99"])

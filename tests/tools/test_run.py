@@ -109,7 +109,8 @@ def test_cold_means_an_empty_cache(tmp_path, monkeypatch):
 
 
 def test_no_notebook_is_a_failure(tmp_path):
-    assert run.main(["--folder", str(tmp_path)]) == 1
+    with pytest.raises(SystemExit, match=f"no notebook in {tmp_path}"):
+        run.main(["--folder", str(tmp_path)])
 
 
 def test_a_title_without_a_run_time_line_is_an_error():

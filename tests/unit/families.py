@@ -307,3 +307,4 @@ def package(folder, monkeypatch):
     monkeypatch.setattr(loading, "_backbone", lru_cache(loading._backbone.__wrapped__))
     monkeypatch.setattr(loading, "_merged_backbone", lru_cache(loading._merged_backbone.__wrapped__))
     monkeypatch.setattr(loading, "default_model_path", lambda: folder)
+    monkeypatch.setattr(loading, "model_path", lambda name: folder)

@@ -405,3 +405,16 @@ def test_a_model_of_plain_files_is_put_together(empty_cache, monkeypatch):
     folder = assets.model_path("plain")
     assert (folder / "data.txt").read_bytes() == CONTENT
     assert assets.has_model("plain") and assets.model_path("plain") == folder
+
+
+def test_every_damaged_model_is_fetched_again(empty_cache, monkeypatch, capsys):
+    provide(empty_cache)
+    models = {name: assets.CourseModel(name, ("made",), converted=False) for name in (assets.DEFAULT, "plain")}
+    for module in (assets, command):
+        monkeypatch.setattr(module, "MODELS", models)
+    monkeypatch.setattr(command, "ASSETS", {})
+    file = assets.model_path("plain") / "data.txt"
+    file.write_bytes(b"damaged" * 100)
+    assert command.main(["fetch", "--verify"]) == 0
+    assert f"{file} is damaged" in capsys.readouterr().out
+    assert file.read_bytes() == CONTENT

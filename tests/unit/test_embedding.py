@@ -259,8 +259,11 @@ def test_the_course_ships_embeddings_of_the_labelled_texts_under_instructions(
 ):
     monkeypatch.setenv("TOKALIGN_EMBEDDING_CACHE", str(tmp_path))
     plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
-    before = plain.with_template(f'The {name} of this sentence: "{{text}}" means in one word: "')
-    embedders = {"smol-eol": plain.with_instruction(name), "smol-eol-before": before}
+    embedders = {
+        "smol-eol": plain.with_instruction(name),
+        "smol-eol-before": plain.with_template(f'The {name}. This sentence: "{{text}}" In one word: "'),
+        "smol-eol-after": plain.with_template(f'This sentence: "{{text}}" The {name}. In one word: "'),
+    }
     embedders["smol-sim"] = trained.with_instruction(name)
     texts = ta.load_two_labels()["text"].tolist()
     ta.fill_cache({f"{key}-{name}": e for key, e in embedders.items()}, texts, "two-labels", checked=3)
@@ -279,7 +282,7 @@ def test_parrots():
 
 def test_weights_of_ones_own_on_the_packaged_backbone_are_loaded(tmp_path, tokenizer, tiny_folder, monkeypatch):
     own = save_llama(tmp_path / "own", tokenizer, seed=7)
-    monkeypatch.setattr(loading, "default_model_path", lambda: tiny_folder)
+    monkeypatch.setattr(loading, "model_path", lambda name: tiny_folder)
     row = ta.EmbedderSpec("mine", SMOL, last_token, weights=str(own))
     assert not row.packaged
     mine = ta.load_embedder(row, device="cpu", dtype="float32")
@@ -297,6 +300,12 @@ def test_embedders_of_the_same_backbone_share_one_decoder(tiny):
     assert replace(tiny, name="another").decoder is tiny.decoder
     assert tiny.with_template("a {text}").decoder is tiny.decoder
     assert replace(tiny, unembedding=tiny.unembedding.clone()).decoder is not tiny.decoder
+
+
+@pytest.mark.parametrize("name", [None, 5, ["smol-eol"]])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ValueError, match="the embedder is .*; give a name, a folder or a row"):
+        ta.load_embedder(name)
 
 
 def test_a_misspelt_name_is_not_looked_for_on_the_hub():

@@ -6,6 +6,7 @@ import math
 import pickle
 import shutil
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from transformers import (
 )
 
 from tests.unit.families import family_of, save_adapter, save_model
-from tokalign_helpers.models import hub
+from tokalign_helpers.models import hub, loading
 from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, plan_loading
 from tokalign_helpers.models.input_format import InputFormat
 from tokalign_helpers.models.loading import load_embedder
@@ -570,3 +571,12 @@ def test_rows_name_rows():
         assert all(spec.bytes(dtype) > 0 for dtype in ("float32", "bfloat16", "float16", "4bit"))
     assert sum(spec.raw != "" for spec in REMOTE.values()) >= 12
     assert not [spec.name for spec in REMOTE.values() if spec.made_by != "as it is" and not spec.raw]
+
+
+def test_embedders_on_a_further_model_share_its_weights(folders, monkeypatch):
+    folder = folders("backbone", "gemma-3-270m", 0)
+    monkeypatch.setattr(loading, "model_path", lambda name: folder)
+    monkeypatch.setattr(loading, "_course_model", lru_cache(maxsize=1)(loading._course_model.__wrapped__))
+    last, eol = (load_embedder(name, device="cpu", dtype="float32") for name in ("gemma-last", "gemma-eol"))
+    assert last.model is eol.model and last.unembedding is eol.unembedding
+    assert last.template != eol.template

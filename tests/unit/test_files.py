@@ -81,3 +81,11 @@ def test_sweeping_leaves_other_targets_and_recent_partials_of_other_machines(tmp
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_where_nothing_can_be_written_is_said_in_one_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="cannot write .*: there is no folder .*nowhere$"):
+        write_text(tmp_path / "nowhere" / "file.txt", "text")
+    with pytest.raises(IsADirectoryError, match="cannot write .*: it is a folder"):
+        write_text(tmp_path, "text")
+    assert list(tmp_path.iterdir()) == []

@@ -223,3 +223,27 @@ def test_a_run_is_the_search_of_an_index(recipe):
     scores = (recipe.queries(ASKED, Q) @ recipe.documents(H).T).toarray()
     for found, row in zip(run.values(), scores, strict=True):
         np.testing.assert_allclose(list(found.values()), np.sort(row)[::-1][:4], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("h", "literal", "settings", "said"),
+    [
+        (H.numpy(), LITERAL, {}, "whitening needs a tensor of embeddings"),
+        (H[:0], [], {}, "whitening needs a tensor of embeddings"),
+        (H[0], LITERAL, {}, "whitening needs a tensor of embeddings"),
+        (H, LITERAL[:3], {}, "3 sets of literal tokens came with 30 embeddings"),
+        (H, LITERAL, {"k": "10"}, "k is '10'; it must be a whole number"),
+        (H, LITERAL, {"m": -1}, "m is -1"),
+        (H, LITERAL, {"scale": "a"}, "scale is 'a'; it must be a finite number above 0"),
+        (H, LITERAL, {"own": None}, "own is None; it must be a finite number"),
+        (H, LITERAL, {"own": True}, "own is True"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_in_one_line(decoder, h, literal, settings, said):
+    with pytest.raises(ValueError, match=said):
+        SparseRecipe.fit(decoder, h, literal, **settings)
+
+
+def test_coordinates_are_a_matrix():
+    with pytest.raises(ValueError, match=r"the coordinates have the shape \(4,\); expected \(n, V\)"):
+        keep_largest(torch.ones(4), 2)

@@ -130,6 +130,14 @@ def test_a_score_that_is_no_number_is_not_fused(fusion):
         fusion([{"q": {"x": 1.0}}, {"q": {"x": float("nan")}}])
 
 
+@pytest.mark.parametrize("weights", [[1.0], [], [0.5, float("nan")], np.ones((2, 1)), 1.0, "ab", ["a", "b"]])
+def test_a_weight_for_each_run(weights):
+    run = {"q": {"x": 1.0}}
+    with pytest.raises(ValueError, match="expected 2 finite numbers, one for each run"):
+        ta.fuse([run, run], weights=weights)
+    assert ta.fuse([run, run], weights=np.array([1, 2]))["q"] == {"x": 3}
+
+
 def test_nothing_fused_is_nothing():
     assert ta.fuse([]) == ta.reciprocal_rank_fusion([]) == {}
 
@@ -177,8 +185,10 @@ def test_results_that_are_made_again_keep_their_place():
     again = [row | {"low": -9.0} for row in older if row["embedder"] == "smol-cse"]
     found = make["merged"](older, again)
     assert [row | {"low": 0} for row in found] == [row | {"low": 0} for row in older]
-    assert [row["embedder"] for row in found if row["low"] == -9] == ["smol-cse"] * 33
-    more = [row | {"embedder": "mine"} for row in again[:11]]
+    assert [row["embedder"] for row in found if row["low"] == -9] == ["smol-cse"] * len(again)
+    more = [row | {"embedder": "mine"} for row in again[:4]]  # of one collection
     assert make["merged"](older, more) == older + more
-    assert make["merged"](older, again[:5])[33:38] == again[:5]  # a method that is gone leaves nothing behind
+    first = [row["embedder"] for row in older].index("smol-cse")
+    fewer = make["merged"](older, again[:3])  # a method that is gone leaves nothing behind
+    assert fewer[first : first + 3] == again[:3] and len(fewer) == len(older) - 1
     assert pd.DataFrame(older).to_csv(index=False, lineterminator="\n") == make["RESULTS"].read_text(encoding="utf-8")

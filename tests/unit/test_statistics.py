@@ -235,3 +235,14 @@ def test_the_agreement_of_groups_is_held_as_often_as_is_said():
     rng = np.random.default_rng(5)
     mean = np.mean([v_measure_score(*draw(rng)) for _ in range(500)])
     assert covered(one, mean, times=200) >= 0.92 - 0.03
+
+
+def test_a_higher_level_gives_a_wider_interval_around_the_same_mean():
+    values = np.random.default_rng(3).normal(size=200)
+    usual, wide = ta.bootstrap_interval(values), ta.bootstrap_interval(values, level=0.99)
+    assert usual.estimate == wide.estimate
+    assert 1.15 < (wide.high - wide.low) / (usual.high - usual.low) < 1.5  # 2.576 / 1.960 = 1.31
+    assert ta.bootstrap_interval(values, level=0.95) == usual
+    for level in (0, 1, 95, float("nan")):
+        with pytest.raises(ValueError, match="the level is .*; it must be between 0 and 1"):
+            ta.bootstrap_interval(values, level=level)

@@ -56,3 +56,12 @@ def test_one_search_gives_the_weighted_sum():
 def test_what_does_not_fit_is_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call(sparse.csr_array(np.eye(2, dtype=np.float32)))
+
+
+def test_words_are_those_of_texts():
+    with pytest.raises(TypeError, match="texts is one string"):
+        WordColumns.fit("a text")
+    with pytest.raises(TypeError, match=r"texts\[0\] is 3"):
+        WordColumns.fit([3])
+    with pytest.raises(ValueError, match="the weight is 'x'"):
+        side_by_side(sparse.csr_array((1, 2)), sparse.csr_array((1, 2)), weight="x")

@@ -39,6 +39,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         If the disk refuses; the partial is removed and `path` is as it was.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; give the name of a file")
     remove_partials(path)
     partial = partial_of(path)
     try:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # of an interval that stands alone
 RESAMPLES = 2000  # of every bootstrap
 FEWEST = 20  # below, resampling knows too little of the spread: a 95 % interval of 10 skewed values holds in 86 of 100
 BATCH = 100  # resamples that are in memory at a time
@@ -69,7 +69,9 @@ def share_interval(answers: ArrayLike) -> Interval:
     return Interval(yes / len(values), float(found.low), float(found.high))
 
 
-def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: int = 0) -> tuple[float, float]:
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int, *, level: float = LEVEL, seed: int = 0
+) -> tuple[float, float]:
     """Return the percentile bootstrap's bounds of a statistic of n texts.
 
     Parameters
@@ -78,6 +80,8 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
         (resamples, n) positions of texts → (resamples,) values; NaN where it is undefined.
     n : int
         The number of texts.
+    level : float
+        The share of samples whose interval holds the true value; higher where several are compared at once.
     seed : int
         Seed of the random choice; the same seed gives the same result.
 
@@ -87,6 +91,8 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
         Both NaN where there is no interval: with fewer than :data:`FEWEST` texts; where the resamples all give the
         same and say nothing about other texts; or where the statistic is undefined for too many of them.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; it must be between 0 and 1, such as 0.95")
     if n < FEWEST:
         return np.nan, np.nan
     draw = np.random.default_rng(seed)
@@ -94,11 +100,11 @@ def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, *, seed: in
     known = drawn[~np.isnan(drawn)]
     if len(known) < (1 - UNDEFINED) * RESAMPLES or _is_constant(known):
         return np.nan, np.nan
-    low, high = np.percentile(known, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
+    low, high = np.percentile(known, [50 - 50 * level, 50 + 50 * level])
     return float(low), float(high)
 
 
-def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
+def bootstrap_interval(values: ArrayLike, *, level: float = LEVEL, seed: int = 0) -> Interval:
     """Return the mean with its percentile bootstrap interval: what the mean would be on other texts of this kind.
 
     Parameters
@@ -106,6 +112,8 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     values : array_like, (n,)
         One for each text. For a comparison of two embedders on the same texts, give the differences. For yes-or-no
         answers use :func:`share_interval`.
+    level : float
+        As for :func:`bootstrap`.
     seed : int
         Seed of the random choice; the same seed gives the same result.
 
@@ -134,7 +142,7 @@ def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     given = given.astype(float)
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise ValueError(f"a mean needs a list of at least one number, all of them finite; got {_shown(given)}")
-    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), seed=seed)
+    found = bootstrap(lambda rows: given[rows].mean(axis=1), len(given), level=level, seed=seed)
     return Interval(float(given.mean()), *found)
 
 

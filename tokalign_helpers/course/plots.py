@@ -440,7 +440,7 @@ def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
 
 
 def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how many of the best tokens are key tokens after every layer, one panel a reading, one line an embedder.
+    """Draw how many of the best tokens are key tokens after every layer: one panel for each reading.
 
     Parameters
     ----------
@@ -702,7 +702,7 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
 
     Returns
     -------
-    ndarray of Axes, one a measure
+    ndarray of Axes, one for each measure
     """
     measures, names = list(table["measure"].unique()), list(table["change"].unique())
     figure, axes = plt.subplots(
@@ -739,7 +739,7 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
 
     Returns
     -------
-    ndarray of Axes, one a measure
+    ndarray of Axes, one for each measure
     """
     measures = [column for column in table if column not in ("way", "numbers")]
     figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.8), layout="constrained")

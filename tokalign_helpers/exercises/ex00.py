@@ -57,7 +57,7 @@ q2 = Question(
     task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
     "given the decoder layer's weight (V, d).",
     judge=_judge_top_ids,
-    clue="weight @ h has one score a token. torch.topk gives values and indices.",
+    clue="weight @ h has one score per token. torch.topk gives values and indices.",
     answer="def top_ids(h, weight, k):\n    return (weight @ h).topk(k).indices",
     name="top_ids",
     why="That is the whole of the method: one matrix product and a sort.",

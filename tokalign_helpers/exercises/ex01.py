@@ -48,14 +48,14 @@ q1 = Question(
     "smol, texts = ta.load_embedder('smol-eol'), ta.load_sentences(1000, seed=0)\n"
     "alignment = ta.align(smol, texts)\n"
     "answer = next(k for k in range(1, 100) if alignment.hit_at(k) >= 0.5)",
-    why="A handful of tokens is enough to recognise half of the texts by a token of theirs.",
+    why="A handful of tokens is enough to recognize half of the texts by one of their own tokens.",
     wrong=("answer = 1", "answer = 10", "answer = 0.5"),
 )
 q2 = Question(
     task="Write `lar(aligned, literal)`: the local alignment rate. `aligned` holds one list of ids per text, best first; "
     "`literal` one set of ids per text.",
     judge=_judge_lar,
-    clue="Of each text look at its first len(tokens) aligned ids only; divide by len(tokens); average over the texts.",
+    clue="For each text, look at the first len(tokens) aligned ids only; divide by len(tokens); average over the texts.",
     answer="def lar(aligned, literal):\n"
     "    shares = [len(set(row[: len(tokens)]) & tokens) / len(tokens) for row, tokens in zip(aligned, literal)]\n"
     "    return sum(shares) / len(shares)",

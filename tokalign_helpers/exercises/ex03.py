@@ -63,7 +63,7 @@ q2 = Question(
     clue="h @ u says how much of u each text has; torch.outer spreads it over the dimensions.",
     answer="import torch\ndef without(h, u):\n    return h - torch.outer(h @ u, u)",
     name="without",
-    why="This is a λ for each text of its own. Notebook 08 compares it with one λ for all.",
+    why="Each text gets its own λ here. Notebook 08 compares it with one λ for all.",
     wrong=(
         "def without(h, u):\n    return h - u",
         "def without(h, u):\n    return h - (h @ u).mean() * u",
@@ -83,7 +83,7 @@ q3 = Question(
     ),
     clue="E_g (h + λu) = E_g h + λ E_g u. The second part does not depend on the text.",
     answer='answer = "a"',
-    why="The second part is one number for each token: a bonus for some tokens, a malus for 'the' and the comma.",
+    why="The second part is one number for each token: a bonus for some tokens, a penalty for 'the' and the comma.",
     wrong=('answer = "b"', 'answer = "c"', "answer = ['a']"),
 )
 QUESTIONS = (q1, q2, q3)

@@ -39,7 +39,7 @@ q1 = Question(
     task="Find two sentences that differ in at most three words and whose cosine is at least 0.1 larger in `smol-rel` than in "
     "`smol-sim`.",
     judge=_judge_pair,
-    clue="A relatedness embedder cares for the subject of a sentence, a similarity embedder for what is claimed.",
+    clue="A relatedness embedder cares about the subject of a sentence, a similarity embedder about what is claimed.",
     answer='answer_1 = ("I like apples.", "I dislike apples.")',
     name="answer_1",
     why="Both are about apples; they say opposite things.",

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.assets import MODELS, data_dir, default_model_path, model_path, quiet_transformers
+from tokalign_helpers.basics.checks import shown
 from tokalign_helpers.models.adapters import merge_adapter
 from tokalign_helpers.models.embedders import EMBEDDERS, EmbedderSpec, LoadingPlan, plan_loading, spec_of
 from tokalign_helpers.models.embedding import Embedder, load_parts
@@ -155,6 +156,8 @@ def describe_embedder(
                 f"{row.name!r} is in the table, which says how it is read; change its row with dataclasses.replace"
             )
         return row
+    if not isinstance(source, str | Path):
+        raise ValueError(f"the embedder is {shown(source)}; give a name, a folder or a row")
     if not is_folder(source) and not {"/", os.sep} & set(str(source)):
         return spec_of(str(source))  # which suggests what may have been meant
     found = read_published(
@@ -195,6 +198,8 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
     dtype = torch.float32 if chosen.dtype == "float32" else half
+    if spec.backbone in MODELS and not spec.weights and not spec.adapters:
+        return _course_model(spec.backbone, chosen.device, dtype, chosen.dtype == "4bit")
     backbone = (model_path(spec.backbone) if spec.backbone in MODELS else spec.backbone, spec.backbone_revision)
     return load_parts(
         (spec.weights, spec.revision) if spec.weights else backbone,
@@ -208,6 +213,13 @@ def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) ->
         dtype=dtype,
         four_bit=chosen.dtype == "4bit",
     )
+
+
+@lru_cache(maxsize=1)
+def _course_model(name: str, device: str, dtype: torch.dtype, four_bit: bool) -> Parts:
+    """Load a further model of the course once, for all embedders on it: they differ in pooling and prompt only."""
+    folder = (model_path(name), "main")
+    return load_parts(folder, folder, [], pickles=(), device=device, dtype=dtype, four_bit=four_bit)
 
 
 def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokalign_helpers.basics.checks import check_texts, whole_number
+from tokalign_helpers.basics.checks import check_texts, shown, whole_number
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
@@ -162,10 +162,12 @@ def whiten(h: Tensor, power: float = 0.5) -> Change:
     Raises
     ------
     ValueError
-        If the power is out of range, an embedding holds NaN or Inf, or they are all the same.
+        If the power is out of range, h is not (n, d) with n > 0, an embedding holds NaN or Inf, or all are the same.
     """
     if not 0 <= power <= 0.5:
         raise ValueError(f"the power is {power}; it must be from 0 (centring) to 0.5 (whitening)")
+    if not isinstance(h, Tensor) or h.ndim != 2 or not len(h):
+        raise ValueError(f"whitening needs a tensor of embeddings, (n, d) with n > 0; got {shown(h)}")
     if not torch.isfinite(h).all():
         raise ValueError("an embedding holds NaN or Inf; it cannot be whitened")
     mean = sum(part.double().sum(dim=0) for part in h.detach().cpu().split(8192)) / len(h)

@@ -74,13 +74,15 @@ def _gain(grades: Sequence[int]) -> float:
     return sum(grade / math.log2(1 + rank) for rank, grade in enumerate(grades, start=1))
 
 
-def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
+def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]], *, weights: Sequence[float] | None = None) -> dict:
     """Add up runs after scaling the scores of each query to 0…1.
 
     Parameters
     ----------
     runs : Sequence of runs
-        Each counts as much as the others.
+        The runs to fuse, of the same queries.
+    weights : Sequence[float], optional
+        How much each run counts. Default: one as much as another.
 
     Returns
     -------
@@ -93,7 +95,8 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
     TypeError
         If a run is not a mapping.
     ValueError
-        If a score is not finite; the message names the query.
+        If a score is not finite; the message names the query. If there are not as many weights as runs, or one is not
+        finite.
 
     Examples
     --------
@@ -101,14 +104,20 @@ def fuse(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict:
     >>> ta.fuse([{"q": {"a": 3.0, "b": 1.0}}, {"q": {"b": 10.0}}])
     {'q': {'a': 0.5, 'b': 0.5}}
     """
+    try:
+        shares = np.full(len(runs), 1 / max(1, len(runs))) if weights is None else np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
+    if shares.shape != (len(runs),) or not np.isfinite(shares).all():
+        raise ValueError(f"the weights are {weights!r}; expected {len(runs)} finite numbers, one for each run")
     fused: dict[str, dict[str, float]] = {}
-    for run in runs:
+    for run, weight in zip(runs, shares.tolist(), strict=True):
         for query, hits in _checked(run, _finite).items():
             low, high = min(hits.values(), default=0.0), max(hits.values(), default=0.0)
             here = fused.setdefault(query, {})
             for document, score in hits.items():
                 share = (score - low) / (high - low) if high > low else 1.0
-                here[document] = here.get(document, 0.0) + share / len(runs)
+                here[document] = here.get(document, 0.0) + weight * share
     return fused
 
 

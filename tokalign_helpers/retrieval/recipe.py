@@ -77,9 +77,9 @@ class SparseRecipe:
         v, d = self.decoder.vocabulary_size, self.decoder.dimension
         whole_number(self.k, "k", 1, v, called="V")
         whole_number(self.m, "m", 0, v, called="V")
-        if not 0 < self.scale < math.inf:
+        if not (_is_number(self.scale) and 0 < self.scale < math.inf):
             raise ValueError(f"scale is {shown(self.scale)}; it must be a finite number above 0")
-        if not 0 <= self.own < math.inf:
+        if not (_is_number(self.own) and 0 <= self.own < math.inf):
             raise ValueError(f"own is {shown(self.own)}; it must be a finite number, 0 or more")
         shapes = {"matrix": (d, d), "offset": (d,), "frame": (d, d), "importance": (v,)}
         found = {"matrix": self.change.matrix, "offset": self.change.offset, "frame": self.frame}
@@ -127,15 +127,16 @@ class SparseRecipe:
         Raises
         ------
         ValueError
-            As :func:`~tokalign_helpers.reading.postprocessing.whiten`,
+            If there are not as many sets as embeddings, or as :func:`~tokalign_helpers.reading.postprocessing.whiten`,
             :func:`~tokalign_helpers.reading.explain.tight_map`,
             :func:`~tokalign_helpers.retrieval.sparse.token_importance` and :class:`SparseRecipe`.
         """
-        plain = _linear(decoder)
+        plain, change, v = _linear(decoder), whiten(h, power), decoder.vocabulary_size
+        if len(literal) != len(h):
+            raise ValueError(f"{len(literal)} sets of literal tokens came with {len(h)} embeddings")
         frame = tight_map(decoder) if tight else torch.eye(decoder.dimension)
-        v = decoder.vocabulary_size
-        importance = token_importance(literal, v)
-        return cls(plain, whiten(h, power), frame, importance, min(k, v), min(m, v), scale, own)
+        k, m = min(whole_number(k, "k"), v), min(whole_number(m, "m", 0), v)
+        return cls(plain, change, frame, token_importance(literal, v), k, m, scale, own)
 
     def mapped(self, h: Tensor) -> Tensor:
         """Return what the decoder layer reads: the embeddings whitened, at length 1, in the tight frame.
@@ -223,8 +224,7 @@ class SparseRecipe:
         ValueError
             As :meth:`documents`, :meth:`queries` and :class:`SparseIndex`.
         """
-        index = SparseIndex(self.decoder.vocabulary_size)
-        index.add(list(documents), self.documents(h))
+        index = SparseIndex.of(documents, self.documents(h))
         return sparse_run(queries, index, q=self.queries(list(queries.values()), q), k=k)
 
     def save(self, path: str | Path) -> None:
@@ -315,11 +315,17 @@ def keep_largest(coordinates: Tensor, k: int) -> Tensor:
     Raises
     ------
     ValueError
-        If k is out of range.
+        If the coordinates are not (n, V), or k is out of range.
     """
+    if coordinates.ndim != 2:
+        raise ValueError(f"the coordinates have the shape {tuple(coordinates.shape)}; expected (n, V)")
     k = whole_number(k, "k", 1, coordinates.shape[1], called="V")
     kept = coordinates.abs().topk(k, dim=1).indices
     return torch.zeros_like(coordinates).scatter(1, kept, coordinates.gather(1, kept))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _linear(decoder: TokenDecoder) -> TokenDecoder:

@@ -125,14 +125,10 @@ def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
     csr_array, (n, V)
         The same matrix.
     """
-    for start in range(0, matrix.shape[0], PORTION):
-        ends = matrix.indptr[start : start + PORTION + 1]
-        counts, here = np.diff(ends), slice(ends[0], ends[-1])
-        data, filled = matrix.data[here], counts > 0
-        if not len(data):
-            continue
-        squares = np.add.reduceat(np.square(data, dtype=np.float64), (ends[:-1] - ends[0])[filled])
-        data /= np.repeat(np.sqrt(squares), counts[filled]).astype(np.float32)
+    from sklearn.preprocessing import normalize
+
+    if matrix.shape[0]:
+        normalize(matrix, copy=False)
     return matrix
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from tokalign_helpers.basics.checks import shown
+from tokalign_helpers.basics.checks import check_texts, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ class WordColumns:
 
         Raises
         ------
-        ValueError
-            If no document has a word that is not a stop word.
+        TypeError, ValueError
+            If the documents are not texts, or none has a word that is not a stop word.
         """
         import bm25s
 
@@ -99,7 +99,7 @@ def side_by_side(tokens: sparse.csr_array, words: sparse.csr_array, *, weight: f
     words : csr_array, (n, W)
     weight : float, from 0 to 1, optional
         Of queries: how much the tokens count; the words count 1 − weight. Documents take none, so that the weight can
-        be changed without indexing anew.
+        be changed without indexing them again.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def side_by_side(tokens: sparse.csr_array, words: sparse.csr_array, *, weight: f
         raise ValueError(f"{tokens.shape[0]} rows of tokens came with {words.shape[0]} rows of words")
     if weight is None:
         return sparse.hstack([tokens, words], format="csr")
-    if not 0 <= weight <= 1:
+    if not isinstance(weight, int | float | np.floating) or not 0 <= weight <= 1:
         raise ValueError(f"the weight is {shown(weight)}; it must be from 0 (words alone) to 1 (tokens alone)")
     return sparse.hstack([np.float32(weight) * tokens, np.float32(1 - weight) * words], format="csr")
 
@@ -122,4 +122,4 @@ def side_by_side(tokens: sparse.csr_array, words: sparse.csr_array, *, weight: f
 def _words(texts: Sequence[str]) -> list[list[str]]:
     import bm25s
 
-    return bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)
+    return bm25s.tokenize(check_texts(texts), stopwords="en", return_ids=False, show_progress=False)
