@@ -279,19 +279,23 @@ def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: i
     -------
     ndarray of Axes
     """
-    figure, axes = plt.subplots(
-        1, len(variations), figsize=(3.1 * len(variations), 3.4), layout="constrained", squeeze=False
-    )
-    for ax, (pair, v) in zip(axes[0], variations.items(), strict=True):
+    across = min(3, len(variations))
+    down = -(-len(variations) // across)
+    figure, axes = plt.subplots(down, across, figsize=(3.5 * across, 3.1 * down), layout="constrained", squeeze=False)
+    for ax in axes.flat[len(variations) :]:
+        ax.remove()
+    panels = axes.flat[: len(variations)]
+    for ax, (pair, v) in zip(panels, variations.items(), strict=True):
         places = np.arange(1, min(shown, len(v)) + 1)
         ax.bar(places, v[:shown], color=[ORANGE, *[GREY] * (len(places) - 1)], width=0.9)
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_title(f"{pair}\n$v_1$ = {_signed(v[0])}", fontsize=10, fontweight="normal")
         ax.set(xlabel="component j")
         ax.grid(axis="x", visible=False)
-    axes[0, 0].set_ylabel("mean shift $v_j$, units of h")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("mean shift $v_j$, units of h")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
-    return axes[0]
+    return panels
 
 
 def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
