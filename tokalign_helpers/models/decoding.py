@@ -100,7 +100,7 @@ class TokenDecoder:
         >>> embedder = ta.load_embedder("smol-sim")
         >>> ids, scores = embedder.decoder.top_tokens(embedder.embed(["Parrots eat seeds."]), 3)
         >>> [embedder.decoder.token(token) for token in ids[0].tolist()]
-        ['▁Seeds', '▁seeds', 'seeds']
+        ['▁Seeds', '▁seeds', '▁They']
         """
         self._check(h)
         k = whole_number(k, "k", 1, self.vocabulary_size, called="V")

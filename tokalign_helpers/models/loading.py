@@ -70,7 +70,7 @@ def load_embedder(
     >>> embedder.dimension
     576
     >>> embedder.template
-    'This sentence: "{text}" means in one word: "'
+    'This sentence : "{text}" means in one word:"'
     """
     spec = embedder if isinstance(embedder, EmbedderSpec) and not how else describe_embedder(embedder, **how)
     pickles = (*spec.pickles, *pickles)
