@@ -261,8 +261,8 @@ def test_the_course_ships_embeddings_of_the_labelled_texts_under_instructions(
     plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
     embedders = {
         "smol-eol": plain.with_instruction(name),
-        "smol-eol-before": plain.with_template(f'The {name}. This sentence: "{{text}}" In one word: "'),
-        "smol-eol-after": plain.with_template(f'This sentence: "{{text}}" The {name}. In one word: "'),
+        "smol-eol-before": plain.with_template(f'The {name}. This sentence : "{{text}}" In one word:"'),
+        "smol-eol-after": plain.with_template(f'This sentence : "{{text}}" The {name}. In one word:"'),
     }
     embedders["smol-sim"] = trained.with_instruction(name)
     texts = ta.load_two_labels()["text"].tolist()

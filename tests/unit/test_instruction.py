@@ -11,7 +11,7 @@ from tokalign_helpers.reading.key_tokens import WORD
 
 def test_an_instruction_stands_in_the_prompt(smol):
     asked = smol.with_instruction(" topic ")
-    assert asked.template == 'This sentence: "{text}" The topic in one word: "'
+    assert asked.template == 'This sentence : "{text}" The topic in one word:"'
     assert asked.name == "smol-eol: topic"
     assert asked.fingerprint != smol.fingerprint
 
@@ -35,7 +35,7 @@ def test_an_instruction_longer_than_the_context_is_refused(smol):
 def test_a_text_may_hold_the_templates_own_quotes(smol):
     asked = smol.with_instruction("{text}")
     (ids,), _ = asked.prompts(['say "topic" of {text}'])
-    assert asked.tokenizer.decode(ids) == 'This sentence: "say "topic" of {text}" The text in one word: "'
+    assert asked.tokenizer.decode(ids) == 'This sentence : "say "topic" of {text}" The text in one word:"'
 
 
 def test_topic_and_emotion_are_independent():

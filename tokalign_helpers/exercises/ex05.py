@@ -47,7 +47,7 @@ q1 = Question(
     "centred tokens for the text about the flight. Find an instruction of your own, one word or a phrase and neither "
     "topic nor emotion, under which none of the 20 is a place (Paris, France, French, Europe, airport).",
     judge=_judge_instruction,
-    clue='The prompt goes: This sentence: "…" The … in one word. Ask for something that a place cannot be the answer to.',
+    clue='The prompt goes: This sentence : "…" The … in one word. Ask for something that a place cannot be the answer to.',
     answer='answer = "reason"',
     why="A place answers many questions, but not why somebody complains: the prompt decides what the model is about to say.",
     wrong=("answer = 3", 'answer = ""', 'answer = "emotion"', 'answer = "colour"', 'answer = "city"'),
