@@ -6,7 +6,6 @@ Nothing is executed: pages show what the notebooks store, and the reference is r
 
 import argparse
 import ast
-import csv
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import live
 import nbformat
+from claims_page import anchor, claims_page
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from sphinx.ext.napoleon import Config
@@ -34,11 +34,6 @@ PROTECTED = re.compile(
     r"|^\*[^*\n].*?\*$)",
     re.DOTALL | re.MULTILINE,
 )
-COLUMNS = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
-DEFINITIONS = """A claim is *reproduced* or *not reproduced* as the rule in its row says; all between is *partly*.
-Most rules were written when figures of an earlier run were known. *Scaled-down*: on a much smaller model or less data
-than the paper's. Figures are read out of the stored outputs of the notebook that is linked, or of a file of results,
-and a test fails when they differ."""
 
 
 def solutions(number: str) -> list[str]:
@@ -118,12 +113,14 @@ def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
         cell.source = "".join(pieces)
 
 
-def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
-    """Make a notebook a page: the set-up folded, pictures with alternative text, solutions folded.
+def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> NotebookNode:
+    """Make a notebook a page: set-up and solutions folded, anchors at cells, pictures with alternative text.
 
     Parameters
     ----------
     notebook : NotebookNode
+    place : str
+        Its number, two digits.
     solved : bool
         Whether solutions are on the page.
 
@@ -137,6 +134,8 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
     answers = solutions(number[1]) if number and solved else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cells.append(new_markdown_cell(f"({anchor(place, cell)})="))
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub("[Open in Colab]", cell.source)
@@ -265,39 +264,6 @@ def entry(node: ast.FunctionDef | ast.ClassDef, indent: str = "") -> list[str]:
     return lines
 
 
-def ledger(table: Path) -> str:
-    """Write the paper's claims, and what the course found, as a page.
-
-    Parameters
-    ----------
-    table : Path
-        CSV.
-
-    Returns
-    -------
-    str
-    """
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    columns = [name for name in COLUMNS if name in rows[0]]
-    stems = {path.name[:2]: path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    for row in rows:
-        number = row.get("notebook", "")
-        row["notebook"] = f"[{number}]({stems[number]}.ipynb)" if number in stems else number
-    text = [
-        "# The paper's claims, and what we found",
-        "",
-        DEFINITIONS,
-        "",
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
-    ]
-    text += [
-        "| " + " | ".join(row[name].replace("|", "\\|").replace("\n", " ") for name in columns) + " |" for row in rows
-    ]
-    return "\n".join(text)
-
-
 def home(pages: list[str], *, live_page: bool = False) -> str:
     """Write the first page from the README's words, and the list of pages.
 
@@ -340,11 +306,11 @@ def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False)
     (folder / "glossary.md").write_text(glossary(), encoding="utf-8")
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in paths:
-        nbformat.write(page(nbformat.read(path, as_version=4), solved=solved), folder / path.name)
+        nbformat.write(page(nbformat.read(path, as_version=4), path.name[:2], solved=solved), folder / path.name)
     pages = [path.stem for path in paths]
     table = ROOT / "data" / "paper_claims.csv"
     if table.exists():
-        (folder / "claims.md").write_text(ledger(table), encoding="utf-8")
+        (folder / "claims.md").write_text(claims_page(table, ROOT / "notebooks"), encoding="utf-8")
         pages.append("claims")
     (folder / "reference.rst").write_text(reference(), encoding="utf-8")
     pages += ["glossary", "reference"]

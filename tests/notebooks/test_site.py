@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.notebooks.browser import browser
+from tokalign_helpers.course.claims import VERDICTS, read_ledger
 from tools.notebooks import NOTEBOOKS, REPOSITORY, choose
 
 PYTHON = REPOSITORY / ".venv-site" / "bin" / "python"
@@ -85,7 +87,7 @@ def test_no_page_fetches_anything_from_a_server(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.parametrize("page", ["index", NAMES[0], "glossary", "reference"])
+@pytest.mark.parametrize("page", ["index", NAMES[0], "claims", "glossary", "reference"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(site, page, width, tmp_path):
     # Chromium's own window is at least 500 wide: a frame is as narrow as it is told.
@@ -116,3 +118,55 @@ def test_first_uses_of_terms_lead_to_the_glossary(site):
         assert len(linked) >= 5 and set(linked) <= terms, name
         assert len(linked) == len(set(linked)), name  # the first use only
         assert "{term}" not in text, name
+
+
+def rows_of_claims(site):
+    text = (site / "claims.html").read_text(encoding="utf-8")
+    return text, dict(re.findall(r'<tr role="row" id="claim-([^"]+)">(.*?)</tr>', text, re.DOTALL))
+
+
+def test_claims_lead_to_the_cells_that_print_their_figures(site):
+    _, rows = rows_of_claims(site)
+    ledger = read_ledger(REPOSITORY / "data" / "paper_claims.csv")
+    assert set(rows) == {row["id"] for row in ledger}
+    for row in ledger:
+        links = re.findall(r'href="([^"#]+)#(nb[^"]+)"', rows[row["id"]])
+        assert bool(links) == bool(row["notebook"]), row["id"]
+        if row["file"] or not links:
+            continue  # such a cell draws the file
+        printed = ""
+        for file, anchor in links:
+            _, _, cell = (site / file).read_text(encoding="utf-8").partition(f'id="{anchor}"')
+            assert cell, anchor
+            printed += unescape(re.sub(r"<[^>]+>", "", re.split(r'<div class="cell |id="nb', cell)[0]))
+        groups = [float(n) for n in re.findall(r"-?\d+\.\d+", row["ours"])]
+        constant = [float(n) for n in re.findall(r"-?\d+\.\d+", row["form"])]
+        shown = [float(n) for n in re.findall(r"-?\d+\.\d+", printed)]
+        assert [n for n in groups if n not in constant and n not in shown] == [], row["id"]
+
+
+def test_verdicts_are_defined_where_they_are_given(site):
+    text, rows = rows_of_claims(site)
+    defined = re.findall(r'<dt id="verdict-[^"]+">(.*?) <span', text)
+    assert sorted(defined) == sorted(VERDICTS)
+    given = [re.search(r'href="#(verdict-[^"]+)"', row)[1] for row in rows.values()]
+    assert all(f'id="{place}"' in text for place in given)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(site, tmp_path):
+    cells = (
+        "[...document.querySelectorAll('.claims tbody td')].filter(c => c.offsetWidth).map(c =>"
+        " [c.offsetLeft, c.scrollWidth - c.clientWidth, getComputedStyle(c, '::before').content])"
+    )
+    with browser(tmp_path / "profile", "--allow-file-access-from-files") as page:
+        seen = {}
+        for width in (390, 1400):
+            page.shape(width)
+            page.open(f"file://{site}/claims.html")
+            seen[width] = page.run(cells)
+    assert [cell for cell in seen[390] + seen[1400] if cell[1] > 0] == []  # nothing is cut
+    assert len({left for left, _, _ in seen[390]}) == 1 and len({left for left, _, _ in seen[1400]}) == 5
+    names = {name.strip('"') for _, _, name in seen[390]}
+    assert {"rule", "what we found", "verdict", "scale"} <= names
+    assert {name for _, _, name in seen[1400]} == {"none"}
