@@ -15,8 +15,7 @@ VERDICTS = {
     "reproduced": "The figures satisfy the row's rule, in every case that the rule names.",
     "partly": "They satisfy it in some of the cases, or to the degree that the rule calls partly.",
     "not reproduced": "They satisfy the rule's condition for failing, or satisfy the rule in no case.",
-    "not run here": "The claim needs models that are too large for a laptop; `make reproduce` measures some of them on a "
-    "GPU.",
+    "not run here": "It needs models too large for a laptop; `make reproduce` measures some of them on a GPU.",
 }
 LABELS = {"rule": "rule", "found": "what we found", "verdict": "verdict", "scale": "scale"}
 INTRODUCTION = """Each claim was given a rule that says what would count as reproducing it. Most rules were written when
