@@ -245,11 +245,26 @@ def test_lengths():
 
 def test_tokens_in_html():
     tokens = pd.DataFrame({
-        "token": ["<b>", "c"], "score": [3.0, 1.0], "folded_in_text": [True, False], "begins_word": [True, False],
+        "token": ["<b>", "par", "c"], "score": [3.0, 2.0, 1.0], "folded_in_text": [True, False, False],
+        "begins_word": [True, True, False],
     })  # fmt: skip
     bars = plots.token_bars(tokens)
-    assert "&lt;b&gt;" in bars and "<b>" not in bars
-    assert bars.index(plots.ORANGE) < bars.index(plots.GREY)
-    table = plots.token_table({"smol-eol": tokens}).to_html()
-    assert "&lt;b&gt;" in table and "underline" in table and "smol-eol" in table
+    assert "<b><u>&lt;b&gt;</u></b>" in bars and "<i>par</i>" in bars and ">c</td>" in bars
+    assert bars.index(plots.ORANGE) < bars.index(plots.PALE) < bars.index(plots.GREY)
+    table = plots.token_table({"smol-eol": tokens, "<x>": tokens}).data
+    assert "<b><u>&lt;b&gt;</u></b>" in table and ">par</td>" in table
+    assert "smol-eol" in table and "&lt;x&gt;" in table and "<x>" not in table
     assert plots.highlighted_text([("a<", True), ("b", False)]).count("<mark") == 1
+    plain = plots.text_table(pd.DataFrame({"claim": ["a < b"], "n": [3]})).data
+    assert "a &lt; b" in plain and ">3</td>" in plain and "text-align:left" in plain and "<style" not in plain
+
+
+def test_html_has_a_key_and_no_style_that_a_viewer_strips():
+    tokens = pd.DataFrame({"token": ["a"], "score": [3.0], "folded_in_text": [True], "begins_word": [True]})
+    for text in (
+        plots.token_bars(tokens), plots.token_table({"f": tokens}).data, plots.highlighted_text([("a", True)]),
+    ):  # fmt: skip
+        assert "<style" not in text and "class=" not in text
+        assert text.count("<small>") == 1
+    for text in (plots.token_bars(tokens), plots.token_table({"f": tokens}).data):
+        assert "bold and underlined" in text.lower()

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,9 +17,13 @@ from tokalign_helpers.basics.checks import JOINERS, escaped
 from tokalign_helpers.basics.statistics import bootstrap_interval
 from tokalign_helpers.reading.vocabulary import KINDS
 
+if TYPE_CHECKING:
+    import IPython.display
+
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9"
 PALE = "#F4B183"  # of the orange
+IN_TEXT, BEGINS_WORD, NEITHER = ORANGE, PALE, GREY
 KEY_SHARES = "share of key tokens: ○ among all tokens of the text, ● among those that align"
 EMBEDDER_COLORS = {
     "smol-last": GREY,
@@ -839,24 +844,30 @@ def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     Returns
     -------
     str
+        With a key. Colour, weight and slant say the same, for those who do not see colours and for viewers that strip
+        styles.
     """
     best = table.head(shown)
     lift = best["score"] - table["score"].iloc[-1]
     longest = max(float(lift.iloc[0]), 1e-9)
     rows = []
     for row, height in zip(best.itertuples(), lift, strict=True):
-        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
+        color = IN_TEXT if row.folded_in_text else BEGINS_WORD if row.begins_word else NEITHER
+        tag = "b u" if row.folded_in_text else "i" if row.begins_word else ""
         rows.append(
-            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
+            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{_tagged(row.token, tag)}</td>'
             f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
             f'width:{max(1, round(100 * height / longest))}%"></div></td>'
             f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
         )
-    legend = "orange: in the text; pale: begins a word of it; grey: neither"
-    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
+    key = (
+        "Orange, <b><u>bold and underlined</u></b>: in the text. Pale, <i>slanted</i>: begins a word of it. "
+        "Grey: neither."
+    )
+    return f'<table style="border:none">{"".join(rows)}</table><small>{key}</small>'
 
 
-def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
+def token_table(tables: Mapping[str, pd.DataFrame]) -> "IPython.display.HTML":
     """Put the tokens of several embedders side by side, the text's own ones marked.
 
     Parameters
@@ -866,15 +877,46 @@ def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styl
 
     Returns
     -------
-    Styler
-        Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
+    HTML
+        A table with a key. It has no style sheet, which JupyterLab takes out of a notebook that it does not trust, and
+        the marks are tags, which survive where styles do not.
     """
-    tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
-    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
-    tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
-    marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
-    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
-    return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
+    marked = pd.DataFrame({
+        name: [_tagged(row.token, "b u" if row.folded_in_text else "") for row in table.itertuples()]
+        for name, table in tables.items()
+    })  # fmt: skip
+    marked.insert(0, "rank", [str(rank) for rank in range(1, len(marked) + 1)])
+    return _html_table(
+        marked, "<small><b><u>Bold and underlined</u></b>: in the text.</small>", "font-family:monospace;"
+    )
+
+
+def text_table(table: pd.DataFrame) -> "IPython.display.HTML":
+    """Show a table of texts, aligned to the left, without the style sheet that viewers strip.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its index is not shown.
+
+    Returns
+    -------
+    HTML
+    """
+    return _html_table(table.map(lambda cell: html.escape(str(cell))))
+
+
+def _html_table(cells: pd.DataFrame, below: str = "", style: str = "") -> "IPython.display.HTML":
+    """Write a table of ready HTML with inline styles; its columns' names are escaped here."""
+    from IPython.display import HTML  # not needed to draw a figure
+
+    place = "text-align:left;vertical-align:top;padding:2px 10px"
+    head = "".join(f'<th style="{place}">{html.escape(str(name))}</th>' for name in cells)
+    rows = ["".join(f'<td style="{style}{place}">{cell}</td>' for cell in row) for row in cells.itertuples(index=False)]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return HTML(
+        f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}'
+    )
 
 
 def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
@@ -888,11 +930,22 @@ def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
     Returns
     -------
     str
+        With a key.
     """
-    style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
+    style = f"background:{IN_TEXT};color:white;border-radius:3px;padding:1px 2px"
     shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
     parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
-    return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+    return (
+        f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+        "<small>Highlighted: tokens of the text that are among the best of its embedding.</small>"
+    )
+
+
+def _tagged(token: str, tags: str) -> str:
+    """Escape a token and put it into tags."""
+    names = tags.split()
+    before, after = "".join(f"<{name}>" for name in names), "".join(f"</{name}>" for name in reversed(names))
+    return f"{before}{html.escape(token)}{after}"
 
 
 def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
