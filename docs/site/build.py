@@ -143,7 +143,7 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
             continue
         if cell.cell_type != "code":
             continue
-        cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
+        cell.metadata["mystnb"] = {"image": {"alt": stored_alt_text(cell) or alt_text(cell.source, heading)}}
         if cell.source.startswith("# @title"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         for check in CHECK.findall(cell.source) if answers else ():
@@ -154,6 +154,21 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
     notebook.cells = cells
     link_terms(notebook, (name for names in glossary_entries() for name in names))
     return notebook
+
+
+def stored_alt_text(cell: NotebookNode) -> str:
+    """Return what a cell's figures show as the notebook stored it beside them; empty if it did not.
+
+    Parameters
+    ----------
+    cell : NotebookNode
+
+    Returns
+    -------
+    str
+    """
+    found = [output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in cell.outputs]
+    return " ".join(filter(None, found))
 
 
 def alt_text(source: str, heading: str) -> str:

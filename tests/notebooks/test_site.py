@@ -78,6 +78,21 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(site):
         images = re.findall(r"<img [^>]*>", text)
         bare = [image for image in images if not re.search(r'alt="(?!_images/)[^"]{8,}"', image)]
         assert bare == [], name
+        figures = re.findall(r'<img [^>]*alt="(Figure[^"]*)"', text)
+        assert len(figures) == len(set(figures)), name
+
+
+def test_what_a_notebook_says_of_its_picture_is_the_text_of_the_page():
+    program = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'docs/site')!r}); import build; "
+        "from nbformat.v4 import new_code_cell, new_notebook, new_output; "
+        "output = new_output('display_data', {'image/png': ''}, metadata={'image/png': {'alt': 'GAR rises. Bars.'}}); "
+        "cells = [new_code_cell('ax = plots.plot_rates(t, \"By its title\")', outputs=o) for o in ([output], [])]; "
+        "page = build.page(new_notebook(cells=cells), '00'); "
+        "print([cell.metadata.mystnb['image']['alt'] for cell in page.cells if cell.cell_type == 'code'])"
+    )
+    done = subprocess.run([PYTHON, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "['GAR rises. Bars.', 'Figure: By its title']"
 
 
 def test_no_page_fetches_anything_from_a_server(site):
