@@ -27,6 +27,7 @@ ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
+CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
 LIVE = '<p><a href="live/index.html">Type a sentence and see its tokens</a> in this browser; nothing leaves it.</p>'
 # What is never linked from: code, formulas, links, tags with what a browser keeps together, headings, tables.
 PROTECTED = re.compile(
@@ -294,13 +295,14 @@ def home(pages: list[str], *, live_page: bool = False) -> str:
     str
     """
     readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
+    readme = readme.replace("(#the-papers-claims)", "(claims.md)")
+    text = re.sub(r'(\]\(|")(?:docs|notebooks)/', r"\1", readme.partition("\n## Licence")[0])
+    text = re.sub(r'(src|srcset)="(?=\w+\.png)', r'\1="_static/', text)
+    text = CLAIMS.sub("The table is [a page of its own](claims.md), with the rule of each verdict.\n", text)
     text = re.sub(r"\[([^\]]+)\]\(\.\./\.\./tree/[^)]*\)", r"\1", text)  # pages of the repository, not of the site
     if live_page:
         title, _, rest = text.partition("\n\n")
         text = f"{title}\n\n{LIVE}\n\n{rest}"
-    if not (ROOT / "docs" / "one_sentence.png").exists():
-        text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)
     tree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", *pages, "```"])
     return f"{text}\n\n{tree}\n"
 
@@ -332,8 +334,9 @@ def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False)
     if (ROOT / "docs" / "instructors.md").exists():
         shutil.copy(ROOT / "docs" / "instructors.md", folder)
         pages.append("instructors")
-    if (ROOT / "docs" / "one_sentence.png").exists():
-        shutil.copy(ROOT / "docs" / "one_sentence.png", folder)
+    for picture in (ROOT / "docs").glob("*.png"):
+        shutil.copy(picture, folder / "_static")  # the first page names them in HTML, where Sphinx does not look
+        shutil.copy(picture, folder)
     (folder / "index.md").write_text(home(pages, live_page=live_page), encoding="utf-8")
 
 

@@ -185,3 +185,25 @@ def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(site, tmp_path):
     names = {name.strip('"') for _, _, name in seen[390]}
     assert {"rule", "what we found", "verdict", "scale"} <= names
     assert {name for _, _, name in seen[1400]} == {"none"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_first_picture_is_drawn_for_the_width_of_the_window(site, tmp_path):
+    shown = (
+        "(i => [i.currentSrc.split('/').pop(), i.clientWidth / i.naturalWidth])(document.querySelector('picture img'))"
+    )
+    with browser(tmp_path / "profile", "--allow-file-access-from-files") as page:
+        for width, file, scale in ((390, "one_sentence_phone.png", 0.45), (1400, "one_sentence.png", 0.5)):
+            page.shape(width)
+            page.open(f"file://{site}/index.html")
+            found, share = page.run(shown)
+            assert found == file
+            assert share >= scale  # of 24 and 15 pixels high letters that is 11 and 8
+
+
+def test_the_first_page_says_what_was_found_and_leaves_the_table_to_its_page(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    assert text.index("What was found") < text.index("What you need") < text.index("The course")
+    assert 'href="claims.html"' in text and "In the paper" not in text and ">verdict</th>" not in text
+    assert 'src="_images/live_page.png"' in text
+    assert (REPOSITORY / "docs" / "live_page.png").stat().st_size < 150_000
