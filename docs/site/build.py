@@ -25,6 +25,7 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
+EXERCISE = re.compile(r"^(### Exercise (\d+) ·.*\(\d+ minutes)\)$", re.MULTILINE)  # without its level
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
@@ -37,13 +38,15 @@ PROTECTED = re.compile(
 )
 
 
-def solutions(number: str) -> list[str]:
-    """Read the solutions of one notebook's questions, in order, without running the module.
+def of_questions(number: str, what: str) -> list[str]:
+    """Read one thing of each of a notebook's questions, in order, without running the module.
 
     Parameters
     ----------
     number : str
         Two digits.
+    what : str
+        Its keyword, such as ``answer`` or ``level``.
 
     Returns
     -------
@@ -54,8 +57,8 @@ def solutions(number: str) -> list[str]:
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
             given = {keyword.arg: keyword.value for keyword in statement.value.keywords}
-            if "answer" in given:
-                found[statement.targets[0].id] = ast.literal_eval(given["answer"])
+            if "task" in given:
+                found[statement.targets[0].id] = ast.literal_eval(given[what])
     return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
 
 
@@ -132,7 +135,8 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
     """
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     number = EXERCISES.search(code)
-    answers = solutions(number[1]) if number and solved else []
+    answers = of_questions(number[1], "answer") if number and solved else []
+    levels = of_questions(number[1], "level") if number else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -140,6 +144,7 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub("[Open in Colab]", cell.source)
+            cell.source = EXERCISE.sub(lambda found: f"{found[1]}, {levels[int(found[2]) - 1]})", cell.source)
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
         if cell.cell_type != "code":

@@ -40,6 +40,7 @@ def test_every_notebook_has_a_page_with_outputs_and_folded_solutions(site):
         assert 'class="cell_output' in text
         assert "<summary>A solution</summary>" in text
         assert "NBVAL_" not in text
+        assert len(re.findall(r"<h3>Exercise \d · [a-z ]+ \(\d+ minutes, (?:easy|medium|hard)\)<", text)) >= 3
 
 
 def test_pages_for_a_class_hold_no_solution(tmp_path):
