@@ -6,6 +6,7 @@ Nothing is executed: pages show what the notebooks store, and the reference is r
 
 import argparse
 import ast
+import base64
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ EXERCISE = re.compile(r"^(### Exercise (\d+) ·.*\(\d+ minutes)\)$", re.MULTILIN
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
+SLIDE = re.compile(r"^\[([^\]]+)\]\(\.\./notebooks/([^#)]+)#([\w-]+)\)$", re.MULTILINE)  # stands for its figure
 LIVE = '<p><a href="live/index.html">Type a sentence and see its tokens</a> in this browser; nothing leaves it.</p>'
 # What is never linked from: code, formulas, links, tags with what a browser keeps together, headings, tables.
 PROTECTED = re.compile(
@@ -192,7 +194,7 @@ def alt_text(source: str, heading: str) -> str:
     titles = [
         argument.value
         for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("plot_")
+        if isinstance(node, ast.Call) and re.match("plot_|set_title$", getattr(node.func, "attr", ""))
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and " " in argument.value
     ]
@@ -312,6 +314,40 @@ def home(pages: list[str], *, live_page: bool = False) -> str:
     return f"{text}\n\n{tree}\n"
 
 
+def slides(folder: Path) -> str:
+    """Write the outline of the slides with its figures, taken out of the notebooks' stored outputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pages of the notebooks are, and where the pictures go.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If a slide names a cell that is not there or has no figure.
+    """
+
+    def shown(link: re.Match) -> str:
+        caption, name, place = link.groups()
+        cells = nbformat.read(folder / name, as_version=4).cells
+        cell = next((cell for cell in cells if cell.cell_type == "code" and cell.id == place), None)
+        data = [output.get("data", {}).get("image/png") for output in cell.outputs] if cell else []
+        if not any(data):
+            raise ValueError(f"docs/slides.md: the cell {place!r} of {name} has no figure")
+        number = name[:2]
+        picture = f"slide-{number}-{place}.png"
+        (folder / picture).write_bytes(base64.b64decode(next(filter(None, data))))
+        alt = cell.metadata["mystnb"]["image"]["alt"].replace("[", "(").replace("]", ")")
+        return f"![{alt}]({picture})\n\n[{caption}, in notebook {number}](#{anchor(number, cell)})"
+
+    return SLIDE.sub(shown, (ROOT / "docs" / "slides.md").read_text(encoding="utf-8"))
+
+
 def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False) -> None:
     """Put all that Sphinx reads into a folder.
 
@@ -336,9 +372,9 @@ def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False)
         pages.append("claims")
     (folder / "reference.rst").write_text(reference(), encoding="utf-8")
     pages += ["glossary", "reference"]
-    if (ROOT / "docs" / "instructors.md").exists():
-        shutil.copy(ROOT / "docs" / "instructors.md", folder)
-        pages.append("instructors")
+    shutil.copy(ROOT / "docs" / "instructors.md", folder)
+    (folder / "slides.md").write_text(slides(folder), encoding="utf-8")
+    pages += ["instructors", "slides"]
     for picture in (ROOT / "docs").glob("*.png"):
         shutil.copy(picture, folder / "_static")  # the first page names them in HTML, where Sphinx does not look
         shutil.copy(picture, folder)

@@ -103,7 +103,7 @@ def test_no_page_fetches_anything_from_a_server(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.parametrize("page", ["index", NAMES[0], "claims", "glossary", "reference"])
+@pytest.mark.parametrize("page", ["index", NAMES[0], "claims", "slides", "glossary", "reference"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(site, page, width, tmp_path):
     # Chromium's own window is at least 500 wide: a frame is as narrow as it is told.
@@ -208,3 +208,10 @@ def test_the_first_page_says_what_was_found_and_leaves_the_table_to_its_page(sit
     assert 'href="claims.html"' in text and "In the paper" not in text and ">verdict</th>" not in text
     assert 'src="_images/live_page.png"' in text
     assert (REPOSITORY / "docs" / "live_page.png").stat().st_size < 150_000
+
+
+def test_slides_show_the_figures_they_name(site):
+    text = (site / "slides.html").read_text(encoding="utf-8")
+    named = (REPOSITORY / "docs" / "slides.md").read_text(encoding="utf-8").count("(../notebooks/")
+    assert text.count('src="_images/slide-') == named == len(re.findall(r'href="[^"]+#nb', text))
+    assert "../notebooks" not in text
