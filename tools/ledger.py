@@ -1,4 +1,4 @@
-"""Fill the ledger of the paper's claims and the README's table of it: ``python -m tools.ledger [--write]``.
+"""Fill the ledger of the paper's claims, and from it the README's table and lines: ``python -m tools.ledger``.
 
 ``data/paper_claims.csv`` says by a regular expression where in a notebook's stored outputs our figure stands. Without
 ``--write`` the ledger and the README are only compared, and the exit code is 1 when one of them is out of date.
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.course.claims import COLUMNS, read_ledger
+from tools.findings import findings
 from tools.notebooks import NOTEBOOKS, REPOSITORY, is_check
 
 LEDGER, README = REPOSITORY / "data" / "paper_claims.csv", REPOSITORY / "README.md"
-TABLE = re.compile(r"(<!-- claims: .*? -->)\n(?:.*?\n)?(<!-- end of claims -->)", re.DOTALL)
 
 
 def stored_outputs(notebook: Path) -> str:
@@ -127,8 +127,6 @@ def with_table(readme: str, rows: list[dict[str, str]], folder: Path) -> str:
     ValueError
         If the marks are missing.
     """
-    if not TABLE.search(readme):
-        raise ValueError("the README has no marks <!-- claims: … --> and <!-- end of claims -->")
     lines = ["| the paper's claim | in the paper | here | verdict | scale |", "|---|---|---|---|---|"]
     for row in rows:
         names = sorted(folder.glob(f"{row['notebook']}_*.ipynb")) if row["notebook"] else []
@@ -136,7 +134,33 @@ def with_table(readme: str, rows: list[dict[str, str]], folder: Path) -> str:
         scale = f"{row['scale']}: {row['model']}" if row["scale"] else row["model"]
         cells = [row["claim"], f"{row['paper']} ({row['where']})", f"{row['ours']}{link}", row["verdict"], scale]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") or "–" for cell in cells) + " |")
-    return TABLE.sub(lambda match: "\n".join([match[1], *lines, match[2]]), readme)
+    return between_marks(readme, "claims", lines)
+
+
+def between_marks(readme: str, name: str, lines: list[str]) -> str:
+    """Replace what stands between the README's two marks of a name.
+
+    Parameters
+    ----------
+    readme : str
+        Its text.
+    name : str
+        Such as ``claims``.
+    lines : list[str]
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the marks are missing.
+    """
+    marked = re.compile(rf"(<!-- {name}: .*? -->)\n(?:.*?\n)?(<!-- end of {name} -->)", re.DOTALL)
+    if not marked.search(readme):
+        raise ValueError(f"the README has no marks <!-- {name}: … --> and <!-- end of {name} -->")
+    return marked.sub(lambda match: "\n".join([match[1], *lines, match[2]]), readme)
 
 
 def bring_up_to_date(*, write: bool) -> int:
@@ -155,7 +179,8 @@ def bring_up_to_date(*, write: bool) -> int:
     try:
         fresh = {LEDGER: record(LEDGER, NOTEBOOKS)}
         rows = list(csv.DictReader(io.StringIO(fresh[LEDGER])))
-        fresh[README] = with_table(README.read_text(encoding="utf-8"), rows, NOTEBOOKS)
+        readme = with_table(README.read_text(encoding="utf-8"), rows, NOTEBOOKS)
+        fresh[README] = between_marks(readme, "findings", findings(rows))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ Nothing is executed: pages show what the notebooks store, and the reference is r
 
 import argparse
 import ast
-import csv
+import base64
 import re
 import shutil
 import subprocess
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import live
 import nbformat
+from claims_page import anchor, claims_page
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from sphinx.ext.napoleon import Config
@@ -25,8 +26,11 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
+EXERCISE = re.compile(r"^(### Exercise (\d+) ·.*\(\d+ minutes)\)$", re.MULTILINE)  # without its level
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
+CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
+SLIDE = re.compile(r"^\[([^\]]+)\]\(\.\./notebooks/([^#)]+)#([\w-]+)\)$", re.MULTILINE)  # stands for its figure
 LIVE = '<p><a href="live/index.html">Type a sentence and see its tokens</a> in this browser; nothing leaves it.</p>'
 # What is never linked from: code, formulas, links, tags with what a browser keeps together, headings, tables.
 PROTECTED = re.compile(
@@ -34,20 +38,17 @@ PROTECTED = re.compile(
     r"|^\*[^*\n].*?\*$)",
     re.DOTALL | re.MULTILINE,
 )
-COLUMNS = ("claim", "where", "paper", "rule", "ours", "verdict", "scale", "model", "notebook")
-DEFINITIONS = """A claim is *reproduced* or *not reproduced* as the rule in its row says; all between is *partly*.
-Most rules were written when figures of an earlier run were known. *Scaled-down*: on a much smaller model or less data
-than the paper's. Figures are read out of the stored outputs of the notebook that is linked, or of a file of results,
-and a test fails when they differ."""
 
 
-def solutions(number: str) -> list[str]:
-    """Read the solutions of one notebook's questions, in order, without running the module.
+def of_questions(number: str, what: str) -> list[str]:
+    """Read one thing of each of a notebook's questions, in order, without running the module.
 
     Parameters
     ----------
     number : str
         Two digits.
+    what : str
+        Its keyword, such as ``answer`` or ``level``.
 
     Returns
     -------
@@ -58,8 +59,8 @@ def solutions(number: str) -> list[str]:
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
             given = {keyword.arg: keyword.value for keyword in statement.value.keywords}
-            if "answer" in given:
-                found[statement.targets[0].id] = ast.literal_eval(given["answer"])
+            if "task" in given:
+                found[statement.targets[0].id] = ast.literal_eval(given[what])
     return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
 
 
@@ -118,12 +119,14 @@ def link_terms(notebook: NotebookNode, terms: Iterable[str]) -> None:
         cell.source = "".join(pieces)
 
 
-def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
-    """Make a notebook a page: the set-up folded, pictures with alternative text, solutions folded.
+def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> NotebookNode:
+    """Make a notebook a page: set-up and solutions folded, anchors at cells, pictures with alternative text.
 
     Parameters
     ----------
     notebook : NotebookNode
+    place : str
+        Its number, two digits.
     solved : bool
         Whether solutions are on the page.
 
@@ -134,17 +137,21 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
     """
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     number = EXERCISES.search(code)
-    answers = solutions(number[1]) if number and solved else []
+    answers = of_questions(number[1], "answer") if number and solved else []
+    levels = of_questions(number[1], "level") if number else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cells.append(new_markdown_cell(f"({anchor(place, cell)})="))
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub("[Open in Colab]", cell.source)
+            cell.source = EXERCISE.sub(lambda found: f"{found[1]}, {levels[int(found[2]) - 1]})", cell.source)
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
         if cell.cell_type != "code":
             continue
-        cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell.source, heading)}}
+        cell.metadata["mystnb"] = {"image": {"alt": stored_alt_text(cell) or alt_text(cell.source, heading)}}
         if cell.source.startswith("# @title"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         for check in CHECK.findall(cell.source) if answers else ():
@@ -155,6 +162,21 @@ def page(notebook: NotebookNode, *, solved: bool = True) -> NotebookNode:
     notebook.cells = cells
     link_terms(notebook, (name for names in glossary_entries() for name in names))
     return notebook
+
+
+def stored_alt_text(cell: NotebookNode) -> str:
+    """Return what a cell's figures show as the notebook stored it beside them; empty if it did not.
+
+    Parameters
+    ----------
+    cell : NotebookNode
+
+    Returns
+    -------
+    str
+    """
+    found = [output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in cell.outputs]
+    return " ".join(filter(None, found))
 
 
 def alt_text(source: str, heading: str) -> str:
@@ -172,7 +194,7 @@ def alt_text(source: str, heading: str) -> str:
     titles = [
         argument.value
         for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("plot_")
+        if isinstance(node, ast.Call) and re.match("plot_|set_title$", getattr(node.func, "attr", ""))
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and " " in argument.value
     ]
@@ -265,39 +287,6 @@ def entry(node: ast.FunctionDef | ast.ClassDef, indent: str = "") -> list[str]:
     return lines
 
 
-def ledger(table: Path) -> str:
-    """Write the paper's claims, and what the course found, as a page.
-
-    Parameters
-    ----------
-    table : Path
-        CSV.
-
-    Returns
-    -------
-    str
-    """
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    columns = [name for name in COLUMNS if name in rows[0]]
-    stems = {path.name[:2]: path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    for row in rows:
-        number = row.get("notebook", "")
-        row["notebook"] = f"[{number}]({stems[number]}.ipynb)" if number in stems else number
-    text = [
-        "# The paper's claims, and what we found",
-        "",
-        DEFINITIONS,
-        "",
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
-    ]
-    text += [
-        "| " + " | ".join(row[name].replace("|", "\\|").replace("\n", " ") for name in columns) + " |" for row in rows
-    ]
-    return "\n".join(text)
-
-
 def home(pages: list[str], *, live_page: bool = False) -> str:
     """Write the first page from the README's words, and the list of pages.
 
@@ -313,15 +302,50 @@ def home(pages: list[str], *, live_page: bool = False) -> str:
     str
     """
     readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    text = readme.partition("\n## Licence")[0].replace("](docs/", "](").replace("](notebooks/", "](")
+    readme = readme.replace("(#the-papers-claims)", "(claims.md)")
+    text = re.sub(r'(\]\(|")(?:docs|notebooks)/', r"\1", readme.partition("\n## Licence")[0])
+    text = re.sub(r'(src|srcset)="(?=\w+\.png)', r'\1="_static/', text)
+    text = CLAIMS.sub("The table is [a page of its own](claims.md), with the rule of each verdict.\n", text)
     text = re.sub(r"\[([^\]]+)\]\(\.\./\.\./tree/[^)]*\)", r"\1", text)  # pages of the repository, not of the site
     if live_page:
         title, _, rest = text.partition("\n\n")
         text = f"{title}\n\n{LIVE}\n\n{rest}"
-    if not (ROOT / "docs" / "one_sentence.png").exists():
-        text = re.sub(r"^!\[.*\]\(one_sentence\.png\)$", "", text, flags=re.MULTILINE)
     tree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", *pages, "```"])
     return f"{text}\n\n{tree}\n"
+
+
+def slides(folder: Path) -> str:
+    """Write the outline of the slides with its figures, taken out of the notebooks' stored outputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pages of the notebooks are, and where the pictures go.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If a slide names a cell that is not there or has no figure.
+    """
+
+    def shown(link: re.Match) -> str:
+        caption, name, place = link.groups()
+        cells = nbformat.read(folder / name, as_version=4).cells
+        cell = next((cell for cell in cells if cell.cell_type == "code" and cell.id == place), None)
+        data = [output.get("data", {}).get("image/png") for output in cell.outputs] if cell else []
+        if not any(data):
+            raise ValueError(f"docs/slides.md: the cell {place!r} of {name} has no figure")
+        number = name[:2]
+        picture = f"slide-{number}-{place}.png"
+        (folder / picture).write_bytes(base64.b64decode(next(filter(None, data))))
+        alt = cell.metadata["mystnb"]["image"]["alt"].replace("[", "(").replace("]", ")")
+        return f"![{alt}]({picture})\n\n[{caption}, in notebook {number}](#{anchor(number, cell)})"
+
+    return SLIDE.sub(shown, (ROOT / "docs" / "slides.md").read_text(encoding="utf-8"))
 
 
 def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False) -> None:
@@ -340,19 +364,20 @@ def write_sources(folder: Path, *, solved: bool = True, live_page: bool = False)
     (folder / "glossary.md").write_text(glossary(), encoding="utf-8")
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in paths:
-        nbformat.write(page(nbformat.read(path, as_version=4), solved=solved), folder / path.name)
+        nbformat.write(page(nbformat.read(path, as_version=4), path.name[:2], solved=solved), folder / path.name)
     pages = [path.stem for path in paths]
     table = ROOT / "data" / "paper_claims.csv"
     if table.exists():
-        (folder / "claims.md").write_text(ledger(table), encoding="utf-8")
+        (folder / "claims.md").write_text(claims_page(table, ROOT / "notebooks"), encoding="utf-8")
         pages.append("claims")
     (folder / "reference.rst").write_text(reference(), encoding="utf-8")
     pages += ["glossary", "reference"]
-    if (ROOT / "docs" / "instructors.md").exists():
-        shutil.copy(ROOT / "docs" / "instructors.md", folder)
-        pages.append("instructors")
-    if (ROOT / "docs" / "one_sentence.png").exists():
-        shutil.copy(ROOT / "docs" / "one_sentence.png", folder)
+    shutil.copy(ROOT / "docs" / "instructors.md", folder)
+    (folder / "slides.md").write_text(slides(folder), encoding="utf-8")
+    pages += ["instructors", "slides"]
+    for picture in (ROOT / "docs").glob("*.png"):
+        shutil.copy(picture, folder / "_static")  # the first page names them in HTML, where Sphinx does not look
+        shutil.copy(picture, folder)
     (folder / "index.md").write_text(home(pages, live_page=live_page), encoding="utf-8")
 
 

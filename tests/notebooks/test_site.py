@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.notebooks.browser import browser
+from tokalign_helpers.course.claims import VERDICTS, read_ledger
 from tools.notebooks import NOTEBOOKS, REPOSITORY, choose
 
 PYTHON = REPOSITORY / ".venv-site" / "bin" / "python"
@@ -38,6 +40,7 @@ def test_every_notebook_has_a_page_with_outputs_and_folded_solutions(site):
         assert 'class="cell_output' in text
         assert "<summary>A solution</summary>" in text
         assert "NBVAL_" not in text
+        assert len(re.findall(r"<h3>Exercise \d · [a-z ]+ \(\d+ minutes, (?:easy|medium|hard)\)<", text)) >= 3
 
 
 def test_pages_for_a_class_hold_no_solution(tmp_path):
@@ -76,6 +79,21 @@ def test_every_picture_has_a_text_for_those_who_do_not_see_it(site):
         images = re.findall(r"<img [^>]*>", text)
         bare = [image for image in images if not re.search(r'alt="(?!_images/)[^"]{8,}"', image)]
         assert bare == [], name
+        figures = re.findall(r'<img [^>]*alt="(Figure[^"]*)"', text)
+        assert len(figures) == len(set(figures)), name
+
+
+def test_what_a_notebook_says_of_its_picture_is_the_text_of_the_page():
+    program = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'docs/site')!r}); import build; "
+        "from nbformat.v4 import new_code_cell, new_notebook, new_output; "
+        "output = new_output('display_data', {'image/png': ''}, metadata={'image/png': {'alt': 'GAR rises. Bars.'}}); "
+        "cells = [new_code_cell('ax = plots.plot_rates(t, \"By its title\")', outputs=o) for o in ([output], [])]; "
+        "page = build.page(new_notebook(cells=cells), '00'); "
+        "print([cell.metadata.mystnb['image']['alt'] for cell in page.cells if cell.cell_type == 'code'])"
+    )
+    done = subprocess.run([PYTHON, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "['GAR rises. Bars.', 'Figure: By its title']"
 
 
 def test_no_page_fetches_anything_from_a_server(site):
@@ -85,7 +103,7 @@ def test_no_page_fetches_anything_from_a_server(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.parametrize("page", ["index", NAMES[0], "glossary", "reference"])
+@pytest.mark.parametrize("page", ["index", NAMES[0], "claims", "slides", "glossary", "reference"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it_without_an_error_or_a_page_that_scrolls_sideways(site, page, width, tmp_path):
     # Chromium's own window is at least 500 wide: a frame is as narrow as it is told.
@@ -116,3 +134,84 @@ def test_first_uses_of_terms_lead_to_the_glossary(site):
         assert len(linked) >= 5 and set(linked) <= terms, name
         assert len(linked) == len(set(linked)), name  # the first use only
         assert "{term}" not in text, name
+
+
+def rows_of_claims(site):
+    text = (site / "claims.html").read_text(encoding="utf-8")
+    return text, dict(re.findall(r'<tr role="row" id="claim-([^"]+)">(.*?)</tr>', text, re.DOTALL))
+
+
+def test_claims_lead_to_the_cells_that_print_their_figures(site):
+    _, rows = rows_of_claims(site)
+    ledger = read_ledger(REPOSITORY / "data" / "paper_claims.csv")
+    assert set(rows) == {row["id"] for row in ledger}
+    for row in ledger:
+        links = re.findall(r'href="([^"#]+)#(nb[^"]+)"', rows[row["id"]])
+        assert bool(links) == bool(row["notebook"]), row["id"]
+        if row["file"] or not links:
+            continue  # such a cell draws the file
+        printed = ""
+        for file, anchor in links:
+            _, _, cell = (site / file).read_text(encoding="utf-8").partition(f'id="{anchor}"')
+            assert cell, anchor
+            printed += unescape(re.sub(r"<[^>]+>", "", re.split(r'<div class="cell |id="nb', cell)[0]))
+        groups = [float(n) for n in re.findall(r"-?\d+\.\d+", row["ours"])]
+        constant = [float(n) for n in re.findall(r"-?\d+\.\d+", row["form"])]
+        shown = [float(n) for n in re.findall(r"-?\d+\.\d+", printed)]
+        assert [n for n in groups if n not in constant and n not in shown] == [], row["id"]
+
+
+def test_verdicts_are_defined_where_they_are_given(site):
+    text, rows = rows_of_claims(site)
+    defined = re.findall(r'<dt id="verdict-[^"]+">(.*?) <span', text)
+    assert sorted(defined) == sorted(VERDICTS)
+    given = [re.search(r'href="#(verdict-[^"]+)"', row)[1] for row in rows.values()]
+    assert all(f'id="{place}"' in text for place in given)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(site, tmp_path):
+    cells = (
+        "[...document.querySelectorAll('.claims tbody td')].filter(c => c.offsetWidth).map(c =>"
+        " [c.offsetLeft, c.scrollWidth - c.clientWidth, getComputedStyle(c, '::before').content])"
+    )
+    with browser(tmp_path / "profile", "--allow-file-access-from-files") as page:
+        seen = {}
+        for width in (390, 1400):
+            page.shape(width)
+            page.open(f"file://{site}/claims.html")
+            seen[width] = page.run(cells)
+    assert [cell for cell in seen[390] + seen[1400] if cell[1] > 0] == []  # nothing is cut
+    assert len({left for left, _, _ in seen[390]}) == 1 and len({left for left, _, _ in seen[1400]}) == 5
+    names = {name.strip('"') for _, _, name in seen[390]}
+    assert {"rule", "what we found", "verdict", "scale"} <= names
+    assert {name for _, _, name in seen[1400]} == {"none"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_first_picture_is_drawn_for_the_width_of_the_window(site, tmp_path):
+    shown = (
+        "(i => [i.currentSrc.split('/').pop(), i.clientWidth / i.naturalWidth])(document.querySelector('picture img'))"
+    )
+    with browser(tmp_path / "profile", "--allow-file-access-from-files") as page:
+        for width, file, scale in ((390, "one_sentence_phone.png", 0.45), (1400, "one_sentence.png", 0.5)):
+            page.shape(width)
+            page.open(f"file://{site}/index.html")
+            found, share = page.run(shown)
+            assert found == file
+            assert share >= scale  # of 24 and 15 pixels high letters that is 11 and 8
+
+
+def test_the_first_page_says_what_was_found_and_leaves_the_table_to_its_page(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    assert text.index("What was found") < text.index("What you need") < text.index("The course")
+    assert 'href="claims.html"' in text and "In the paper" not in text and ">verdict</th>" not in text
+    assert 'src="_images/live_page.png"' in text
+    assert (REPOSITORY / "docs" / "live_page.png").stat().st_size < 150_000
+
+
+def test_slides_show_the_figures_they_name(site):
+    text = (site / "slides.html").read_text(encoding="utf-8")
+    named = (REPOSITORY / "docs" / "slides.md").read_text(encoding="utf-8").count("(../notebooks/")
+    assert text.count('src="_images/slide-') == named == len(re.findall(r'href="[^"]+#nb', text))
+    assert "../notebooks" not in text

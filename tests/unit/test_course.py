@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import tokalign_helpers as ta
 from tokalign_helpers.__main__ import main
-from tokalign_helpers.exercises import Question
+from tokalign_helpers.exercises import LEVELS, Question
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -55,7 +55,7 @@ def test_the_solution_is_right_and_typical_mistakes_are_not(question, capsys):
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_unanswered_question_is_no_failure(question, capsys):
     question.check(...)
-    assert "Not answered yet" in capsys.readouterr().out
+    assert f"Not answered yet ({question.level})." in capsys.readouterr().out
     question.hint()
     assert capsys.readouterr().out == question.clue + "\n"
     question.solution()
@@ -105,6 +105,12 @@ def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q
     h = load_file(ta.data_dir() / "embeddings" / "sentences-smol-wmean.safetensors")["embeddings"]
     few, all_ = (ta.align(smol, texts[:n], h[:n]).rates().set_index("rate")["value"] for n in (125, 1000))
     assert abs(few["LAR"] - all_["LAR"]) < 0.01 < few["GAR"] - all_["GAR"]
+
+
+def test_questions_say_how_difficult_they_are():
+    assert {param.values[0].level for param in QUESTIONS} == set(LEVELS)
+    with pytest.raises(ValueError, match="unknown level 'trivial'; known: easy, medium, hard"):
+        Question("", lambda answer: None, "", "", "", level="trivial")
 
 
 def test_an_answer_that_raises_is_told(capsys):

@@ -1,11 +1,14 @@
 """A figure shows the numbers of its table: each is drawn from a small one and read back from its artists."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
+import tokalign_helpers as ta
 from tokalign_helpers.course import plots
 from tokalign_helpers.reading.vocabulary import KINDS
 
@@ -50,9 +53,129 @@ def test_the_style_and_the_colours():
     plt.rcParams.update({"figure.facecolor": "black"})
     plots.use_style()
     assert plt.rcParams["figure.facecolor"] == "white"
-    assert plots.color_of("smol-eol") == plots.ORANGE
+    assert plots.color_of("smol-eol") == plots.EMBEDDER_COLORS["smol-eol"]
     assert plots.color_of("some other model") == "#000000"
-    assert len({plots.color_of(name) for name in plots.EMBEDDER_COLORS}) == len(plots.EMBEDDER_COLORS)
+
+
+# What red- and green-blind eyes see, on linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.
+SEEN = np.stack([
+    np.eye(3),
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+])  # fmt: skip
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def difference(one, other, eyes=3):
+    """The CIE 1976 difference of two colours, for those of the first so many kinds of eyes that see least of it."""
+    both = []
+    for color in (one, other):
+        rgb = np.array(to_rgb(color))
+        rgb = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        ratio = (SEEN @ rgb).clip(0, 1) @ XYZ.T / XYZ.sum(axis=1)
+        x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116).T
+        both.append(np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)]))
+    return np.linalg.norm(both[0] - both[1], axis=0)[:eyes].min()
+
+
+def test_a_colour_means_one_thing():
+    own, kinds = [plots.IN_TEXT, plots.BEGINS_WORD, plots.NEITHER], list(plots.KIND_COLORS.values())
+    embedders = list(plots.EMBEDDER_COLORS.values())
+    groups = [[*own, *kinds], [plots.FIRST, plots.REST], embedders, [plots.INK]]
+    for one, other in itertools.combinations(groups, 2):  # they do not meet in a figure: for usual eyes
+        assert min(difference(a, b, eyes=1) for a in one for b in other) > 20
+    for group in (embedders, own, [plots.FIRST, plots.REST, plots.GREY]):  # they do meet
+        assert min(difference(a, b) for a, b in itertools.combinations(group, 2)) > 15
+    assert min(difference(a, b) for a, b in itertools.pairwise(kinds)) > 12  # neighbours in a bar
+
+
+def test_every_embedder_of_the_course_has_a_colour_of_its_own():
+    assert {"smol-distil", "smol-eol-spaced", "smol-eol-open"} <= set(plots.EMBEDDER_COLORS)
+    ours = [name for name in ta.embedder_table()["embedder"] if name.startswith("smol-")]
+    assert [name for name in ours if name not in plots.EMBEDDER_COLORS and name != "smol-eol-official"] == []
+
+
+LONG = "A finding that is told in a whole sentence, which is a good deal longer than the axes of the figure are wide"
+TOKENS = pd.DataFrame({
+    "token": [f"token {i}" for i in range(12)], "score": np.linspace(9, 8, 12), "folded_in_text": True,
+    "begins_word": True, "contribution": 0.1,
+})  # fmt: skip
+RATES = pd.DataFrame({"value": [0.5, 0.25], "low": 0.2, "high": 0.6, "embedder": ["smol-eol", "smol-sim"]})
+SWEEP = pd.DataFrame({"amount": [0.0, 1.0], "Hit@K": 0.1, "LAR": 0.1, "GAR": 0.2, "content words": 0.3})
+LINE = pd.DataFrame({"texts": ["1", "2"], "recall": [0.1, 0.4]})
+CURVE = pd.DataFrame(
+    {"way": "cut", "numbers": [72, 144], "GAR": [0.1, 0.2], "frame": "a", "k": [10, 100], "value": 0.1}
+)
+FIGURES = {
+    "aligned_tokens": lambda t: plots.plot_aligned_tokens(TOKENS, t),
+    "rates": lambda t: plots.plot_rates(RATES.assign(rate="GAR"), t),
+    "kind_shares": lambda t: plots.plot_kind_shares(
+        pd.DataFrame([[0.5, 0.3, 0.1, 0.05, 0.05, 0]], columns=KINDS, index=["smol-eol"]), t
+    ),
+    "recall": lambda t: plots.plot_recall_by_frequency({"smol-eol": LINE}, t),
+    "key_shares": lambda t: plots.plot_key_shares(
+        {"smol-eol": pd.DataFrame({"text": [0.1, 0.2], "aligned": [0.5, 0.6]})}, t
+    ),
+    "spectrum": lambda t: plots.plot_spectrum({"smol-eol": np.array([0.6, 0.3])}, t),
+    "variation": lambda t: plots.plot_variation({"smol-eol-spaced → smol-distil-long": np.array([-55.0, 2.0])}, t),
+    "contribution": lambda t: plots.plot_contribution(
+        pd.DataFrame({"token": ["a", "b"], "first": [3.0, -1.0], "rest": [-2.0, 4.0]}), t
+    ),
+    "sweep": lambda t: plots.plot_sweep({"smol-eol": SWEEP}, t, mark=1),
+    "controls": lambda t: plots.plot_controls(INTERVALS.assign(direction=["u_1", "at random"]), t, before=0.1),
+    "differences": lambda t: plots.plot_differences(RATES.assign(what=[LONG[:50], "b"]), t, value="difference"),
+    "layers": lambda t: plots.plot_layers(RATES.assign(layer=[0, 1], reading="as it is"), t),
+    "grid": lambda t: plots.plot_grid(pd.DataFrame([[0.1, 0.2]]), t, xlabel="M", ylabel="K"),
+    "interaction": lambda t: plots.plot_interaction(
+        RATES.assign(labels="topic", **{"asked for": ["topic", "emotion"]}), t, value="V"
+    ),
+    "pair_kinds": lambda t: plots.plot_pair_kinds(
+        pd.DataFrame({"kind": ["negation"] * 3, "smol-sim": [0.1, 0.2, 0.6]}), t
+    ),
+    "contributions": lambda t: plots.plot_contributions({"smol-eol-spaced": TOKENS}, t),
+    "quality_and_cost": lambda t: plots.plot_quality_and_cost(RATES.assign(retriever="dense", cost=[5.0, 3.0]), t),
+    "energy_along_spectrum": lambda t: plots.plot_energy_along_spectrum({"u_1": np.full(4, 0.25)}, t),
+    "changes": lambda t: plots.plot_changes(RATES.assign(change=["raw", "centred"], measure="GAR"), t),
+    "lengths": lambda t: plots.plot_lengths(CURVE[["way", "numbers", "GAR", "value"]], t),
+    "ladder": lambda t: plots.plot_ladder(RATES.assign(step=["plain", LONG[:40]]), t, {"dense": 0.4, "BM25": 0.5}),
+    "forest": lambda t: plots.plot_forest(RATES.assign(group="all", row="one", series=["a", "b"]), t, xlabel="x"),
+    "cutoffs": lambda t: plots.plot_cutoffs(CURVE, t, limit=0.4, limit_name="all"),
+}
+
+
+def titles_of(figure):
+    found = [text for ax in figure.axes for text in (ax.title, ax._left_title)]
+    return [text for text in [figure._suptitle, *found] if text is not None and text.get_text()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_titles_are_no_wider_than_the_axes_and_legends_cover_no_bar(name):
+    ax = np.ravel(FIGURES[name](LONG))[0]
+    figure = ax.figure
+    figure.canvas.draw()
+    end = max(ax.get_window_extent().x1 for ax in figure.axes)
+    titles = titles_of(figure)
+    assert any(" ".join(text.get_text().split()) == LONG for text in titles)
+    for text in titles:
+        assert text.get_window_extent().x1 <= end + 1
+        assert text.get_window_extent().y1 <= figure.bbox.y1 + 1
+    for ax in figure.axes:
+        legend, bars = ax.get_legend(), [p for p in ax.patches if p.get_width() and p.get_height()]
+        if legend and bars and name != "energy_along_spectrum":  # its one patch is the shaded middle
+            assert not any(legend.get_window_extent().overlaps(bar.get_window_extent()) for bar in bars)
+        if legend:
+            assert legend.get_window_extent().y0 >= -1 and legend.get_window_extent().x1 <= figure.bbox.x1 + 1
+
+
+def test_every_figure_is_looked_at():
+    drawn = {name.removeprefix("plot_") for name in vars(plots) if name.startswith("plot_")}
+    assert drawn - set(FIGURES) <= {"recall_by_frequency", "states"}
+
+
+def test_a_title_keeps_its_formula_in_one_line():
+    ax = plots.plot_controls(INTERVALS.assign(direction=["a", "b"]), LONG + r" $a + b + c + d + e$ for 3 \$")
+    assert "$a + b + c + d + e$" in ax.get_title("left") and r"\$" in ax.get_title("left")
+    assert "\n" in ax.get_title("left")
 
 
 def test_aligned_tokens():
@@ -84,7 +207,7 @@ def test_differences_are_grey_where_zero_is_inside():
     ax = plots.plot_differences(table, "", value="difference")
     assert intervals_of(ax) == [(-0.2, (-0.3, -0.1)), (0.1, (-0.1, 0.2))]
     assert [to_hex(line.get_color()).upper() for line in ax.get_lines() if line.get_marker() == "o"] == [
-        plots.ORANGE, plots.GREY,
+        plots.INK, plots.GREY,
     ]  # fmt: skip
     assert (labels(ax), ax.get_xlabel()) == (["a", "b"], "difference")
 
@@ -121,7 +244,7 @@ def test_lines_of_the_spectrum_and_of_the_recall():
 def test_the_variation_marks_the_first_component():
     (ax,) = plots.plot_variation({"f → g": np.array([-55.0, 2.0, 1.0])}, "", shown=2)
     assert [bar.get_height() for bar in ax.patches] == [-55, 2]
-    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [plots.ORANGE, plots.GREY]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [plots.FIRST, plots.GREY]
     assert (ax.get_title() or ax.get_title(loc="left")) == "f → g\n$v_1$ = −55.0"
 
 
@@ -164,7 +287,8 @@ def test_the_states_of_each_pair_stand_on_the_line_of_their_measure():
     rows = [(f, g, measure, state, value) for f, g in (("smol-eol", "smol-sim"), ("smol-wmean", "smol-cse"))
             for measure in ("GAR", "search") for state, value in values.items()]  # fmt: skip
     axes = plots.plot_states(pd.DataFrame(rows, columns=["raw", "trained", "measure", "state", "value"]), "How much?")
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in axes] == ["smol-eol → smol-sim", "smol-wmean → smol-cse"]
+    titles = [ax.get_title("left") or ax.get_title() for ax in axes]
+    assert titles == ["smol-eol → smol-sim", "smol-wmean → smol-cse"]
     assert labels(axes[0]) == ["GAR", "search"]
     drawn = {c.get_label(): c.get_offsets().tolist() for c in axes[1].collections if c.get_label() in values}
     assert drawn == {name: [[values[name], 0], [values[name], 1]] for name in ("raw", "adjusted", "trained")}
@@ -174,8 +298,7 @@ def test_the_best_cell_of_a_grid_is_framed():
     table = pd.DataFrame([[0.1, 0.2], [0.4, 0.3]], index=[100, 300], columns=[0, 30])
     ax = plots.plot_grid(table, "", xlabel="M", ylabel="K")
     assert said(ax) == ["0.100", "0.200", "0.400", "0.300"]
-    (frame,) = ax.patches
-    assert frame.get_xy() == (0, 1)
+    assert {frame.get_xy() for frame in ax.patches} == {(0, 1)}
     assert (labels(ax, "x"), labels(ax), ax.get_ylabel()) == (["0", "30"], ["100", "300"], "K")
 
 
@@ -186,7 +309,7 @@ def test_the_interaction_marks_what_was_asked_for():
     for asked, ax in enumerate(axes):
         assert [point for point, _ in intervals_of(ax)] == [0.5, 0.25]
         points = [line.get_color() for line in ax.get_lines() if line.get_marker() == "o"]
-        assert points == [plots.ORANGE if place == asked else plots.GREY for place in range(2)]
+        assert points == [plots.INK if place == asked else plots.GREY for place in range(2)]
 
 
 def test_kinds_of_pairs_have_their_medians():
@@ -210,7 +333,7 @@ def test_differences_have_a_panel_for_each_group_and_a_colour_for_each_series():
     panels = plots.plot_forest(table, "T", xlabel="x")
     assert [ax.get_title(loc="left") for ax in panels] == ["SciFact", "Cranfield"]
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["one", "two", "three"]
-    dots = [line for line in panels[0].lines if line.get_marker() == "o"]
+    dots = [line for line in panels[0].lines if line.get_marker() in "os"]
     assert len(dots) == 6 and len({line.get_color() for line in dots}) == 2
     assert len({float(line.get_ydata()[0]) for line in dots}) == 6
 
@@ -243,7 +366,7 @@ def test_changes_mark_the_best():
     table = INTERVALS.fillna(0.25).assign(change=["raw", "centred"], measure="GAR")
     (ax,) = plots.plot_changes(table, "")
     assert [point for point, _ in intervals_of(ax)] == [0.5, 0.25]
-    assert [line.get_color() for line in ax.get_lines() if line.get_marker() == "o"] == [plots.ORANGE, plots.BLUE]
+    assert [line.get_color() for line in ax.get_lines() if line.get_marker() == "o"] == [plots.INK, plots.GREY]
     assert labels(ax) == ["raw", "centred"]
 
 
@@ -256,11 +379,26 @@ def test_lengths():
 
 def test_tokens_in_html():
     tokens = pd.DataFrame({
-        "token": ["<b>", "c"], "score": [3.0, 1.0], "folded_in_text": [True, False], "begins_word": [True, False],
+        "token": ["<b>", "par", "c"], "score": [3.0, 2.0, 1.0], "folded_in_text": [True, False, False],
+        "begins_word": [True, True, False],
     })  # fmt: skip
     bars = plots.token_bars(tokens)
-    assert "&lt;b&gt;" in bars and "<b>" not in bars
-    assert bars.index(plots.ORANGE) < bars.index(plots.GREY)
-    table = plots.token_table({"smol-eol": tokens}).to_html()
-    assert "&lt;b&gt;" in table and "underline" in table and "smol-eol" in table
+    assert "<b><u>&lt;b&gt;</u></b>" in bars and "<i>par</i>" in bars and ">c</td>" in bars
+    assert bars.index(plots.ORANGE) < bars.index(plots.PALE) < bars.index(plots.GREY)
+    table = plots.token_table({"smol-eol": tokens, "<x>": tokens}).data
+    assert "<b><u>&lt;b&gt;</u></b>" in table and ">par</td>" in table
+    assert "smol-eol" in table and "&lt;x&gt;" in table and "<x>" not in table
     assert plots.highlighted_text([("a<", True), ("b", False)]).count("<mark") == 1
+    plain = plots.text_table(pd.DataFrame({"claim": ["a < b"], "n": [3]})).data
+    assert "a &lt; b" in plain and ">3</td>" in plain and "text-align:left" in plain and "<style" not in plain
+
+
+def test_html_has_a_key_and_no_style_that_a_viewer_strips():
+    tokens = pd.DataFrame({"token": ["a"], "score": [3.0], "folded_in_text": [True], "begins_word": [True]})
+    for text in (
+        plots.token_bars(tokens), plots.token_table({"f": tokens}).data, plots.highlighted_text([("a", True)]),
+    ):  # fmt: skip
+        assert "<style" not in text and "class=" not in text
+        assert text.count("<small>") == 1
+    for text in (plots.token_bars(tokens), plots.token_table({"f": tokens}).data):
+        assert "bold and underlined" in text.lower()

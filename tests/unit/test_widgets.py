@@ -46,9 +46,9 @@ def test_the_adjustment_widget(tiny, components):
     before = bars.value
     assert before == widgets.adjustment_view(tiny, TEXT, components, 0.0)
     assert before.count("<tr>") == 12
-    assert before.endswith("grey: neither</small>")
+    assert before.endswith("Grey: neither.</small>")
     best = ta.aligned_tokens(tiny, [TEXT], 12)["token"]
-    places = [before.find(f">{html.escape(token)}</td>") for token in best]
+    places = [before.find(f">{html.escape(token)}</") for token in best]
     assert -1 not in places
     assert places == sorted(places)
     slider.value = slider.min
@@ -131,7 +131,8 @@ def test_names_texts_and_tokens_reach_html_escaped(tiny, components):
     index.add(list(documents), ta.sparsify_documents(tiny.decoder, tiny.embed(list(documents.values())), 100))
     query = ta.sparsify_queries(tiny.decoder, tiny.literal_tokens(["The parrot"]))
     made = [part.value for part in parts(tool, ipywidgets.HTML)] + [
-        plots.token_table({HOSTILE: table}).to_html(),
+        plots.token_table({HOSTILE: table}).data,
+        plots.text_table(table.rename(columns={"token": HOSTILE})).data,
         plots.token_bars(table),
         plots.highlighted_text([(HOSTILE, True), (HOSTILE, False)]),
         widgets.alignment_view(tiny, HOSTILE, 3)[0],

@@ -8,7 +8,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.course.plots import BLUE, GREY, ORANGE, PALE
+from tokalign_helpers.course.plots import BLUE, FIRST, GREY, ORANGE, PALE
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
 
@@ -119,8 +119,8 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
         )
     ax.scatter([0], [0], color=INK, zorder=3, s=18)
     middle, top = float(np.mean(x)), float(np.abs(y).max()) * 1.15
-    ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2.2})
-    ax.text(middle + v / 2, top * 1.06, f"moved by {v:.0f} along $u_1$", ha="center", va="bottom", color=ORANGE)
+    ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": FIRST, "lw": 2.2})
+    ax.text(middle + v / 2, top * 1.06, f"moved by {v:.0f} along $u_1$", ha="center", va="bottom", color=FIRST)
     ax.set_aspect("equal")
     ends = np.concatenate([x, x + v, [0]])
     ax.set(xlabel="along $u_1$", ylabel="across it", ylim=(-top, top * 1.4), xlim=(ends.min() - 3, ends.max() + 3))

@@ -12,7 +12,7 @@ WIDTH = 100  # characters in a line of output; a wider table breaks in the middl
 
 
 def setup(version: str) -> None:
-    """Prepare a notebook: check the version, set the style of figures and tables, fetch the model, print what is there.
+    """Prepare a notebook: check the version, set how figures and tables look, fetch the model, print what is there.
 
     Parameters
     ----------
@@ -28,12 +28,15 @@ def setup(version: str) -> None:
     """
     import pandas as pd
 
-    from tokalign_helpers.course.plots import use_style  # seaborn, and pandas with it, take a second to import
+    # Seaborn, and pandas with it, take a second to import.
+    from tokalign_helpers.course.alt_text import describe_figures
+    from tokalign_helpers.course.plots import use_style
 
     installed = importlib.metadata.version("tokalign-helpers")
     if installed != version:
         raise RuntimeError(f"this notebook is for tokalign-helpers {version}, but {installed} is installed")
     use_style()
+    describe_figures()
     pd.set_option("display.width", WIDTH)
     np.set_printoptions(linewidth=WIDTH)
     torch.set_printoptions(linewidth=WIDTH)

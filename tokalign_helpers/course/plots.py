@@ -2,35 +2,59 @@
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from tokalign_helpers.basics.checks import JOINERS, escaped
 from tokalign_helpers.basics.statistics import bootstrap_interval
 from tokalign_helpers.reading.vocabulary import KINDS
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9"
+if TYPE_CHECKING:
+    import IPython.display
+
+# A colour means one thing in the whole course, and colour-blind readers can tell apart those of one group:
+#
+# * kinds of tokens are orange and brown: ORANGE is a token of the text, PALE begins a word of it, GREY is neither;
+#   KIND_COLORS are browns;
+# * components are magenta: FIRST is u_1, REST what is left without it;
+# * embedders are blue, green and purple, each with its own colour in EMBEDDER_COLORS;
+# * black is what a figure is about (the best, what an interval sets apart from zero, the only series), GREY the others.
+#   Methods and other series are told apart by SERIES: shade, mark and line.
+#
+# Okabe and Ito's palette, as far as it is used for these, and for states of an embedding.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8C8C8C"
 PALE = "#F4B183"  # of the orange
+IN_TEXT, BEGINS_WORD, NEITHER = ORANGE, PALE, GREY
+FIRST, REST = "#B5005A", "#F2A6C8"
+INK = "#222222"
+SERIES = ((INK, "o", "-"), ("#777777", "s", "--"), ("#A8A8A8", "^", "-."), ("#555555", "D", ":"))
 KEY_SHARES = "share of key tokens: ○ among all tokens of the text, ● among those that align"
+# Chosen by a search for ten colours that differ most, for usual and for red- and green-blind eyes, from each other and
+# from the colours above. Variants of one prompt are neighbours.
 EMBEDDER_COLORS = {
-    "smol-last": GREY,
-    "smol-mean": SKY,
-    "smol-wmean": BLUE,
-    "smol-eol": ORANGE,
-    "smol-cse": GREEN,
-    "smol-sim": PURPLE,
-    "smol-rel": "#E69F00",
-    "smol-distil": "#332288",
+    "smol-last": "#93C431",
+    "smol-mean": "#067AEF",
+    "smol-wmean": "#56C4FB",
+    "smol-eol": "#0606EF",
+    "smol-eol-spaced": "#1A048B",
+    "smol-eol-open": "#2E1249",
+    "smol-cse": "#05BD61",
+    "smol-sim": "#A55097",
+    "smol-rel": "#3C5A02",
+    "smol-distil": "#1E3E23",
 }
-KIND_COLORS = dict(zip(KINDS, (ORANGE, SKY, PURPLE, GREEN, GREY, "#D9D9D9"), strict=True))
+KIND_COLORS = dict(zip(KINDS, ("#5B3206", "#A8702A", "#DDAF63", "#F2DFBC", "#A39B90", "#E3DFD8"), strict=True))
 # Aligned tokens come in every script; matplotlib takes the first font that has a character.
 _SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS")
 
@@ -86,17 +110,19 @@ def plot_aligned_tokens(table: pd.DataFrame, title: str, *, shown: int = 10, ax:
     -------
     Axes
     """
-    ax = ax or plt.subplots(figsize=(6.5, 0.32 * shown + 1.2), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(6.5, 0.32 * shown + 1.5), layout="constrained")[1]
     best = table.head(shown)
     places = np.arange(len(best))
-    colors = [ORANGE if own else PALE if part else GREY for own, part in best[["folded_in_text", "begins_word"]].values]
+    marks = best[["folded_in_text", "begins_word"]].to_numpy()
+    colors = [IN_TEXT if own else BEGINS_WORD if part else NEITHER for own, part in marks]
     ax.barh(places, best["score"] - table["score"].iloc[-1], color=colors, height=0.72)
     ax.set_yticks(places, [_literal(token) for token in best["token"]])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=f"score above the token of rank {len(table)}", ylabel="")
-    ax.set_title(_literal(title))
-    _legend(ax, {"in the text": ORANGE, "begins a word of it": PALE, "neither": GREY})
+    kinds = {"in the text": IN_TEXT, "begins a word of it": BEGINS_WORD, "neither": NEITHER}
+    _legend_below(ax, [plt.Rectangle((0, 0), 1, 1, color=color) for color in kinds.values()], list(kinds))
+    _title(ax, _literal(title))
     return ax
 
 
@@ -125,7 +151,7 @@ def plot_rates(table: pd.DataFrame, title: str) -> np.ndarray:
         ax.set_yticks(range(len(names)), names)
         ax.set(xlim=(0, max(0.05, rows["high"].max() * 1.15)), xlabel=f"{rate}, share", ylim=(len(names) - 0.4, -0.7))
         ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -156,15 +182,15 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if kind in ("content word", "punctuation") else "black",
+                color="white" if kind in ("content word", "function word") else "black",
             )
         left += width
     ax.invert_yaxis()
     ax.grid(visible=False)
     ax.set(xlim=(0, 1), xlabel="share of the tokens")
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set_title(title)
-    ax.legend(ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False, fontsize=9)
+    _legend_below(ax, *ax.get_legend_handles_labels())
+    _title(ax, title)
     return ax
 
 
@@ -190,8 +216,8 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
-    ax.set_title(title)
     ax.legend(frameon=False)
+    _title(ax, title)
     return ax
 
 
@@ -225,7 +251,7 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
         ax.text(side, place, f"{aligned.estimate:.2f}", va="center", ha=ha, color=color)
     ax.set_yticks(range(len(tables)), list(tables))
     ax.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), xlabel=KEY_SHARES)
-    ax.set_title(title)
+    _title(ax, title)
     return ax
 
 
@@ -258,8 +284,8 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     ax.set(xlabel="component j", ylabel="share of the energy (log scale)")
-    ax.set_title(title)
     ax.legend(frameon=False)
+    _title(ax, title)
     return ax
 
 
@@ -287,14 +313,14 @@ def plot_variation(variations: Mapping[str, np.ndarray], title: str, *, shown: i
     panels = axes.flat[: len(variations)]
     for ax, (pair, v) in zip(panels, variations.items(), strict=True):
         places = np.arange(1, min(shown, len(v)) + 1)
-        ax.bar(places, v[:shown], color=[ORANGE, *[GREY] * (len(places) - 1)], width=0.9)
+        ax.bar(places, v[:shown], color=[FIRST, *[GREY] * (len(places) - 1)], width=0.9)
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_title(f"{pair}\n$v_1$ = {_signed(v[0])}", fontsize=10, fontweight="normal")
         ax.set(xlabel="component j")
         ax.grid(axis="x", visible=False)
     for ax in axes[:, 0]:
         ax.set_ylabel("mean shift $v_j$, units of h")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(panels, title)
     return panels
 
 
@@ -314,15 +340,15 @@ def plot_contribution(parts: pd.DataFrame, title: str) -> Axes:
     """
     ax = plt.subplots(figsize=(7.5, 0.3 * len(parts) + 1.4), layout="constrained")[1]
     places = np.arange(len(parts))
-    ax.barh(places - 0.2, parts["first"], height=0.4, color=GREY, label="first component")
-    ax.barh(places + 0.2, parts["rest"], height=0.4, color=ORANGE, label="all the rest")
+    ax.barh(places - 0.2, parts["first"], height=0.4, color=FIRST, label="first component")
+    ax.barh(places + 0.2, parts["rest"], height=0.4, color=REST, label="all the rest")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(places, [_literal(token) for token in parts["token"]])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set(xlabel="contribution to the token's score, above the average token")
-    ax.set_title(_literal(title))
-    ax.legend(frameon=False)
+    _legend_below(ax, *ax.get_legend_handles_labels())
+    _title(ax, _literal(title))
     return ax
 
 
@@ -381,7 +407,7 @@ def plot_sweep(
         ax.set_ylim(bottom=0)
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(frameon=False, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes, title)
     return axes
 
 
@@ -403,21 +429,21 @@ def plot_controls(table: pd.DataFrame, title: str, *, value: str = "GAR", before
     -------
     Axes
     """
-    ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.2), layout="constrained")[1]
+    ax = plt.subplots(figsize=(8, 0.42 * len(table) + 1.5), layout="constrained")[1]
     for place, row in enumerate(table.itertuples()):
-        _interval(ax, place, row.value, row.low, row.high, ORANGE if place == 0 else GREY, digits=3)
+        _interval(ax, place, row.value, row.low, row.high, FIRST if place == 0 else GREY, digits=3)
     if before is not None:
         ax.axvline(before, color="black", linewidth=1, linestyle=":", label="no shift")
-        ax.legend(frameon=False, loc="lower right")
+        _legend_below(ax, *ax.get_legend_handles_labels())
     ax.set_yticks(range(len(table)), [re.sub(r"\bu_(\d+)", r"$u_{\1}$", name) for name in table["direction"]])
     ax.set(xlabel=f"{value}, share", xlim=(0, table["high"].fillna(table["value"]).max() * 1.15))
     ax.set_ylim(len(table) - 0.4, -0.7)
-    ax.set_title(title)
+    _title(ax, title)
     return ax
 
 
 def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
-    """Draw differences with their intervals around zero; those with an interval clear of zero are orange.
+    """Draw differences with their intervals around zero; those with an interval clear of zero are black.
 
     Parameters
     ----------
@@ -434,12 +460,12 @@ def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
     figure, ax = plt.subplots(figsize=(9, 0.42 * len(table) + 1.4), layout="constrained")
     ax.axvline(0, color="black", linewidth=1, linestyle=":")
     for place, row in enumerate(table.itertuples()):
-        color = ORANGE if row.low > 0 or row.high < 0 else GREY
+        color = INK if row.low > 0 or row.high < 0 else GREY
         _interval(ax, place, row.value, row.low, row.high, color, digits=3)
     ax.set_yticks(range(len(table)), table["what"])
     ax.set(xlabel=value, ylim=(len(table) - 0.4, -0.7))
     ax.margins(x=0.1)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(ax, title, above=True)
     return ax
 
 
@@ -468,7 +494,7 @@ def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
         ax.set(xlabel="layer", ylim=(0, None))
     axes[0, 0].set_ylabel("key tokens among the ten best, share")
     axes[0, 0].legend(frameon=False, fontsize=9, loc="upper left")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -496,13 +522,13 @@ def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
         places = np.arange(len(measures))
         ax.hlines(places, wide["raw"], wide["trained"], color="#D9D9D9", linewidth=4, zorder=1)
         ax.scatter(wide["raw"], places, s=60, facecolor="white", edgecolor="black", zorder=3, label="raw")
-        ax.scatter(wide["adjusted"], places, s=70, color=ORANGE, marker="D", zorder=4, label="adjusted")
-        ax.scatter(wide["trained"], places, s=70, color=BLUE, zorder=2, label="trained")
+        ax.scatter(wide["adjusted"], places, s=70, color=FIRST, marker="D", zorder=4, label="adjusted")
+        ax.scatter(wide["trained"], places, s=70, color=INK, zorder=2, label="trained")
         ax.set_yticks(places, measures)
         ax.set(xlim=(min(0, wide.min().min() * 1.1), 1), ylim=(len(measures) - 0.5, -0.5))
         ax.set_title(f"{raw} → {trained}", fontsize=10, fontweight="normal")
     axes[0][0].legend(frameon=False, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -525,9 +551,10 @@ def plot_grid(table: pd.DataFrame, title: str, *, xlabel: str, ylabel: str) -> A
     ax = plt.subplots(figsize=(1.2 * len(table.columns) + 2, 0.6 * len(table) + 1.5), layout="constrained")[1]
     sns.heatmap(table, annot=True, fmt=".3f", cmap="cividis", ax=ax, cbar=False, linewidths=1)
     row, column = divmod(int(np.argmax(table.to_numpy())), table.shape[1])
-    ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
+    ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=INK, linewidth=5))
+    ax.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=2))
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_title(title)
+    _title(ax, title)
     return ax
 
 
@@ -554,12 +581,12 @@ def plot_interaction(table: pd.DataFrame, title: str, *, value: str) -> np.ndarr
     for ax, labelling in zip(axes[0], labellings, strict=True):
         rows = table[table["labels"] == labelling]
         for place, row in enumerate(rows.to_dict("records")):
-            color = ORANGE if row["asked for"] == labelling else GREY
+            color = INK if row["asked for"] == labelling else GREY
             _interval(ax, place, row["value"], row["low"], row["high"], color)
         ax.set_yticks(range(len(rows)), [f"asked for the {name}" for name in rows["asked for"]])
         ax.set(xlim=(0, table["high"].max() * 1.15), ylim=(len(rows) - 0.4, -0.7), xlabel=f"{value}: {labelling}")
     axes[0, -1].set_yticklabels([])
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -592,7 +619,7 @@ def plot_pair_kinds(similarities: pd.DataFrame, title: str) -> np.ndarray:
         ax.set_yticks(range(1, len(kinds) + 1), kinds)
         ax.set(xlabel="cosine", title=name)
     axes[0, 0].invert_yaxis()
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -624,7 +651,7 @@ def plot_contributions(tables: Mapping[str, pd.DataFrame], title: str, *, shown:
         ax.set(
             xlabel="contribution to the cosine, thousandths", title=f"{name}: {table['contribution'].sum():.2f} in all"
         )
-    figure.suptitle(_literal(title), x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], _literal(title))
     return axes[0]
 
 
@@ -644,17 +671,16 @@ def plot_quality_and_cost(table: pd.DataFrame, title: str) -> Axes:
     Axes
     """
     ax = plt.subplots(figsize=(8, 4.4), layout="constrained")[1]
-    palette = [ORANGE, BLUE, GREEN, PURPLE, GREY, SKY, "#E69F00"]
     sides = table["value"].rank(method="first").to_numpy() % 2  # neighbours in value write above and below their points
-    for row, color, side in zip(table.itertuples(), palette * 2, sides, strict=False):
-        ax.plot([row.cost, row.cost], [row.low, row.high], color=color, linewidth=2)
-        ax.plot(row.cost, row.value, "o", color=color, markersize=9)
+    for row, side in zip(table.itertuples(), sides, strict=True):
+        ax.plot([row.cost, row.cost], [row.low, row.high], color=INK, linewidth=2)
+        ax.plot(row.cost, row.value, "o", color=INK, markersize=9)
         place = (9, 8 if side else -8)
         ax.annotate(row.retriever, (row.cost, row.value), place, textcoords="offset points", va="center", fontsize=9)
     ax.set_xscale("log")
     ax.set(xlabel="multiply-adds for a query and a document (log scale)", ylabel="nDCG@10", ylim=(0, None))
     ax.set_xlim(table["cost"].min() / 2, table["cost"].max() * 8)
-    ax.set_title(title)
+    _title(ax, title)
     return ax
 
 
@@ -680,8 +706,11 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
     ax.axvspan((1 - kept) / 2 * d, (1 + kept) / 2 * d, color="#EFEFEF", zorder=0)
     ax.text(d / 2, 0.95, "the middle, which EmbedFilter keeps", ha="center", va="top", fontsize=9)
     ax.plot([0, d], [0, 1], ":", color="black", linewidth=1, label="a random direction")
-    for (name, share), color in zip(shares.items(), [ORANGE, BLUE, GREEN, PURPLE], strict=False):
-        ax.plot(np.arange(d + 1), np.concatenate([[0], np.cumsum(share)]), color=color, linewidth=2, label=name)
+    for (name, share), (shade, _, style) in zip(shares.items(), SERIES, strict=False):
+        first = name.startswith(("u_1", "$u_1$"))
+        color, style = (FIRST, "-") if first else (shade, style)
+        summed = np.concatenate([[0], np.cumsum(share)])
+        ax.plot(np.arange(d + 1), summed, color=color, linestyle=style, linewidth=2, label=name)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set(
         xlabel=f"right singular vectors of $E_g$, from the largest value (1) to the smallest ({d})",
@@ -689,8 +718,8 @@ def plot_energy_along_spectrum(shares: Mapping[str, np.ndarray], title: str, *, 
         xlim=(0, d),
         ylim=(0, 1),
     )
-    ax.set_title(title)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.88))
+    _title(ax, title)
     return ax
 
 
@@ -700,7 +729,8 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
     Parameters
     ----------
     table : DataFrame
-        ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change.
+        ``change``, ``measure``, ``value``, ``low``, ``high``. The others are compared with the first change, which is
+        hollow; the best is black.
     title : str
         Written above the figure.
 
@@ -721,13 +751,13 @@ def plot_changes(table: pd.DataFrame, title: str) -> np.ndarray:
         rows = table[table["measure"] == measure].reset_index(drop=True)
         best = rows["value"].idxmax()
         for place, row in rows.iterrows():
-            color = ORANGE if place == best else BLUE if place else GREY
+            color = INK if place == best else GREY
             ax.plot([row["low"], row["high"]], [place, place], color=color, linewidth=3, solid_capstyle="round")
-            ax.plot(row["value"], place, "o", color=color, markersize=7)
+            ax.plot(row["value"], place, "o", color=color, markersize=7, markerfacecolor=color if place else "white")
         ax.axvline(rows["value"][0], color="black", linewidth=0.8, linestyle=":")
         ax.set_yticks(range(len(names)), names)
         ax.set(xlabel=measure, ylim=(len(names) - 0.5, -0.5))
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes[0], title)
     return axes[0]
 
 
@@ -749,15 +779,15 @@ def plot_lengths(table: pd.DataFrame, title: str) -> np.ndarray:
     figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 3.8), layout="constrained")
     lengths = sorted(table["numbers"].unique())
     for ax, measure in zip(axes, measures, strict=True):
-        for (way, rows), color in zip(table.groupby("way", sort=False), [BLUE, ORANGE, GREEN, GREY], strict=False):
-            ax.plot(rows["numbers"], rows[measure], "o-", color=color, linewidth=2, label=way)
+        for (way, rows), (shade, mark, style) in zip(table.groupby("way", sort=False), SERIES, strict=False):
+            ax.plot(rows["numbers"], rows[measure], mark, color=shade, linestyle=style, linewidth=2, label=way)
         ax.set_xscale("log", base=2)
         ax.set_xticks(lengths, [str(n) for n in lengths])
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(y=0.1)
         ax.set(xlabel="numbers in an embedding (log scale)", ylabel=measure)
     axes[0].legend(frameon=False, fontsize=9, loc="lower right")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    _title(axes, title)
     return axes
 
 
@@ -779,8 +809,8 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
     """
     ax = plt.subplots(figsize=(9, 0.5 * len(table) + 1.8), layout="constrained")[1]
     for place, row in enumerate(table.itertuples()):
-        ax.plot([row.low, row.high], [place, place], color=BLUE, linewidth=3, solid_capstyle="round")
-        ax.plot(row.value, place, "o", color=BLUE, markersize=8)
+        ax.plot([row.low, row.high], [place, place], color=INK, linewidth=3, solid_capstyle="round")
+        ax.plot(row.value, place, "o", color=INK, markersize=8)
         behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         ax.annotate(
             f"{row.value:.3f}",
@@ -792,11 +822,11 @@ def plot_ladder(table: pd.DataFrame, title: str, levels: Mapping[str, float]) ->
             bbox=behind,
         )
     for (name, value), style in zip(levels.items(), ["-", "--", ":"], strict=False):
-        ax.axvline(value, color=ORANGE, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
+        ax.axvline(value, color=GREY, linewidth=1.5, linestyle=style, label=f"{name}: {value:.3f}", zorder=0)
     ax.set_yticks(range(len(table)), table["step"])
     ax.set(xlabel="nDCG@10", ylim=(len(table) - 0.5, -0.7))
-    ax.set_title(title)
-    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    _legend_below(ax, *ax.get_legend_handles_labels())
+    _title(ax, title)
     return ax
 
 
@@ -823,17 +853,17 @@ def plot_forest(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
         ax.axvline(0, color="black", linewidth=1, zorder=0)
         for row in table[table["group"] == group].itertuples():
             shift = (series.index(row.series) - (len(series) - 1) / 2) * 0.8 / len(series)
-            place, color = rows.index(row.row) + shift, (BLUE, ORANGE, GREEN, PURPLE)[series.index(row.series)]
+            place, (color, mark, _) = rows.index(row.row) + shift, SERIES[series.index(row.series)]
             ax.plot([row.low, row.high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
-            ax.plot(row.value, place, "o", color=color, markersize=6)
+            ax.plot(row.value, place, mark, color=color, markersize=6)
         ax.set_title(group, fontsize=11, loc="left")
         ax.set_ylim(len(rows) - 0.4, -0.6)
     panels[0].set_yticks(range(len(rows)), rows)
     panels[len(panels) // 2].set_xlabel(xlabel)
-    figure.suptitle(title)
     if len(series) > 1:
-        handles = [plt.Line2D([], [], color=color, marker="o") for color in (BLUE, ORANGE, GREEN, PURPLE)]
+        handles = [plt.Line2D([], [], color=color, marker=mark) for color, mark, _ in SERIES]
         figure.legend(handles[: len(series)], series, loc="outside lower center", ncols=len(series), frameon=False)
+    _title(panels, title)
     return panels
 
 
@@ -853,15 +883,13 @@ def plot_cutoffs(table: pd.DataFrame, title: str, *, limit: float, limit_name: s
     Axes
     """
     ax = plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
-    for (name, rows), color, mark in zip(
-        table.groupby("frame", sort=False), (BLUE, ORANGE, GREEN), "os^", strict=False
-    ):
-        ax.plot(rows["k"], rows["value"], marker=mark, color=color, linewidth=2, label=name)
+    for (name, rows), (shade, mark, style) in zip(table.groupby("frame", sort=False), SERIES, strict=False):
+        ax.plot(rows["k"], rows["value"], mark, color=shade, linestyle=style, linewidth=2, label=name)
     ax.axhline(limit, color="black", linewidth=1, linestyle=":", label=limit_name)
     ax.set_xscale("log")
     ax.set(xlabel="K, tokens kept of each side (log scale)", ylabel="nDCG@10", ylim=(0, None))
-    ax.set_title(title)
     ax.legend(frameon=False, loc="lower right")
+    _title(ax, title)
     return ax
 
 
@@ -878,24 +906,30 @@ def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
     Returns
     -------
     str
+        With a key. Colour, weight and slant say the same, for those who do not see colours and for viewers that strip
+        styles.
     """
     best = table.head(shown)
     lift = best["score"] - table["score"].iloc[-1]
     longest = max(float(lift.iloc[0]), 1e-9)
     rows = []
     for row, height in zip(best.itertuples(), lift, strict=True):
-        color = ORANGE if row.folded_in_text else PALE if row.begins_word else GREY
+        color = IN_TEXT if row.folded_in_text else BEGINS_WORD if row.begins_word else NEITHER
+        tag = "b u" if row.folded_in_text else "i" if row.begins_word else ""
         rows.append(
-            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{html.escape(row.token)}</td>'
+            f'<tr><td style="text-align:right;font-family:monospace;padding:1px 8px">{_tagged(row.token, tag)}</td>'
             f'<td style="width:340px;padding:1px"><div style="background:{color};height:14px;border-radius:2px;'
             f'width:{max(1, round(100 * height / longest))}%"></div></td>'
             f'<td style="padding:1px 8px">{row.score:.1f}</td></tr>'
         )
-    legend = "orange: in the text; pale: begins a word of it; grey: neither"
-    return f'<table style="border:none">{"".join(rows)}</table><small>{legend}</small>'
+    key = (
+        "Orange, <b><u>bold and underlined</u></b>: in the text. Pale, <i>slanted</i>: begins a word of it. "
+        "Grey: neither."
+    )
+    return f'<table style="border:none">{"".join(rows)}</table><small>{key}</small>'
 
 
-def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styler":
+def token_table(tables: Mapping[str, pd.DataFrame]) -> "IPython.display.HTML":
     """Put the tokens of several embedders side by side, the text's own ones marked.
 
     Parameters
@@ -905,15 +939,46 @@ def token_table(tables: Mapping[str, pd.DataFrame]) -> "pd.io.formats.style.Styl
 
     Returns
     -------
-    Styler
-        Marked by weight and an underline, not by a background, so that it reads on light and dark pages.
+    HTML
+        A table with a key. It has no style sheet, which JupyterLab takes out of a notebook that it does not trust, and
+        the marks are tags, which survive where styles do not.
     """
-    tokens = pd.DataFrame({name: table["token"].to_list() for name, table in tables.items()})
-    own = pd.DataFrame({name: table["folded_in_text"].to_list() for name, table in tables.items()})
-    tokens.index = own.index = pd.RangeIndex(1, len(tokens) + 1, name="rank")
-    marks = own.map(lambda yes: "font-weight: bold; text-decoration: underline" if yes else "opacity: 0.75")
-    style = tokens.style.apply(lambda _: marks, axis=None).format(html.escape).format_index(html.escape, axis=1)
-    return style.set_properties(**{"text-align": "left", "font-family": "monospace"})
+    marked = pd.DataFrame({
+        name: [_tagged(row.token, "b u" if row.folded_in_text else "") for row in table.itertuples()]
+        for name, table in tables.items()
+    })  # fmt: skip
+    marked.insert(0, "rank", [str(rank) for rank in range(1, len(marked) + 1)])
+    return _html_table(
+        marked, "<small><b><u>Bold and underlined</u></b>: in the text.</small>", "font-family:monospace;"
+    )
+
+
+def text_table(table: pd.DataFrame) -> "IPython.display.HTML":
+    """Show a table of texts, aligned to the left, without the style sheet that viewers strip.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its index is not shown.
+
+    Returns
+    -------
+    HTML
+    """
+    return _html_table(table.map(lambda cell: html.escape(str(cell))))
+
+
+def _html_table(cells: pd.DataFrame, below: str = "", style: str = "") -> "IPython.display.HTML":
+    """Write a table of ready HTML with inline styles; its columns' names are escaped here."""
+    from IPython.display import HTML  # not needed to draw a figure
+
+    place = "text-align:left;vertical-align:top;padding:2px 10px"
+    head = "".join(f'<th style="{place}">{html.escape(str(name))}</th>' for name in cells)
+    rows = ["".join(f'<td style="{style}{place}">{cell}</td>' for cell in row) for row in cells.itertuples(index=False)]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return HTML(
+        f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}'
+    )
 
 
 def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
@@ -927,11 +992,22 @@ def highlighted_text(pieces: list[tuple[str, bool]]) -> str:
     Returns
     -------
     str
+        With a key.
     """
-    style = f"background:{ORANGE};color:white;border-radius:3px;padding:1px 2px"
+    style = f"background:{IN_TEXT};color:white;border-radius:3px;padding:1px 2px"
     shown = [(html.escape(escaped(s, keep=JOINERS)), own) for s, own in pieces]
     parts = [f'<mark style="{style}">{s}</mark>' if own else s for s, own in shown]
-    return f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+    return (
+        f'<p dir="auto" style="font-size:1.15em;line-height:1.7">{"".join(parts)}</p>'
+        "<small>Highlighted: tokens of the text that are among the best of its embedding.</small>"
+    )
+
+
+def _tagged(token: str, tags: str) -> str:
+    """Escape a token and put it into tags."""
+    names = tags.split()
+    before, after = "".join(f"<{name}>" for name in names), "".join(f"</{name}>" for name in reversed(names))
+    return f"{before}{html.escape(token)}{after}"
 
 
 def _interval(ax: Axes, place: float, value: float, low: float, high: float, color: str, *, digits: int = 2) -> None:
@@ -942,9 +1018,59 @@ def _interval(ax: Axes, place: float, value: float, low: float, high: float, col
     ax.annotate(f"{value:.{digits}f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
 
 
-def _legend(ax: Axes, entries: Mapping[str, str]) -> None:
-    handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in entries.values()]
-    ax.legend(handles, list(entries), frameon=False, loc="lower right", fontsize=9)
+def _legend_below(ax: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Write the legend under the axes, where it covers nothing, in as many rows as it takes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    place = ax.transAxes + ScaledTranslation(0, -44 / 72, figure.dpi_scale_trans)  # under ticks and label
+    for columns in range(len(names), 0, -1):
+        legend = ax.legend(
+            handles, names, ncols=columns, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=place,
+            frameon=False, fontsize=9, borderaxespad=0, borderpad=0,
+        )  # fmt: skip
+        figure.draw_without_rendering()
+        if columns == 1 or legend.get_window_extent().width <= ax.get_window_extent().width:
+            return
+
+
+def _title(axes: Axes | np.ndarray, title: str, *, above: bool = False) -> None:
+    """Write the title of a figure that is otherwise finished, in lines no wider than its axes.
+
+    Above the axes of a single panel, or above all panels, and then (or if asked) from the figure's left edge on. A
+    figure of one panel of its own grows by the lines. The panels' own titles are broken as well.
+    """
+    panels = np.ravel(np.asarray(axes, dtype=object))
+    figure = panels[0].figure
+    if above or isinstance(axes, np.ndarray):
+        text = figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    else:
+        text = axes.set_title(title)
+    figure.draw_without_rendering()  # only the layout says how wide axes are
+    for panel in panels:
+        for own in (panel.title, panel._left_title):
+            if own is not text and own.get_text():
+                _break(own, panel.get_window_extent().width)
+    start = text.get_window_extent().x0
+    _break(text, max(panel.get_window_extent().x1 for panel in panels) - start)
+    if set(figure.axes) == set(panels):
+        lines = text.get_text().count("\n")
+        figure.set_figheight(figure.get_figheight() + lines * 1.25 * text.get_fontsize() / 72)
+
+
+def _break(text: Text, width: float) -> None:
+    """Break a text into lines of at most a width in pixels, between words; a formula is one word."""
+    lines: list[str] = []
+    for given in text.get_text().split("\n"):
+        line = ""
+        for word in re.findall(r"(?:(?<!\\)\$[^$]*\$|\S)+", given):
+            text.set_text(f"{line} {word}".strip())
+            if line and text.get_window_extent().width > width:
+                lines.append(line)
+                line = word
+            else:
+                line = text.get_text()
+        lines.append(line)
+    text.set_text("\n".join(lines))
 
 
 def _signed(value: float) -> str:

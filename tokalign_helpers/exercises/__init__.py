@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+LEVELS = ("easy", "medium", "hard")
+
 
 @dataclass(frozen=True)
 class Question:
@@ -24,6 +26,9 @@ class Question:
         Shown after a right answer.
     name : str
         The variable or function of the notebook's cell that is checked.
+    level : str
+        How difficult it is, of :data:`LEVELS`: one step that the notebook has just shown, two or three of them, or a
+        thought that it does not spell out.
     wrong : tuple[str, ...]
         Two or more pieces of Python with typical wrong answers under that name. Tests run them: each must fail.
     """
@@ -34,7 +39,13 @@ class Question:
     answer: str
     why: str
     name: str = "answer"
+    level: str = "medium"
     wrong: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a level that is none."""
+        if self.level not in LEVELS:
+            raise ValueError(f"unknown level {self.level!r}; known: {', '.join(LEVELS)}")
 
     def check(self, answer: Any) -> None:
         """Return whether an answer is right, and if not, why not. Never raises.
@@ -45,7 +56,7 @@ class Question:
             ``...`` when it is not written yet.
         """
         if answer is ...:
-            print("Not answered yet. Replace the ... and run the cell again; .hint() helps.")
+            print(f"Not answered yet ({self.level}). Replace the ... and run the cell again; .hint() helps.")
             return
         try:
             problem = self.judge(answer)

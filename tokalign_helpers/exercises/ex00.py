@@ -39,6 +39,7 @@ def _judge_top_ids(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text.",
     judge=_judge_sentence,
     clue="A short sentence about two things works best, each of them a common word. Capitals and the leading space do "
@@ -54,6 +55,7 @@ q1 = Question(
     ),
 )
 q2 = Question(
+    level="easy",
     task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
     "given the decoder layer's weight (V, d).",
     judge=_judge_top_ids,
@@ -67,6 +69,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="medium",
     task="Someone divides the embedding by its length before decoding. What happens to the list of aligned tokens? "
     "(a) the order changes, (b) only rare tokens are left, (c) the order stays and all scores shrink by one factor.",
     judge=choice(

@@ -41,6 +41,7 @@ def _judge_lar(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences (Hit@K ≥ 0.5, by ids)?",
     judge=_judge_k,
     clue="try readings['smol-eol'].hit_at(k) for k = 1, 2, …",
@@ -52,6 +53,7 @@ q1 = Question(
     wrong=("answer = 1", "answer = 10", "answer = 0.5"),
 )
 q2 = Question(
+    level="hard",
     task="Write `lar(aligned, literal)`: the local alignment rate. `aligned` holds one list of ids per text, best first; "
     "`literal` one set of ids per text.",
     judge=_judge_lar,
@@ -71,6 +73,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="hard",
     task="Somebody measures `smol-wmean` on 125 of these sentences, you on all 1,000. Whose rates can be compared? (a) neither "
     "LAR nor GAR, (b) GAR, because it is a share of all tokens, (c) LAR, because it is a mean over texts, whereas both "
     "unions in GAR grow with the collection, (d) both, because the sentences were drawn in the same way.",

@@ -38,6 +38,7 @@ def _judge_variation(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="How many components of the uncentred `smol-wmean` embeddings hold 90 % of the energy?",
     judge=_judge_count,
     clue="components['smol-wmean'].shares.cumsum(0) adds the shares up; find the first entry that reaches 0.9.",
@@ -49,6 +50,7 @@ q1 = Question(
     wrong=("answer = 1", "answer = 500", "answer = 0.9"),
 )
 q2 = Question(
+    level="easy",
     task="Write `variation(before, after, u)`: v = mean of (ĥ − h)ᵀu over the texts, for two (n, d) matrices and one "
     "direction u (d,).",
     judge=_judge_variation,
@@ -63,6 +65,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="medium",
     task="A model library returns both the raw and the trained embeddings multiplied by 2. What changes in this notebook? "
     "(a) nothing, (b) every $v_j$ doubles, the shares of the energy and the ratio of $v_1$ to the next stay, (c) the "
     "shares and every $v_j$ double, (d) the shares are squared.",

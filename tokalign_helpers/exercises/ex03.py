@@ -11,7 +11,7 @@ from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
-ENOUGH = 0.2  # GAR: four times that of the raw embeddings
+ENOUGH = 0.2  # GAR: twice that of the raw embeddings
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
 
@@ -48,6 +48,7 @@ def _judge_removal(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="How small a shift is enough? Find the whole number λ nearest to 0 for which the GAR of `smol-eol` on the "
     "second half of the sentences, with $u_1$ of the first half, is at least 0.2.",
     judge=_judge_amount,
@@ -57,6 +58,7 @@ q1 = Question(
     wrong=("answer = 50", "answer = -5", "answer = -56", "answer = 'left'"),
 )
 q2 = Question(
+    level="medium",
     task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing "
     "of u is left. h is (n, d).",
     judge=_judge_removal,
@@ -71,6 +73,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="hard",
     task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the "
     "aligned tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
     "tokens within each, (b) the decoder is trained again, (c) the texts are embedded again.",

@@ -34,6 +34,7 @@ def _judge_ranking(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="The documents a and b are relevant, x, y and z are not. Write a ranking of the five, as a list, whose "
     "nDCG@10 is 0.920.",
     judge=_judge_ranking,
@@ -48,6 +49,7 @@ q1 = Question(
     ),
 )
 q2 = Question(
+    level="easy",
     task="Write `score(query, document)`: the sparse dot product of two dicts token → weight.",
     judge=_judge_score,
     clue="Go over the query's tokens; a token that the document lacks adds nothing.",
@@ -62,6 +64,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="easy",
     task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong "
     "otherwise? (a) nothing, the documents are the same, (b) the index would be too large, (c) the settings would suit "
     "the documents and not the queries, (d) the best of many settings looks better on the queries it was chosen on than "

@@ -43,6 +43,7 @@ def _judge_agreement(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="medium",
     task="Whatever `smol-eol` is asked for, it likes to say where: under *colour* as under *animal*, `Paris` is among its 20 best "
     "centred tokens for the text about the flight. Find an instruction of your own, one word or a phrase and neither "
     "topic nor emotion, under which none of the 20 is a place (Paris, France, French, Europe, airport).",
@@ -53,6 +54,7 @@ q1 = Question(
     wrong=("answer = 3", 'answer = ""', 'answer = "emotion"', 'answer = "colour"', 'answer = "city"'),
 )
 q2 = Question(
+    level="medium",
     task="Write `agreement(labels, neighbours)`: the share of all neighbours that carry the label of the text they are "
     "neighbours of. `neighbours` holds a list of positions for each text.",
     judge=_judge_agreement,
@@ -70,6 +72,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="easy",
     task=f"The texts have {len(EMOTIONS)} emotions and 8 topics, each combination equally often. Why does that matter? "
     "(a) clusters by topic then say nothing about emotion, so each instruction can be judged alone, (b) k-means needs "
     "it, (c) it makes the texts longer.",

@@ -36,6 +36,7 @@ def _judge_sum(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="Find two sentences that differ in at most three words and whose cosine is at least 0.1 larger in `smol-rel` than in "
     "`smol-sim`.",
     judge=_judge_pair,
@@ -50,6 +51,7 @@ q1 = Question(
     ),
 )
 q2 = Question(
+    level="medium",
     task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
     "frame (V, d).",
     judge=_judge_sum,
@@ -63,6 +65,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="medium",
     task='A forum wants a filter for duplicate questions, and somebody proposes `smol-sim`, "because it was trained for similarity". '
     "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) no reason to prefer it: on "
     "questions that look alike it is fooled as often as the others, (c) no, `smol-rel` is better at it, (d) yes, because "

@@ -32,6 +32,7 @@ def _judge_kept(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="easy",
     task="What is the smallest whole number of GB of free memory into which `llama-eol` fits on a CPU, at whichever "
     "precision the plan chooses?",
     judge=_judge_memory,
@@ -42,6 +43,7 @@ q1 = Question(
     wrong=("answer = 14", "answer = 16", "answer = '15 GB'"),
 )
 q2 = Question(
+    level="easy",
     task="Write `kept_share(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "
     "collections. Both are dictionaries from a collection's name to its nDCG.",
     judge=_judge_kept,
@@ -56,6 +58,7 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="medium",
     task="Why is $E_g$ read from the backbone's files and not from the embedder's own? (a) the backbone's files are "
     "smaller, (b) the embedder's vectors have another length, (c) the embedder's own layer would give the same tokens more "
     "slowly, (d) the embedder's files usually have no decoder layer, and training may have moved its token embeddings.",

@@ -52,6 +52,7 @@ def _judge_removal(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="hard",
     task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
     "negative. Why? (a) frequent tokens have negative scores, (b) the solver made a rounding error, (c) every log p̂ is "
     "negative, so without a constant the fit must first of all push the scores of all tokens down, and $u_1$ pushes them "
@@ -70,6 +71,7 @@ q1 = Question(
     wrong=('answer_1 = "a"', 'answer_1 = "b"', "answer_1 = 2"),
 )
 q2 = Question(
+    level="medium",
     task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, removes at "
     "least 90 % of the energy of $u_1$ and leaves at least 40 % of what tells texts apart. (Judged on the first 200 "
     "sentences.)",
@@ -81,6 +83,7 @@ q2 = Question(
     wrong=("answer_2 = 0.5", "answer_2 = 0.9", "answer_2 = 50"),
 )
 q3 = Question(
+    level="hard",
     task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then remove from every row its part along "
     "the n directions in which the centred rows are longest. h is (rows, d).",
     judge=_judge_removal,

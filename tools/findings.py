@@ -1,0 +1,106 @@
+"""The README's lines of what was found: sentences whose numbers and verdicts are the ledger's."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTH = 120  # of the README's lines
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line.
+
+    Parameters
+    ----------
+    verdicts : Mapping[str, str]
+        Id of a row of the ledger → the verdict that the sentence was written for.
+    patterns : Mapping[str, str]
+        Id of a row → regular expression on its figures; its groups fill ``{id[0]}``, ``{id[1]}`` of the sentence.
+    sentence : str
+    """
+
+    verdicts: Mapping[str, str]
+    patterns: Mapping[str, str]
+    sentence: str
+
+
+FINDINGS = (
+    Finding(
+        {"align": "reproduced", "raw": "reproduced"},
+        {"align": r"best \+([\d.]+) .*worst trained \+([\d.]+) "},
+        "**Training makes an embedding name what its text is about.** Of the text's own tokens, key words are more "
+        "frequent among those that align than among all, by {align[1]} to {align[0]} for our trained embedders; the "
+        "raw model answers with function words and marks.",
+    ),
+    Finding(
+        {"adjust": "partly"},
+        {
+            "adjust": r"([\d.]+) → ([\d.]+) .* by the shift, ([\d.]+) .*\(smol-eol\); "
+            r"([\d.]+) → ([\d.]+) \[.*?\], ([\d.]+) .*\(smol-wmean\)",
+        },
+        "**Much of it was in the raw model already.** One shift along one direction, without training, takes GAR, "
+        "which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} (training: {adjust[2]}) "
+        "where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: {adjust[5]}) for a weighted "
+        "mean.",
+    ),
+    Finding(
+        {"sparse": "partly", "bm25": "not reproduced", "flops": "reproduced"},
+        {
+            "sparse": r"best trained ([\d.]+) .*worst trained ([\d.]+) ",
+            "bm25": r"nearest ([\d.]+) \[.*?\] and ([\d.]+) ",
+            "flops": r"([\d.]+) \(smol-cse\)",
+        },
+        "**As an index of their own, the tokens are cheap and weak.** By the paper's recipe our trained embedders keep "
+        "{sparse[1]} to {sparse[0]} of dense search's nDCG@10 (smol-cse at {flops[0]} of its multiply-adds), and stay "
+        "below BM25 everywhere: at the nearest {bm25[0]} against {bm25[1]}.",
+    ),
+    Finding(
+        {"instruction": "partly", "related": "not reproduced"},
+        {"instruction": r"; ([\d.]+) \[.*?\] of the texts turn", "related": r"opposite word (-?[\d.]+ \[.*?\])"},
+        "**What is asked for hardly turns the tokens.** Asked for the emotion, {instruction[0]} of the texts turn to "
+        "an emotion word; and an embedder for similarity treats “dislike” beside “like” as one for relatedness does "
+        "(difference of shared tokens {related[0]}).",
+    ),
+)
+
+
+def findings(rows: Sequence[Mapping[str, str]], lines: Sequence[Finding] = FINDINGS) -> list[str]:
+    """Fill the lines with the ledger's numbers.
+
+    Parameters
+    ----------
+    rows : Sequence[Mapping[str, str]]
+        Of the ledger.
+    lines : Sequence[Finding]
+
+    Returns
+    -------
+    list[str], one item of a Markdown list for each
+
+    Raises
+    ------
+    ValueError
+        If a verdict is no longer the one that a sentence was written for, or a pattern finds nothing.
+    """
+    known = {row["id"]: row for row in rows}
+    written = []
+    for line in lines:
+        for name, verdict in line.verdicts.items():
+            if known[name]["verdict"] != verdict:
+                raise ValueError(
+                    f"tools/findings.py: the line about {name!r} says what {verdict!r} means, and the ledger says "
+                    f"{known[name]['verdict']!r} now; rewrite it"
+                )
+        groups = {}
+        for name, pattern in line.patterns.items():
+            match = re.search(pattern, known[name]["ours"])
+            if match is None:
+                raise ValueError(f"tools/findings.py: nothing in the figures of {name!r} matches {pattern!r}")
+            groups[name] = match.groups()
+        item = f"* {line.sentence.format(**groups)}"
+        written.append(
+            textwrap.fill(item, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        )
+    return written
