@@ -4,7 +4,7 @@ PYTHON is the interpreter of an environment of its own, made by ``pip install xl
 Ten sentences go through the same GGUF files twice: through llama.cpp, and through the weights that the course converts
 from them. llama.cpp computes with the few bits as they are and rounds activations to 8 bits on the way; a copy of
 the file with float32 weights, where it rounds none, tells that rounding from a difference in the model. Given texts in
-place of token ids, llama.cpp tokenizes by itself, which judges the tokenizer. Writes ``llama_cpp.csv`` beside this file.
+place of token ids, llama.cpp tokenizes by itself, which judges the tokenizer. Writes ``llama_cpp.csv``.
 """
 
 import argparse

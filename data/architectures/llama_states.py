@@ -1,7 +1,7 @@
 """Run a GGUF in llama.cpp and print the state of each text's last token; ``llama_cpp.py`` starts this.
 
-``python llama_states.py FILE.gguf [--float32 COPY.gguf]``, in an environment with ``xllamacpp`` and ``gguf``; nothing of
-the course is needed there. Reads a JSON list from the standard input: texts, or lists of token ids. With ``--float32``
+Run as ``python llama_states.py FILE.gguf [--float32 COPY.gguf]`` in an environment with ``xllamacpp`` and ``gguf``:
+nothing of the course is needed there. It reads a JSON list, texts or lists of token ids. With ``--float32``
 the weights are taken out of their few bits first, and llama.cpp computes with the copy.
 """
 

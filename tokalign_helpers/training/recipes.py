@@ -66,9 +66,10 @@ RECIPES = {
             "gemma-eol",
             {"cloze": 0.5, "neighbour": 0.5},
             steps=50,
+            batch=16,
             learning_rate=1e-3,
-            layers=9,
-            max_tokens=64,
+            layers=6,
+            max_tokens=48,
         ),
     )
 }
