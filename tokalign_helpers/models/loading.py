@@ -58,8 +58,8 @@ def load_embedder(
     ------
     ValueError
         If there is none of that name (the message suggests the nearest), its adapter is one that a reader makes (the
-        message says how), or it does not fit into memory (the message says what does). If its files do not say how it pools, the backbone is not its backbone, or an adapter
-        does not fit.
+        message says how), or it does not fit into memory (the message says what does). If its files do not say how it
+        pools, the backbone is not its backbone, or an adapter does not fit.
     AssetError
         If its files cannot be fetched.
 
