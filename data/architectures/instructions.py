@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "instructions.csv"
 EMBEDDERS = ("smol-eol", "gemma-eol")
@@ -61,7 +61,7 @@ def main() -> None:
     kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
     kept |= {name: list(rows_of(ta.load_embedder(name))) for name in asked}
     table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_text(RESULTS, table.round(4).to_csv(index=False, lineterminator="\n"))
+    write_results(RESULTS, table, "python data/architectures/instructions.py")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import torch
 from wordfreq import zipf_frequency
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "languages.csv"
 EMBEDDERS = ("smol-last", "smol-eol", "gemma-last", "gemma-eol")
@@ -81,7 +81,7 @@ def rows_of(embedder: ta.Embedder, texts: pd.DataFrame) -> Iterator[dict[str, ob
                 interval = ta.bootstrap_interval(share)
                 about = {"embedder": embedder.name, "state": state, "text": language, "tokens": name}
                 if name != "English" or language != "en":
-                    yield about | {"share": interval.estimate, "low": interval.low, "high": interval.high}
+                    yield about | {"value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
     kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
     kept |= {name: list(rows_of(ta.load_embedder(name), texts)) for name in asked}
     table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_text(RESULTS, table.round(4).to_csv(index=False, lineterminator="\n"))
+    write_results(RESULTS, table, "python data/architectures/languages.py")
 
 
 if __name__ == "__main__":

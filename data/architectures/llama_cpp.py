@@ -21,7 +21,7 @@ from torch import Tensor
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.assets import MODELS, asset_path
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 HERE = Path(__file__).parent
 TEXTS = 10
@@ -83,5 +83,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("python", help="of an environment with xllamacpp and gguf")
     table = pd.DataFrame([row for name in EMBEDDERS for row in rows_of(name, parser.parse_args().python)])
-    write_text(HERE / "llama_cpp.csv", table.round(6).to_csv(index=False, lineterminator="\n"))
+    write_results(HERE / "llama_cpp.csv", table, "python data/architectures/llama_cpp.py PYTHON", digits=6)
     print(table.groupby(["embedder", "llama.cpp"]).min().drop(columns="sentence").round(6).to_string())

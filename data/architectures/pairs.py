@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "pairs.csv"
 EMBEDDERS = ("smol-rel", "gemma-rel")
@@ -84,7 +84,7 @@ def main() -> None:
     kept = {name: [row for row in older if row["pair"] == name] for name in EMBEDDERS}
     kept |= {name: [{"pair": name, **row} for row in rows_of(name)] for name in asked}
     table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_text(RESULTS, table.round(4).to_csv(index=False, lineterminator="\n"))
+    write_results(RESULTS, table, "python data/architectures/pairs.py")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from scipy import sparse
 import tokalign_helpers as ta
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
+from tokalign_helpers.course.claims import write_results
 from tokalign_helpers.models.splade import Splade, load_splade
 from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
@@ -238,7 +239,8 @@ def main() -> None:
             found = rows_of(embedder, what, collection, splade[what])
             print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
             rows = merged(rows, found)
-        write(given.results, rows)
+        more = f" --packaged --results {given.results}" if given.packaged else ""
+        write_results(given.results, pd.DataFrame(rows), f"python data/retrieval/make.py FOLDER{more}")
 
 
 if __name__ == "__main__":
