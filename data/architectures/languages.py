@@ -1,9 +1,9 @@
-"""Ask in which language a text's aligned tokens are: ``python data/architectures/languages.py [EMBEDDER …]``.
+"""Ask in which language a text's aligned tokens are: ``python data/architectures/languages.py``.
 
 The texts are ``data/texts/languages.csv``: the same in English, German, Spanish and Chinese. Each embedding is read
 as it is and with the common part moved away, which the first 500 of the course's 1,000 English sentences give
 (``λ = −mean(hᵀu_1)`` along ``u_1``). Writes ``languages.csv`` beside this file: for each text language the share of the
-ten best tokens in each class, with a 95 % interval over texts.
+ten best tokens in each class, with a 95 % interval over texts; and ``language_tokens.csv``, the tokens of three.
 
 The classes, by a rule that was written before anything was measured (:func:`language_of`); word frequencies come from
 ``pip install wordfreq==3.1.1``, which only this command needs:
@@ -29,12 +29,13 @@ from wordfreq import zipf_frequency
 import tokalign_helpers as ta
 from tokalign_helpers.course.claims import write_results
 
-RESULTS = Path(__file__).parent / "languages.csv"
+RESULTS, TOKENS = (Path(__file__).parent / f"{name}.csv" for name in ("languages", "language_tokens"))
 EMBEDDERS = ("smol-last", "smol-eol", "gemma-last", "gemma-eol")
 LATIN = ("en", "de", "es", "fr", "it", "pt", "nl", "pl", "id", "tr", "sv", "fi", "cs", "da", "ro", "ca", "hu", "vi")
 FREQUENT = 3.0  # Zipf: one in a million
 FACTOR = float(np.log10(2))
 K = 10
+SHOWN = 3  # sentences
 
 
 def language_of(token: str, own: str) -> str:
@@ -65,37 +66,47 @@ def class_of(token: str, own: str) -> str:
     return {"en": "English", "": "no word"}.get(language, "other")
 
 
-def rows_of(embedder: ta.Embedder, texts: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Read the texts of every language, as they are and moved."""
+def tokens_of(embedder: ta.Embedder, texts: pd.DataFrame) -> pd.DataFrame:
+    """Read the texts of every language, as they are and moved: K tokens for each, with their classes."""
     fitting = embedder.embed(ta.load_sentences(1000, seed=0)[:500])
     components = ta.PrincipalComponents.fit(fitting)
     along = float((fitting @ components.direction(1)).mean())
+    found = []
     for language in texts.columns:
         own = texts[language].tolist()
         h = embedder.embed(own)
         for state, vectors in (("as it is", h), ("moved", components.adjust(h, -along))):
-            tokens = ta.read_tokens(embedder, vectors, own, K)
-            classes = tokens["token"].map(lambda token, own=language: class_of(token, own))
-            for name in ("own", "English", "other", "no word"):
-                share = (classes == name).to_numpy(float).reshape(len(own), K).mean(axis=1)
-                interval = ta.bootstrap_interval(share)
-                about = {"embedder": embedder.name, "state": state, "text": language, "tokens": name}
-                if name != "English" or language != "en":
-                    yield about | {"value": interval.estimate, "low": interval.low, "high": interval.high}
+            tokens = ta.read_tokens(embedder, vectors, own, K)[["text", "token"]].rename(columns={"text": "sentence"})
+            classes = [class_of(token, language) for token in tokens["token"]]
+            found.append(tokens.assign(embedder=embedder.name, state=state, text=language, tokens=classes))
+    return pd.concat(found)
+
+
+def shares(tokens: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Return the share of each class among the tokens of a text, with an interval over texts."""
+    for (name, state, language), own in tokens.groupby(["embedder", "state", "text"], sort=False):
+        for kind in ("own", "English", "other", "no word"):
+            interval = ta.bootstrap_interval((own["tokens"] == kind).groupby(own["sentence"]).mean().to_numpy())
+            if kind != "English" or language != "en":
+                about = {"embedder": name, "state": state, "text": language, "tokens": kind}
+                yield about | {"value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def shown(tokens: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Return the tokens themselves, of the first sentences."""
+    keys = ["embedder", "state", "text", "sentence"]
+    for key, own in tokens[tokens["sentence"] < SHOWN].groupby(keys, sort=False):
+        yield dict(zip(keys, key, strict=True)) | {"tokens": " ".join(own["token"])}
 
 
 def main() -> None:
-    """Measure what is asked for, and keep the rows of the others."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: all")
-    asked = parser.parse_args().embedders or EMBEDDERS
+    """Read the texts with every embedder."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_grad_enabled(False)
     texts = pd.read_csv(ta.data_dir() / "texts" / "languages.csv")
-    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
-    kept |= {name: list(rows_of(ta.load_embedder(name), texts)) for name in asked}
-    table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_results(RESULTS, table, "python data/architectures/languages.py")
+    tokens = pd.concat([tokens_of(ta.load_embedder(name), texts) for name in EMBEDDERS])
+    for file, rows in ((RESULTS, shares(tokens)), (TOKENS, shown(tokens))):
+        write_results(file, pd.DataFrame(list(rows)), "python data/architectures/languages.py")
 
 
 if __name__ == "__main__":
