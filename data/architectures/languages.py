@@ -5,10 +5,6 @@ as it is and with the common part moved away, which the first 500 of the course'
 (``λ = −mean(hᵀu_1)`` along ``u_1``). Writes ``languages.csv`` beside this file: for each text language the share of the
 ten best tokens in each class, with a 95 % interval over texts; and ``language_tokens.csv``, the tokens of three.
 
-A third reading, *less its language*, was added when the first two were known: German and Spanish tokens were mostly
-function words, as if each language had a common part of its own. From each embedding the mean of the other sentences in
-the same language is subtracted.
-
 The classes, by a rule that was written before anything was measured (:func:`language_of`); word frequencies come from
 ``pip install wordfreq==3.1.1``, which only this command needs:
 
@@ -34,7 +30,7 @@ import tokalign_helpers as ta
 from tokalign_helpers.course.claims import write_results
 
 RESULTS, TOKENS = (Path(__file__).parent / f"{name}.csv" for name in ("languages", "language_tokens"))
-EMBEDDERS = ("smol-last", "smol-eol", "gemma-last", "gemma-eol")
+EMBEDDERS = ("smol-last", "gemma-last")
 LATIN = ("en", "de", "es", "fr", "it", "pt", "nl", "pl", "id", "tr", "sv", "fi", "cs", "da", "ro", "ca", "hu", "vi")
 FREQUENT = 3.0  # Zipf: one in a million
 FACTOR = float(np.log10(2))
@@ -71,7 +67,7 @@ def class_of(token: str, own: str) -> str:
 
 
 def tokens_of(embedder: ta.Embedder, texts: pd.DataFrame) -> pd.DataFrame:
-    """Read the texts of every language in three states: K tokens for each, with their classes."""
+    """Read the texts of every language as they are and moved: K tokens for each, with their classes."""
     fitting = embedder.embed(ta.load_sentences(1000, seed=0)[:500])
     components = ta.PrincipalComponents.fit(fitting)
     along = float((fitting @ components.direction(1)).mean())
@@ -79,9 +75,7 @@ def tokens_of(embedder: ta.Embedder, texts: pd.DataFrame) -> pd.DataFrame:
     for language in texts.columns:
         own = texts[language].tolist()
         h = embedder.embed(own)
-        others = (h.sum(dim=0) - h) / (len(h) - 1)
-        states = {"as it is": h, "moved": components.adjust(h, -along), "less its language": h - others}
-        for state, vectors in states.items():
+        for state, vectors in (("as it is", h), ("moved", components.adjust(h, -along))):
             tokens = ta.read_tokens(embedder, vectors, own, K)[["text", "token"]].rename(columns={"text": "sentence"})
             classes = [class_of(token, language) for token in tokens["token"]]
             found.append(tokens.assign(embedder=embedder.name, state=state, text=language, tokens=classes))
