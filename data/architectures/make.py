@@ -7,16 +7,15 @@ embedders need ``python -m tokalign_helpers fetch gemma`` first.
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "results.csv"
 FIELDS = ("embedder", "state", "measure", "value", "low", "high", "n")
@@ -50,8 +49,8 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.embedders) - set(EMBEDDERS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(EMBEDDERS)}")
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
-    kept = {name: [row for row in csv.DictReader(io.StringIO(text)) if row["embedder"] == name] for name in EMBEDDERS}
+    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
+    kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
     for names in FAMILIES:
         asked = [name for name in names if name in (given.embedders or EMBEDDERS)]
         embedders = ta.load_embedders(asked)
@@ -60,15 +59,9 @@ def main() -> None:
                 embedders, ta.load_sentences(SENTENCES, seed=0)
             )  # those that share a model's states, in one pass
         for name, embedder in embedders.items():
-            kept[name] = [
-                dict(zip(FIELDS, (name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
-                for row in measured(embedder)
-            ]
-        table = io.StringIO()
-        writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for rows in kept.values() for row in rows)
-        write_text(RESULTS, table.getvalue())
+            kept[name] = [dict(zip(FIELDS, (name, *row), strict=True)) for row in measured(embedder)]
+        table = pd.DataFrame([row for rows in kept.values() for row in rows])
+        write_results(RESULTS, table, "python data/architectures/make.py")
 
 
 if __name__ == "__main__":

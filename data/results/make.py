@@ -6,8 +6,6 @@ files. Embeddings are cached, so that an interrupted run goes on where it stoppe
 """
 
 import argparse
-import datetime
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,13 +13,12 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import sha256, write_text
+from tokalign_helpers.course.claims import write_results
 from tokalign_helpers.reading import postprocessing as pp
 from tokalign_helpers.reading.layers import layer_embeddings
 from tokalign_helpers.training.pairs import load_wordnet
 
 HERE = Path(__file__).parent
-MADE = HERE / "made.json"
 WORDS = ("smol-eol", "smol-sim", "smol-rel")
 QUERIES = 100  # of a collection to search in
 READ = 30  # sentences, after every layer of four embedders
@@ -169,17 +166,9 @@ TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str
 def write(name: str, folder: Path) -> None:
     """Measure one table and write it, with how it was made."""
     measure, inputs = TABLES[name]
-    file = HERE / f"{name}.csv"
     table = pd.DataFrame(list(measure(folder)))
-    write_text(file, table.round(4).to_csv(index=False, lineterminator="\n"))
-    made = json.loads(MADE.read_text(encoding="utf-8")) if MADE.is_file() else {}
-    made[name] = {
-        "command": f"python data/results/make.py FOLDER --only {name}",
-        "date": datetime.date.today().isoformat(),
-        "sha256": sha256(file),
-        "from": {inner: sha256(folder / inner) for inner in inputs},
-    }
-    write_text(MADE, json.dumps(dict(sorted(made.items())), indent=1) + "\n")
+    command = f"python data/results/make.py FOLDER --only {name}"
+    write_results(HERE / f"{name}.csv", table, command, {inner: folder / inner for inner in inputs})
     print(f"{name}: {len(table)} rows", flush=True)
 
 

@@ -23,6 +23,7 @@ from scipy import sparse
 import tokalign_helpers as ta
 from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
+from tokalign_helpers.course.claims import write_results
 from tokalign_helpers.models.splade import Splade, load_splade
 from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
@@ -209,18 +210,22 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
-    parser.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
+    parser.add_argument("--results", type=Path, default=RESULTS, help=f"another table than {RESULTS.name}")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
+    which.add_argument("--packaged", action="store_true", help="only the cloze collection, which needs no folder")
     parser.add_argument("--choose", action="store_true", help=f"write {CHOICES.name} instead")
     given = parser.parse_args()
     cloze = ta.load_cloze_collection(CLOZE, seed=0)
     if given.choose:
         write(CHOICES, choices(ta.load_embedder(CHOOSER), cloze))
         return
-    whole = ta.load_beir(given.folder / "scifact", "train")
-    parts = {"SciFact, whole": whole}
-    if not given.whole:
-        cranfield = part_of(ta.load_cranfield(given.folder / "cranfield"))
-        parts = {"cloze": reporting_part(cloze), "SciFact": part_of(whole), "Cranfield": cranfield}
+    parts = {"cloze": reporting_part(cloze)}
+    if not given.packaged:
+        whole = ta.load_beir(given.folder / "scifact", "train")
+        parts |= {"SciFact": part_of(whole), "Cranfield": part_of(ta.load_cranfield(given.folder / "cranfield"))}
+    if given.whole:
+        parts = {"SciFact, whole": whole}
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all
         cut = {name: embedder.with_input_format(max_tokens=TOKENS) for name, embedder in embedders.items()}
@@ -228,13 +233,14 @@ def main() -> None:
         ta.embed_all(embedders, list(collection.queries.values()))
     teacher = load_splade()
     splade = {what: splade_run(teacher, collection) for what, collection in parts.items()}
-    rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
+    rows = pd.read_csv(given.results).to_dict("records") if given.results.is_file() else []
     for embedder in embedders.values():
         for what, collection in parts.items():
             found = rows_of(embedder, what, collection, splade[what])
             print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
             rows = merged(rows, found)
-        write(RESULTS, rows)
+        more = f" --packaged --results {given.results}" if given.packaged else ""
+        write_results(given.results, pd.DataFrame(rows), f"python data/retrieval/make.py FOLDER{more}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import tokalign_helpers as ta
@@ -56,6 +57,8 @@ def test_results_are_those_that_their_command_wrote(tmp_path, monkeypatch):
     file.write_text("what,value,low,high\nNone,0.5,0.25,0.75\n,0.5,,\n")
     made = {"made": {"command": "python make.py", "date": "2026-01-01", "sha256": sha256(file), "from": {}}}
     (tmp_path / "results" / "made.json").write_text(json.dumps(made))
+    with pytest.raises(ValueError, match="no results in a folder 'elsewhere'"):
+        ta.load_results("made", "elsewhere")
     found = ta.load_results("made")
     assert found["what"].tolist() == ["None", ""] and found["low"].isna().tolist() == [False, True]
     assert found.attrs == made["made"]
@@ -66,12 +69,30 @@ def test_results_are_those_that_their_command_wrote(tmp_path, monkeypatch):
         ta.load_results("made")
 
 
-def test_every_stored_table_of_results_is_whole():
-    folder = ta.data_dir() / "results"
-    names = {file.stem for file in folder.glob("*.csv")}
-    assert names == set(json.loads((folder / "made.json").read_text(encoding="utf-8")))
+def test_written_results_are_read_back_with_what_they_were_made_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "data_dir", lambda: tmp_path)
+    folder = tmp_path / "further"
+    folder.mkdir()
+    (folder / "source.txt").write_text("a source")
+    table = pd.DataFrame({"what": ["a", "None"], "value": [0.123456, 2.0], "low": [0.1, None], "high": [0.2, None]})
+    claims.write_results(folder / "first.csv", table, "python make.py", {"it": folder / "source.txt"})
+    claims.write_results(folder / "second.csv", table, "python other.py", digits=6)
+    first, second = (ta.load_results(name, "further") for name in ("first", "second"))
+    assert first["value"].tolist() == [0.1235, 2.0] and second["value"].tolist() == [0.123456, 2.0]
+    assert first["what"].tolist() == ["a", "None"] and first["low"].isna().tolist() == [False, True]
+    assert first.attrs["command"] == "python make.py" and second.attrs["from"] == {}
+    assert first.attrs["from"] == {"it": sha256(folder / "source.txt")}
+
+
+@pytest.mark.parametrize("folder", ["results", "architectures"])
+def test_every_stored_table_of_results_is_whole(folder):
+    place = ta.data_dir() / folder
+    names = {file.stem for file in place.glob("*.csv")}
+    assert names == set(json.loads((place / "made.json").read_text(encoding="utf-8")))
     for name in names:
-        found = ta.load_results(name)
+        found = ta.load_results(name, folder)
+        if "low" not in found:
+            continue
         sure = found.dropna(subset=["low"])
         assert len(sure) and sure["low"].le(sure["value"]).all() and sure["value"].le(sure["high"]).all()
 

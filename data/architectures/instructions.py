@@ -1,0 +1,68 @@
+"""Ask two backbones for the topic and the emotion: ``python data/architectures/instructions.py [EMBEDDER …]``.
+
+Notebook 05's test on its 320 texts with two independent labels: which share of a text's five nearest neighbours has its
+label, with the mean of each instruction's embeddings subtracted. The prompt is the table's for both backbones, and
+nothing is chosen; the figures are of the 160 texts that notebook 05 reports on. *Colour* and *number* are
+instructions that have nothing to do with either labelling. Writes ``instructions.csv`` beside this file.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import tokalign_helpers as ta
+from tokalign_helpers.course.claims import write_results
+
+RESULTS = Path(__file__).parent / "instructions.csv"
+EMBEDDERS = ("smol-eol", "gemma-eol")
+LABELLINGS = ("topic", "emotion")
+CONTROLS = ("colour", "number")
+
+
+def rows_of(base: ta.Embedder) -> Iterator[dict[str, object]]:
+    """Measure one embedder: each labelling under its own instruction, and against all others."""
+    table = ta.load_two_labels()
+    texts, reporting = table["text"].tolist(), np.arange(len(table)) % 2 == 1
+    asked = {name: base.with_instruction(name) for name in LABELLINGS + CONTROLS} | {"not asked": base}
+    near = {}
+    for name, embedder in asked.items():
+        h = embedder.embed(texts)
+        for labels in LABELLINGS:
+            near[name, labels] = ta.neighbour_agreement(h - h.mean(dim=0), table[labels])[reporting]
+    for labels in LABELLINGS:
+        chance = float((table[labels].value_counts(normalize=True) ** 2).sum())
+        for name in asked:
+            yield row(base, labels, name, near[name, labels]) | {"chance": chance}
+        for name in asked:
+            if name != labels:
+                yield row(base, labels, f"{labels} − {name}", near[labels, labels] - near[name, labels])
+    gains = [near[own, own] - near[other, own] for own, other in (LABELLINGS, LABELLINGS[::-1])]
+    yield row(base, "both", "interaction", sum(gains) / 2)
+
+
+def row(embedder: ta.Embedder, labels: str, asked: str, values: np.ndarray) -> dict[str, object]:
+    """Write a mean over texts and its interval as a row of the table."""
+    interval = ta.bootstrap_interval(values)
+    about = {"embedder": embedder.name, "labels": labels, "asked": asked}
+    return about | {"value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def main() -> None:
+    """Measure what is asked for, and keep the rows of the others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: both")
+    asked = parser.parse_args().embedders or EMBEDDERS
+    torch.set_grad_enabled(False)
+    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
+    kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
+    kept |= {name: list(rows_of(ta.load_embedder(name))) for name in asked}
+    table = pd.DataFrame([row for rows in kept.values() for row in rows])
+    write_results(RESULTS, table, "python data/architectures/instructions.py")
+
+
+if __name__ == "__main__":
+    main()

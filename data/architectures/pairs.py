@@ -1,0 +1,91 @@
+"""Measure what training changed on two backbones: ``python data/architectures/pairs.py [EMBEDDER …]``.
+
+Notebook 02's question, for ``gemma-eol → gemma-rel`` and beside it ``smol-eol → smol-rel``. Components come from the
+first 500 of the course's 1,000 sentences, every figure from the other 500: how far the embeddings moved along each
+component, the rates before and after, and the rates of the untrained embedder moved along ``u_1`` by the ``v_1`` of the
+first half. Spearman's ρ on SimLex-999 tells whether the training did any good. Writes ``pairs.csv`` beside this file.
+
+The adapter of ``gemma-rel`` is made first, by ``python -m tokalign_helpers.training gemma-rel --data .``.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import tokalign_helpers as ta
+from tokalign_helpers.basics.statistics import bootstrap
+from tokalign_helpers.course.claims import write_results
+
+RESULTS = Path(__file__).parent / "pairs.csv"
+EMBEDDERS = ("smol-rel", "gemma-rel")
+SENTENCES = 1000
+
+
+def moves(along: np.ndarray) -> Iterator[tuple[str, ta.Interval]]:
+    """Judge how far texts moved along each component, (n, d): v_1, the next largest, and how many times it is."""
+    v = along.mean(axis=0)
+    others = np.abs(v[1:])
+    yield "v_1", ta.bootstrap_interval(along[:, 0])
+    next_one = int(others.argmax()) + 1
+    yield "next largest |v_j|", ta.bootstrap_interval(along[:, next_one] * np.sign(v[next_one]))
+    yield "its j", ta.Interval(next_one + 1, np.nan, np.nan)
+
+    def ratio(rows: np.ndarray) -> np.ndarray:
+        means = np.abs(along[rows].mean(axis=1))
+        return means[:, 0] / means[:, 1:].max(axis=1)
+
+    yield "|v_1| / next", ta.Interval(abs(v[0]) / others.max(), *bootstrap(ratio, len(along)))
+    yield "share of u_1 in the mean move", ta.Interval(v[0] ** 2 / (v**2).sum(), np.nan, np.nan)
+    yield "texts that moved down", ta.share_interval(along[:, 0] < 0)
+
+
+def rows_of(name: str) -> Iterator[dict[str, object]]:
+    """Measure one trained embedder against what it was before training."""
+    raw = ta.EMBEDDERS[name].raw
+    before, after = ta.load_embedders([raw, name]).values()
+    texts = ta.load_sentences(SENTENCES, seed=0)
+    h, trained = before.embed(texts), after.embed(texts)
+    half, own = SENTENCES // 2, texts[SENTENCES // 2 :]
+    components = ta.PrincipalComponents.fit(h[:half])
+    along = ((trained - h) @ components.directions.T)[half:].numpy()
+    for measure, interval in moves(along):
+        yield row(f"{raw} → {name}", measure, interval)
+    v_1 = float(components.variation(h[:half], trained[:half])[0])
+    moved = components.adjust(h[half:], v_1)
+    for state, embedder, vectors in (
+        (raw, before, h[half:]),
+        (f"{raw} + v_1 u_1", before, moved),
+        (name, after, trained[half:]),
+    ):
+        for rate in ta.align(embedder, own, vectors).rates().itertuples(index=False):
+            yield row(state, rate.rate, ta.Interval(rate.value, rate.low, rate.high))
+    words = ta.load_word_ratings("simlex999")
+    for embedder in (before, after):
+        rho = ta.rank_correlation(ta.pair_similarities(embedder, words).numpy(), words["rating"])
+        yield row(embedder.name, "Spearman, SimLex-999", rho)
+
+
+def row(what: str, measure: str, interval: ta.Interval) -> dict[str, object]:
+    """Write an interval as a row of the table."""
+    return {"of": what, "measure": measure, "value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def main() -> None:
+    """Measure what is asked for, and keep the rows of the others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: both")
+    asked = parser.parse_args().embedders or EMBEDDERS
+    torch.set_grad_enabled(False)
+    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
+    kept = {name: [row for row in older if row["pair"] == name] for name in EMBEDDERS}
+    kept |= {name: [{"pair": name, **row} for row in rows_of(name)] for name in asked}
+    table = pd.DataFrame([row for rows in kept.values() for row in rows])
+    write_results(RESULTS, table, "python data/architectures/pairs.py")
+
+
+if __name__ == "__main__":
+    main()
