@@ -13,6 +13,7 @@ import tokalign_helpers as ta
 from tokalign_helpers.datasets.wikipedia import load_passages
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import SparseIndex, best_places
+from tokalign_helpers.retrieval.sparse import feature_names, indices_and_values
 
 V = 40
 
