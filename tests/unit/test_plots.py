@@ -253,3 +253,17 @@ def test_tokens_in_html():
     table = plots.token_table({"smol-eol": tokens}).to_html()
     assert "&lt;b&gt;" in table and "underline" in table and "smol-eol" in table
     assert plots.highlighted_text([("a<", True), ("b", False)]).count("<mark") == 1
+
+
+def test_an_inverted_index_shows_every_token_with_its_documents():
+    lists = {"par$rot": {"d1": 0.5, "d2": 0.25}, "sea": {"d2": 0.125}}
+    ax = plots.plot_inverted_index(lists, "Lists", marked="d2")
+    shown = {(text.get_text(), round(text.get_position()[1])) for text in ax.texts if text.get_text()}
+    assert shown == {(r"par\$rot", 0), ("d1  0.500", 0), ("d2  0.250", 0), ("sea", 1), ("d2  0.125", 1)}
+    boxes = {
+        text.get_text(): to_hex(text.get_bbox_patch().get_edgecolor()).upper()
+        for text in ax.texts[2:]
+        if text.get_bbox_patch()
+    }
+    assert boxes["d2  0.250"] == boxes["d2  0.125"] == plots.ORANGE != boxes["d1  0.500"]
+    assert plots.plot_inverted_index({}, "Nothing").get_title(loc="left") == "Nothing"
