@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+import seconds
 import torch
 
 import tokalign_helpers as ta
@@ -163,6 +164,7 @@ TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str
     "sts": (sts, ("stsb/sts-test.csv",)),
     "scifact": (scifact, ("scifact/corpus.jsonl", "scifact/queries.jsonl")),
     "layers": (layers, ()),
+    "seconds": (lambda _: seconds.rows(), ()),
 }
 
 
