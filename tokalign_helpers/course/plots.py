@@ -943,6 +943,6 @@ def plot_inverted_index(lists: Mapping[str, Mapping[str, float]], title: str, *,
             ax.text(
                 place + 0.5, line, _literal(f"{name}  {weight:.3f}"), ha="center", va="center", fontsize=9, bbox=box
             )
-    ax.set(xlim=(-1, max(longest, 1)), ylim=(len(lists) - 0.5, -0.5), title=title)
+    ax.set(xlim=(-1, max(longest, 1)), ylim=(max(len(lists), 1) - 0.5, -0.5), title=title)
     ax.axis("off")
     return ax
