@@ -402,3 +402,17 @@ def test_html_has_a_key_and_no_style_that_a_viewer_strips():
         assert text.count("<small>") == 1
     for text in (plots.token_bars(tokens), plots.token_table({"f": tokens}).data):
         assert "bold and underlined" in text.lower()
+
+
+def test_an_inverted_index_shows_every_token_with_its_documents():
+    lists = {"par$rot": {"d1": 0.5, "d2": 0.25}, "sea": {"d2": 0.125}}
+    ax = plots.plot_inverted_index(lists, "Lists", marked="d2")
+    shown = {(text.get_text(), round(text.get_position()[1])) for text in ax.texts if text.get_text()}
+    assert shown == {(r"par\$rot", 0), ("d1  0.500", 0), ("d2  0.250", 0), ("sea", 1), ("d2  0.125", 1)}
+    boxes = {
+        text.get_text(): to_hex(text.get_bbox_patch().get_edgecolor()).upper()
+        for text in ax.texts[2:]
+        if text.get_bbox_patch()
+    }
+    assert boxes["d2  0.250"] == boxes["d2  0.125"] == plots.INK != boxes["d1  0.500"]
+    assert not plots.plot_inverted_index({}, "Nothing").texts

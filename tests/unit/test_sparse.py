@@ -13,6 +13,7 @@ import tokalign_helpers as ta
 from tokalign_helpers.datasets.wikipedia import load_passages
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.retrieval.index import SparseIndex, best_places
+from tokalign_helpers.retrieval.sparse import feature_names, indices_and_values
 
 V = 40
 
@@ -291,3 +292,23 @@ def test_cranfield(tmp_path):
     (tmp_path / "cranqrel.trec.txt").unlink()
     with pytest.raises(FileNotFoundError, match="cranqrel"):
         ta.load_cranfield(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["csr", "coo", "csc"])
+def test_engines_get_each_token_once_with_a_positive_weight(form):
+    rows, columns, weights = [0, 0, 0, 2, 2], [3, 1, 3, 4, 0], [1.0, 2.0, 0.5, 0.0, 3.0]
+    matrix = sparse.coo_array((np.array(weights, np.float32), (rows, columns)), shape=(3, 5)).asformat(form)
+    assert indices_and_values(matrix) == [([1, 3], [2.0, 1.5]), ([], []), ([0], [3.0])]
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_engines_get_no_weight_that_they_would_refuse(weight):
+    with pytest.raises(ValueError, match="it must be finite and not negative"):
+        indices_and_values(sparse.csr_array(np.array([[0, weight]], np.float32)))
+
+
+def test_the_names_and_weights_for_rank_features_are_those_it_takes(decoder):
+    matrix = random_rows(3)
+    for features in ta.vector_tokens(matrix, decoder, names=feature_names(decoder)):
+        assert features and all(name and "." not in name and weight > 0 for name, weight in features)
+        assert len(dict(features)) == len(features)

@@ -1079,3 +1079,36 @@ def _signed(value: float) -> str:
 
 def _literal(text: str) -> str:
     return text.replace("$", r"\$")  # matplotlib reads $…$ as a formula
+
+
+def plot_inverted_index(lists: Mapping[str, Mapping[str, float]], title: str, *, marked: str = "") -> Axes:
+    """Draw some lists of an inverted index: a token on the left, and beside it the documents that hold it.
+
+    Parameters
+    ----------
+    lists : Mapping[str, Mapping[str, float]]
+        Token → name of a document → weight, in the order in which they are drawn.
+    title : str
+        Of the figure.
+    marked : str
+        A document to point out wherever it stands.
+
+    Returns
+    -------
+    Axes
+    """
+    longest = max((len(found) for found in lists.values()), default=0)
+    ax = plt.subplots(figsize=(2.6 + 2.1 * longest, 0.8 + 0.55 * len(lists)))[1]
+    for line, (token, found) in enumerate(lists.items()):
+        ax.text(-0.15, line, _literal(escaped(token)), ha="right", va="center", fontweight="bold", fontsize=11)
+        ax.annotate("", (0, line), (-0.1, line), arrowprops={"arrowstyle": "->", "color": GREY})
+        for place, (name, weight) in enumerate(found.items()):
+            color = INK if name == marked else GREY
+            box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": color, "linewidth": 1.5}
+            ax.text(
+                place + 0.5, line, _literal(f"{name}  {weight:.3f}"), ha="center", va="center", fontsize=9, bbox=box
+            )
+    ax.set(xlim=(-1, max(longest, 1)), ylim=(max(len(lists), 1) - 0.5, -0.5))
+    ax.axis("off")
+    _title(ax, title)
+    return ax

@@ -404,6 +404,48 @@ def feature_names(decoder: TokenDecoder) -> list[str]:
     return names
 
 
+def indices_and_values(matrix: sparse.csr_array) -> list[tuple[list[int], list[float]]]:
+    """Return sparse vectors as the two lists that engines with a sparse type read: ids of tokens, and their weights.
+
+    Qdrant takes ``SparseVector(indices=indices, values=values)``, Milvus ``dict(zip(indices, values))``. Elasticsearch
+    and OpenSearch want names instead: :func:`vector_tokens` with :func:`feature_names`.
+
+    Parameters
+    ----------
+    matrix : sparse array, (n, V)
+        In any of scipy's formats.
+
+    Returns
+    -------
+    list of (list[int], list[float]), n of them
+        Ids ascending, each once; weights of 0 are left out. Both lists are empty where a text has no token, which
+        Milvus refuses: leave that document out.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite: no engine would rank by it as we do.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> from tokalign_helpers.retrieval.sparse import indices_and_values
+    >>> embedder = ta.load_embedder("smol-sim")
+    >>> vectors = ta.sparsify_documents(embedder.decoder, embedder.embed(["Parrots eat seeds."]), k=5)
+    >>> [(indices, values)] = indices_and_values(vectors)
+    >>> len(indices), min(values) > 0
+    (5, True)
+    """
+    matrix = sparse.csr_array(matrix, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    wrong = np.flatnonzero(~((matrix.data > 0) & (matrix.data < np.inf)))
+    if len(wrong):
+        raise ValueError(f"a weight is {matrix.data[wrong[0]]}; it must be finite and not negative")
+    parts = zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
+    return [(matrix.indices[start:end].tolist(), matrix.data[start:end].tolist()) for start, end in parts]
+
+
 def to_torch(matrix: sparse.csr_array) -> Tensor:
     """Return the same vectors as a torch sparse tensor in CSR layout.
 
