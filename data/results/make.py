@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
-import seconds
 import torch
 
 import tokalign_helpers as ta
@@ -161,7 +160,6 @@ TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str
     "sts": (sts, ("stsb/sts-test.csv",)),
     "scifact": (scifact, ("scifact/corpus.jsonl", "scifact/queries.jsonl")),
     "layers": (layers, ()),
-    "seconds": (lambda _: seconds.rows(), ()),
 }
 
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import sparse
 
@@ -371,15 +370,7 @@ def scifact() -> None:
     )
 
 
-def search() -> None:
-    """Dense, sparse, BM25 and SPLADE at 2,540, 50,000 and 1,000,000 documents, as ``data/results/seconds.py`` does."""
-    rows = pd.DataFrame(list(runpy.run_path(str(ta.data_dir() / "results" / "seconds.py"))["rows"]()))
-    print(rows.round(3).to_string(index=False))
-    searched = rows[rows["what"] == "search"].set_index(["n", "threads", "asked", "retriever"])["value"].unstack()
-    print((searched.div(searched["dense"], axis=0)).round(2).to_string(), "\n       of dense's time", flush=True)
-
-
-ALL = (encode, load, memory, decode, index, growth, search, sparsify, slider, spectrum, scifact)
+ALL = (encode, load, memory, decode, index, growth, sparsify, slider, spectrum, scifact)
 BENCHES = {bench.__name__: bench for bench in ALL}
 
 
