@@ -19,9 +19,9 @@ def _judge_pair(answer: Any) -> str | None:
         a, b = load_embedder(name).embed(list(answer))
         cosine[name] = float(torch.cosine_similarity(a, b, dim=0))
     gap = cosine["smol-rel"] - cosine["smol-sim"]
-    if gap >= 0.1:
+    if gap >= 0.05:
         return None
-    return f"smol-sim gives {cosine['smol-sim']:.2f} and smol-rel {cosine['smol-rel']:.2f}: a gap of {gap:.2f}, not 0.1"
+    return f"smol-sim gives {cosine['smol-sim']:.2f} and smol-rel {cosine['smol-rel']:.2f}: a gap of {gap:.3f}, not 0.05"
 
 
 def _judge_sum(answer: Any) -> str | None:
@@ -37,13 +37,13 @@ def _judge_sum(answer: Any) -> str | None:
 
 q1 = Question(
     level="easy",
-    task="Find two sentences that differ in at most three words and whose cosine is at least 0.1 larger in `smol-rel` than in "
+    task="Find two sentences that differ in at most three words and whose cosine is at least 0.05 larger in `smol-rel` than in "
     "`smol-sim`.",
     judge=_judge_pair,
     clue="A relatedness embedder cares about the subject of a sentence, a similarity embedder about what is claimed.",
-    answer='answer_1 = ("I like apples.", "I dislike apples.")',
+    answer='answer_1 = ("The temperature will rise tomorrow.", "The temperature will not rise tomorrow.")',
     name="answer_1",
-    why="Both are about apples; they say opposite things.",
+    why="Both are about tomorrow's temperature; they say opposite things, and by the word that `smol-sim` was trained on.",
     wrong=(
         'answer_1 = "apples"',
         'answer_1 = ("A cat sleeps.", "Rome is a city in Italy.")',
