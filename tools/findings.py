@@ -60,8 +60,8 @@ FINDINGS = (
         {"instruction": "partly", "related": "not reproduced"},
         {"instruction": r"; ([\d.]+) \[.*?\] of the texts turn", "related": r"opposite word (-?[\d.]+ \[.*?\])"},
         "**What is asked for hardly turns the tokens.** Asked for the emotion, {instruction[0]} of the texts turn to "
-        "an emotion word; and beside “like”, “dislike” shares no fewer tokens in an embedder for similarity than in one "
-        "for relatedness (difference {related[0]}, where the paper's explanation asks for less than zero).",
+        "an emotion word; and beside “like”, “dislike” shares no fewer tokens in an embedder for similarity than in "
+        "one for relatedness (difference {related[0]}, where the paper's explanation asks for less than zero).",
     ),
 )
 
