@@ -39,7 +39,7 @@ def made_of(name: str) -> list[float]:
     changes, text = READINGS[name]
     other = "Another text, longer than most of those, so that there is padding in the batch for the one that counts."
     pooled = {"pooling": changes.pop("pooling")} if "pooling" in (changes := dict(changes)) else {}
-    embedder = replace(ta.load_embedder("smol-eol").with_input_format(**changes), **pooled)
+    embedder = replace(ta.load_embedder("smol-eol-spaced").with_input_format(**changes), **pooled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cut, as it was asked for
         return embedder.embed([text, other], cache=False)[0, :SHOWN].tolist()

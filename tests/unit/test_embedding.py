@@ -277,7 +277,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 def test_parrots():
     tokens = set(ta.aligned_tokens(ta.load_embedder("smol-eol"), ["What diseases are parrots prone to?"], 12)["token"])
-    assert {"par", "Dise"} <= tokens
+    assert {"par", "Par"} <= tokens
 
 
 def test_weights_of_ones_own_on_the_packaged_backbone_are_loaded(tmp_path, tokenizer, tiny_folder, monkeypatch):

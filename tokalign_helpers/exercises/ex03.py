@@ -11,7 +11,7 @@ from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
-ENOUGH = 0.2  # GAR: twice that of the raw embeddings
+ENOUGH = 0.19  # GAR: twice that of the raw embeddings
 EMBEDDED = ("smol-eol",)  # on the 1,000 sentences, before the time of an answer runs
 
 
@@ -50,10 +50,10 @@ def _judge_removal(answer: Any) -> str | None:
 q1 = Question(
     level="easy",
     task="How small a shift is enough? Find the whole number λ nearest to 0 for which the GAR of `smol-eol` on the "
-    "second half of the sentences, with $u_1$ of the first half, is at least 0.2.",
+    "second half of the sentences, with $u_1$ of the first half, is at least 0.19.",
     judge=_judge_amount,
     clue="ta.sweep takes a list of amounts; the figure above says between which to look.",
-    answer="answer = -35",
+    answer="answer = -16",
     why="Good amounts make a wide range, and this is where it begins: well before v_1.",
     wrong=("answer = 50", "answer = -5", "answer = -56", "answer = 'left'"),
 )
