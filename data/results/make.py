@@ -103,7 +103,7 @@ def changes_of_08(embedder: ta.Embedder) -> dict[str, pp.Change]:
         "one λ for all": pp.shift_first(fitting),
         "a λ for each text": pp.remove_top(fitting, 1, centered=False),
         "centred": centre,
-        "all-but-the-top 1": pp.remove_top(fitting, 1),
+        "all-but-the-top 5": pp.remove_top(fitting, 5),
         "soft whitening 0.25": pp.whiten(fitting, 0.25),
         "EmbedFilter 0.875": pp.embed_filter(E, 0.875),
         "centred, EmbedFilter 0.875": centre.then(pp.embed_filter(E, 0.875)),
