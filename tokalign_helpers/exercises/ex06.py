@@ -21,7 +21,9 @@ def _judge_pair(answer: Any) -> str | None:
     gap = cosine["smol-rel"] - cosine["smol-sim"]
     if gap >= 0.05:
         return None
-    return f"smol-sim gives {cosine['smol-sim']:.2f} and smol-rel {cosine['smol-rel']:.2f}: a gap of {gap:.3f}, not 0.05"
+    return (
+        f"smol-sim gives {cosine['smol-sim']:.2f} and smol-rel {cosine['smol-rel']:.2f}: a gap of {gap:.3f}, not 0.05"
+    )
 
 
 def _judge_sum(answer: Any) -> str | None:
