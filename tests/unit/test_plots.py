@@ -139,6 +139,7 @@ FIGURES = {
     "lengths": lambda t: plots.plot_lengths(CURVE[["way", "numbers", "GAR", "value"]], t),
     "ladder": lambda t: plots.plot_ladder(RATES.assign(step=["plain", LONG[:40]]), t, {"dense": 0.4, "BM25": 0.5}),
     "forest": lambda t: plots.plot_forest(RATES.assign(group="all", row="one", series=["a", "b"]), t, xlabel="x"),
+    "inverted_index": lambda t: plots.plot_inverted_index({"par": {"d1": 0.5, "d2": 0.2}}, t),
     "cutoffs": lambda t: plots.plot_cutoffs(CURVE, t, limit=0.4, limit_name="all"),
 }
 

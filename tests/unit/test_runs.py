@@ -189,6 +189,7 @@ def test_results_that_are_made_again_keep_their_place():
     more = [row | {"embedder": "mine"} for row in again[:4]]  # of one collection
     assert make["merged"](older, more) == older + more
     first = [row["embedder"] for row in older].index("smol-cse")
-    fewer = make["merged"](older, again[:3])  # a method that is gone leaves nothing behind
-    assert fewer[first : first + 3] == again[:3] and len(fewer) == len(older) - 1
+    group = [row for row in again if row["collection"] == again[0]["collection"]]
+    fewer = make["merged"](older, group[:-1])  # a method that is gone leaves nothing behind
+    assert fewer[first : first + len(group) - 1] == group[:-1] and len(fewer) == len(older) - 1
     assert pd.DataFrame(older).to_csv(index=False, lineterminator="\n") == make["RESULTS"].read_text(encoding="utf-8")

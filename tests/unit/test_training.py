@@ -473,7 +473,7 @@ def test_the_same_text_under_two_instructions_is_its_own_hard_negative(tmp_path)
     (tmp_path / "goemotions" / "dev.tsv").write_text("How dare they\t0\tx\nSo happy\t1\ty\n")
     made = pairs.asked_triplets(tmp_path)
     assert pairs.asked_triplets(tmp_path) == made and len(made) == 4
-    ends = {asked: f'" The {asked} in one word: "' for asked in ("topic", "emotion")}
+    ends = {asked: f'" The {asked} in one word:"' for asked in ("topic", "emotion")}
     for triplet, asked, other in zip(made, ["topic", "emotion"] * 2, ["emotion", "topic"] * 2, strict=True):
         assert triplet.anchor.endswith(ends[asked]) and triplet.positive.endswith(ends[asked])
         assert triplet.anchor.removesuffix(ends[asked]) == triplet.negative.removesuffix(ends[other])
