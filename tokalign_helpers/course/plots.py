@@ -1098,7 +1098,7 @@ def plot_inverted_index(lists: Mapping[str, Mapping[str, float]], title: str, *,
     Axes
     """
     longest = max((len(found) for found in lists.values()), default=0)
-    ax = plt.subplots(figsize=(2.6 + 2.1 * longest, 0.8 + 0.55 * len(lists)))[1]
+    ax = plt.subplots(figsize=(2.6 + 2.1 * longest, 0.8 + 0.55 * len(lists)), layout="constrained")[1]
     for line, (token, found) in enumerate(lists.items()):
         ax.text(-0.15, line, _literal(escaped(token)), ha="right", va="center", fontweight="bold", fontsize=11)
         ax.annotate("", (0, line), (-0.1, line), arrowprops={"arrowstyle": "->", "color": GREY})

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from scipy import sparse
 from sentence_transformers import SparseEncoder
 from sentence_transformers.models import Module
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.checks import one_line, shown
 from tokalign_helpers.basics.files import replacing, write_text
@@ -153,7 +153,7 @@ class AlignedTokens(Module):
             If the embedder pools by a function of its own, or its decoder layer has further layers before it.
         """
         folder, embedder = Path(output_path), self.embedder
-        about = {"kind": KIND, "name": embedder.name, "pooling": _named_pooling(embedder)}
+        about: dict[str, object] = {"kind": KIND, "name": embedder.name, "pooling": _named_pooling(embedder)}
         about |= {"input format": embedder.input_format.parts(), "unit length": embedder.unit_length}
         about |= {"k": self.k, "m": self.m, "weights": self.weights, "dtype": str(embedder.unembedding.dtype)[6:]}
         tensors = _decoder_tensors(embedder)
@@ -265,9 +265,13 @@ def _named_pooling(embedder: Embedder) -> str:
     )
 
 
+def _token_embeddings(model: PreTrainedModel) -> Tensor:
+    return model.get_input_embeddings().get_parameter("weight")
+
+
 def _decoder_tensors(embedder: Embedder) -> dict[str, Tensor]:
     """Return E_g and the bias; nothing for an E_g that the backbone has already, as its own token embeddings."""
-    head, own = embedder.head, embedder.model.get_input_embeddings().weight
+    head, own = embedder.head, _token_embeddings(embedder.model)
     if head is not None and head.transform is not None:
         raise ValueError(f"the decoder layer of {embedder.name!r} has further layers before it; it cannot be saved")
     found: dict[str, Tensor] = {}
@@ -282,10 +286,12 @@ def _embedder(folder: Path, about: Mapping, tensors: Mapping[str, Tensor]) -> Em
     """Make the embedder again from its saved parts."""
     dtypes: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     model = load_body(folder, dtypes[about["dtype"]])
-    form = {key: tuple(value) if isinstance(value, list) else value for key, value in about["input format"].items()}
+    form: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about["input format"].items()
+    }
     if unknown := set(form) - {field.name for field in fields(InputFormat)}:
         raise ValueError(f"its input format has the entry {min(unknown)!r}; a newer version wrote it")
-    unembedding = tensors["unembedding"] if "unembedding" in tensors else model.get_input_embeddings().weight.detach()
+    unembedding = tensors["unembedding"] if "unembedding" in tensors else _token_embeddings(model).detach()
     bias = tensors.get("bias")
     return Embedder(
         about["name"],
