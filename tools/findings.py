@@ -29,10 +29,11 @@ class Finding:
 FINDINGS = (
     Finding(
         {"align": "partly", "raw": "reproduced"},
-        {"align": r"best \+([\d.]+) .*worst trained \+([\d.]+) "},
+        {"align": r"best \+([\d.]+) .*worst trained \+([\d.]+) .*prompt alone \+([\d.]+) "},
         "**Training makes an embedding name what its text is about.** Of the text's own tokens, key words are more "
         "frequent among those that align than among all, by {align[0]} in our best trained embedder and by {align[1]}, "
-        "which may be chance, in the weakest; the raw model answers with function words and marks.",
+        "which may be chance, in the weakest. A raw average answers with function words and marks; a prompt alone has "
+        "{align[2]}.",
     ),
     Finding(
         {"adjust": "partly"},
@@ -40,7 +41,7 @@ FINDINGS = (
             "adjust": r"([\d.]+) → ([\d.]+) .* by the shift, ([\d.]+) .*\(smol-eol\); "
             r"([\d.]+) → ([\d.]+) \[.*?\], ([\d.]+) .*\(smol-wmean\)",
         },
-        "**Most of it was in the raw model already.** One shift along one direction, without training, takes GAR, "
+        "**Most of it was in the raw model already.** One shift along one direction, as long as training's, takes GAR, "
         "which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} (training: {adjust[2]}) "
         "where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: {adjust[5]}) for a weighted "
         "mean.",
@@ -49,7 +50,7 @@ FINDINGS = (
         {"sparse": "partly", "bm25": "partly", "flops": "reproduced"},
         {
             "sparse": r"best trained ([\d.]+) .*worst trained ([\d.]+) ",
-            "bm25": r"best ([\d.]+) \[.*?\] and ([\d.]+) .*furthest ([\d.]+) \[.*?\] and ([\d.]+) ",
+            "bm25": r"cases, ([\d.]+) \[.*?\] and ([\d.]+) .*furthest below ([\d.]+) \[.*?\] and ([\d.]+) ",
             "flops": r"([\d.]+) \(smol-cse\)",
         },
         "**As an index of their own, the tokens are cheap and uneven.** By the paper's recipe our trained embedders "

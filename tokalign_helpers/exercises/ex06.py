@@ -77,7 +77,7 @@ q3 = Question(
         {
             "a": "SimLex-999 rates single words; the task is about whole questions, and those were measured",
             "c": "the difference on the questions is zero; there is no winner",
-            "d": "negations do, opposite words do not; and the task itself was measured",
+            "d": "negations made by the rule do, others and opposite words do not; and the task itself was measured",
         },
     ),
     clue="Look at the task itself, not at a measurement that sounds like it.",
