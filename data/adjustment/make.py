@@ -7,8 +7,6 @@ cached, so an interrupted run goes on where it stopped.
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +17,7 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
+from tokalign_helpers.course.claims import write_results
 
 RESULTS = Path(__file__).parent / "results.csv"
 FIELDS = ("raw", "trained", "measure", "state", "value", "low", "high", "n")
@@ -132,21 +130,13 @@ def main() -> None:
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.adapters and spec.packaged]
     parser.add_argument("trained", nargs="*", help=f"of {', '.join(ours)}; default: all")
     given = parser.parse_args()
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
-    kept = {name: [row for row in csv.DictReader(io.StringIO(text)) if row["trained"] == name] for name in ours}
     for name in given.trained or ours:
         raw = ta.EMBEDDERS[name].raw
         both = ta.load_embedders([raw, name])
         states = states_of(both[raw], both[name], ta.load_sentences(1000, seed=0)[:500])
-        kept[name] = [
-            dict(zip(FIELDS, (raw, name, *row[:2], *(f"{x:.4f}" for x in row[2:5]), row[5]), strict=True))
-            for row in measured(states, given.folder)
-        ]
-        table = io.StringIO()
-        writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for rows in kept.values() for row in rows)
-        write_text(RESULTS, table.getvalue())
+        table = pd.DataFrame([(raw, name, *row) for row in measured(states, given.folder)], columns=FIELDS)
+        sources = {"stsb/sts-test.csv": given.folder / "stsb" / "sts-test.csv"}
+        write_results(RESULTS, table, "python data/adjustment/make.py FOLDER", sources, by=["trained"])
 
 
 if __name__ == "__main__":

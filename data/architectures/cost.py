@@ -76,11 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: all")
     asked = parser.parse_args().embedders or EMBEDDERS
-    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
-    kept |= {name: list(rows_of(name)) for name in asked}
-    table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_results(RESULTS, table, "python data/architectures/cost.py")
+    for name in asked:
+        table = pd.DataFrame(list(rows_of(name)))
+        write_results(RESULTS, table, "python data/architectures/cost.py", by=["embedder"])
 
 
 if __name__ == "__main__":

@@ -49,19 +49,13 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.embedders) - set(EMBEDDERS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(EMBEDDERS)}")
-    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    kept = {name: [row for row in older if row["embedder"] == name] for name in EMBEDDERS}
     for names in FAMILIES:
-        asked = [name for name in names if name in (given.embedders or EMBEDDERS)]
-        embedders = ta.load_embedders(asked)
-        if asked:
-            ta.embed_all(
-                embedders, ta.load_sentences(SENTENCES, seed=0)
-            )  # those that share a model's states, in one pass
+        embedders = ta.load_embedders([name for name in names if name in (given.embedders or EMBEDDERS)])
+        if embedders:  # those that share a model's states, in one pass
+            ta.embed_all(embedders, ta.load_sentences(SENTENCES, seed=0))
         for name, embedder in embedders.items():
-            kept[name] = [dict(zip(FIELDS, (name, *row), strict=True)) for row in measured(embedder)]
-        table = pd.DataFrame([row for rows in kept.values() for row in rows])
-        write_results(RESULTS, table, "python data/architectures/make.py")
+            table = pd.DataFrame([(name, *row) for row in measured(embedder)], columns=FIELDS)
+            write_results(RESULTS, table, "python data/architectures/make.py", by=["embedder"])
 
 
 if __name__ == "__main__":

@@ -80,11 +80,9 @@ def main() -> None:
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(EMBEDDERS)}; default: both")
     asked = parser.parse_args().embedders or EMBEDDERS
     torch.set_grad_enabled(False)
-    older = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
-    kept = {name: [row for row in older if row["pair"] == name] for name in EMBEDDERS}
-    kept |= {name: [{"pair": name, **row} for row in rows_of(name)] for name in asked}
-    table = pd.DataFrame([row for rows in kept.values() for row in rows])
-    write_results(RESULTS, table, "python data/architectures/pairs.py")
+    for name in asked:
+        table = pd.DataFrame([{"pair": name, **row} for row in rows_of(name)])
+        write_results(RESULTS, table, "python data/architectures/pairs.py", by=["pair"])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
 and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
-this file, in whose order the rows stay; with ``--whole``, of all 5,183 documents and 809 train queries of SciFact
-instead of parts of collections. With ``--choose`` it writes ``choices.csv`` instead: the settings of the recipe one
-at a time, on the queries of the cloze collection that are for choosing, with one embedder.
+this file, in whose order the rows stay; with ``--whole``, ``whole.csv``, of all 5,183 documents and 809 train queries
+of SciFact instead of parts of collections. With ``--choose`` it writes ``choices.csv`` instead: the settings of the
+recipe one at a time, on the queries of the cloze collection that are for choosing, with one embedder.
 
 No setting was chosen on what ``results.csv`` reports: of the cloze collection it holds the other half of the queries.
 """
@@ -12,7 +12,6 @@ No setting was chosen on what ``results.csv`` reports: of the cloze collection i
 import argparse
 import random
 from collections.abc import Mapping
-from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,12 @@ import torch
 from scipy import sparse
 
 import tokalign_helpers as ta
-from tokalign_helpers.basics.files import write_text
 from tokalign_helpers.basics.statistics import bootstrap
 from tokalign_helpers.course.claims import write_results
 from tokalign_helpers.models.splade import Splade, load_splade
 from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
-RESULTS, CHOICES = (Path(__file__).parent / name for name in ("results.csv", "choices.csv"))
+RESULTS, CHOICES, WHOLE = (Path(__file__).parent / name for name in ("results.csv", "choices.csv", "whole.csv"))
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
 QUERIES = 100
 TOKENS = 64  # longer documents are cut, for time
@@ -165,14 +163,6 @@ def row_of(key: Mapping[str, object], interval: ta.Interval) -> dict:
     return {**key, "nDCG@10": interval.estimate, "low": interval.low, "high": interval.high}
 
 
-def merged(older: list[dict], newer: list[dict]) -> list[dict]:
-    """Put results in the place of older ones of the same collection and embedder, or at the end if there are none."""
-    tables: dict[tuple[str, str], list[dict]] = {}
-    for rows in (older, newer):
-        tables |= {which: list(own) for which, own in groupby(rows, lambda row: (row["collection"], row["embedder"]))}
-    return list(chain.from_iterable(tables.values()))
-
-
 def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
     """Change one setting of the recipe at a time; what each change adds, on the queries for choosing."""
     chosen = list(collection.queries)[::2]
@@ -199,18 +189,13 @@ def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
     return rows
 
 
-def write(file: Path, rows: list[dict]) -> None:
-    """Write a table with four digits."""
-    write_text(file, pd.DataFrame(rows).round(4).to_csv(index=False, lineterminator="\n"))
-
-
 def main() -> None:
     """Judge what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
-    parser.add_argument("--results", type=Path, default=RESULTS, help=f"another table than {RESULTS.name}")
+    parser.add_argument("--results", type=Path, help=f"another table than {RESULTS.name} or {WHOLE.name}")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     which.add_argument("--packaged", action="store_true", help="only the cloze collection, which needs no folder")
@@ -218,7 +203,8 @@ def main() -> None:
     given = parser.parse_args()
     cloze = ta.load_cloze_collection(CLOZE, seed=0)
     if given.choose:
-        write(CHOICES, choices(ta.load_embedder(CHOOSER), cloze))
+        found = pd.DataFrame(choices(ta.load_embedder(CHOOSER), cloze))
+        write_results(CHOICES, found, "python data/retrieval/make.py FOLDER --choose")
         return
     parts = {"cloze": reporting_part(cloze)}
     if not given.packaged:
@@ -233,14 +219,15 @@ def main() -> None:
         ta.embed_all(embedders, list(collection.queries.values()))
     teacher = load_splade()
     splade = {what: splade_run(teacher, collection) for what, collection in parts.items()}
-    rows = pd.read_csv(given.results).to_dict("records") if given.results.is_file() else []
+    table = given.results or (WHOLE if given.whole else RESULTS)
+    options = [f"--{name}" for name in ("whole", "packaged") if getattr(given, name)]
+    options += ["--results", str(given.results)] if given.results else []
+    command = " ".join(["python data/retrieval/make.py FOLDER", *options])
     for embedder in embedders.values():
         for what, collection in parts.items():
-            found = rows_of(embedder, what, collection, splade[what])
-            print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
-            rows = merged(rows, found)
-        more = f" --packaged --results {given.results}" if given.packaged else ""
-        write_results(given.results, pd.DataFrame(rows), f"python data/retrieval/make.py FOLDER{more}")
+            found = pd.DataFrame(rows_of(embedder, what, collection, splade[what]))
+            print(found.round(3).to_string(index=False), flush=True)
+            write_results(table, found, command, by=("collection", "embedder"))
 
 
 if __name__ == "__main__":

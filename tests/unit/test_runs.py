@@ -1,7 +1,5 @@
 """Runs: made over odd collections, judged, fused; and the file of results that is made of them."""
 
-import runpy
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -177,19 +175,3 @@ def test_vectors_under_the_names_of_an_engine(tokenizer):
     ):
         assert [weight for _, weight in plain] == [weight for _, weight in named]
         assert {place[name]: weight for name, weight in named} == {i: row[i] for i in np.flatnonzero(row)}
-
-
-def test_results_that_are_made_again_keep_their_place():
-    make = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))
-    older = pd.read_csv(make["RESULTS"]).to_dict("records")
-    again = [row | {"low": -9.0} for row in older if row["embedder"] == "smol-cse"]
-    found = make["merged"](older, again)
-    assert [row | {"low": 0} for row in found] == [row | {"low": 0} for row in older]
-    assert [row["embedder"] for row in found if row["low"] == -9] == ["smol-cse"] * len(again)
-    more = [row | {"embedder": "mine"} for row in again[:4]]  # of one collection
-    assert make["merged"](older, more) == older + more
-    first = [row["embedder"] for row in older].index("smol-cse")
-    group = [row for row in again if row["collection"] == again[0]["collection"]]
-    fewer = make["merged"](older, group[:-1])  # a method that is gone leaves nothing behind
-    assert fewer[first : first + len(group) - 1] == group[:-1] and len(fewer) == len(older) - 1
-    assert pd.DataFrame(older).to_csv(index=False, lineterminator="\n") == make["RESULTS"].read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import SupportsIndex, cast
+from typing import SupportsIndex, TypeGuard, cast
 
 # Controls, marks that change how their neighbours are drawn, private characters, halves of characters, line breaks,
 # and spaces that look like nothing or like the plain one.
@@ -47,6 +47,20 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
         bounds = f", {least} or more" if most is None else f" from {least} to {f'{called} = ' if called else ''}{most}"
         raise ValueError(f"{name} is {shown(value)}; it must be a whole number{bounds}")
     return number
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a value is an int or a float of Python, and no truth value.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    bool
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:

@@ -7,7 +7,7 @@ claims`` fills them in.
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -90,8 +90,6 @@ def load_results(table: str, folder: str = "results") -> "pd.DataFrame":
     ValueError
         If there is no such table, or it is not the one that its command wrote.
     """
-    import pandas as pd
-
     notes = data_dir() / folder / MADE
     if not notes.is_file():
         raise ValueError(f"there are no results in a folder {folder!r}; there are some in 'results'")
@@ -101,7 +99,7 @@ def load_results(table: str, folder: str = "results") -> "pd.DataFrame":
     file = notes.with_name(f"{table}.csv")
     if sha256(file) != made[table]["sha256"]:
         raise ValueError(f"{file} was changed after {made[table]['date']}; make it again: {made[table]['command']}")
-    found = pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
+    found = _read(file)
     found.attrs = made[table]
     return found
 
@@ -112,6 +110,7 @@ def write_results(
     command: str,
     sources: Mapping[str, Path] = MappingProxyType({}),
     *,
+    by: Sequence[str] = (),
     digits: int = 4,
 ) -> None:
     """Write a table, and note beside it when, by which command and from which files it was made.
@@ -126,9 +125,19 @@ def write_results(
         What makes the table again.
     sources : Mapping[str, Path]
         What to call the files that it was made from, and where they lie.
+    by : Sequence[str]
+        Columns that tell what was measured. Rows of the file that have other values there stay, and the table's rows
+        take the place of those that have the same. None: the table replaces the file.
     digits : int
         After the point.
     """
+    import pandas as pd
+
+    if by and file.is_file():
+        parts: dict[Hashable, pd.DataFrame] = {}
+        for part in (_read(file), table):
+            parts |= dict(iter(part.groupby(list(by), sort=False)))
+        table = pd.concat(parts.values())
     write_text(file, table.round(digits).to_csv(index=False, lineterminator="\n"))
     notes = file.with_name(MADE)
     made = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
@@ -139,6 +148,13 @@ def write_results(
         "from": {name: sha256(path) for name, path in sources.items()},
     }
     write_text(notes, json.dumps(dict(sorted(made.items())), indent=1) + "\n")
+
+
+def _read(file: Path) -> "pd.DataFrame":
+    """Read a table; what is empty is no number, and everywhere else a text."""
+    import pandas as pd
+
+    return pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
 
 
 def read_ledger(file: Path) -> list[dict[str, str]]:

@@ -8,13 +8,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.course.plots import BLUE, FIRST, GREY, ORANGE, PALE
+from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE, PALE
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
 
 CELLS = 14  # numbers shown of a vector
 TOKENS = 12  # of the text, at most
-INK, LIGHT = "#333333", "#F4F4F4"
+LIGHT = "#F4F4F4"
 
 
 def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:

@@ -239,8 +239,8 @@ def _of_the_course(name: str) -> bool:
 
 
 def _made_by_its_reader(name: str) -> bool:
-    """Return whether an adapter of the table is neither shipped nor made yet: a name on the hub has an owner."""
-    return not _of_the_course(name) and Path(name).name == name and not Path(name).is_dir()
+    """Return whether an adapter is that of a row of the table, neither shipped nor made yet."""
+    return name in EMBEDDERS and not _of_the_course(name) and not Path(name).is_dir()
 
 
 def _pinned(name: str, revision: str) -> tuple[str, str]:

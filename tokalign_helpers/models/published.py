@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
-from tokalign_helpers.basics.checks import first_line, shown
+from tokalign_helpers.basics.checks import first_line, is_number, shown
 from tokalign_helpers.models.hub import ADAPTER_CONFIG, ON_THE_HUB, is_folder, settings_folder
 from tokalign_helpers.models.input_format import SLOT, InputFormat
 from tokalign_helpers.models.pooling import Pooling, first_token, last_token, mean, weighted_mean
@@ -184,7 +184,7 @@ def _limit(folder: Path) -> int:
         _json(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
         _json(folder / "tokenizer_config.json", dict).get("model_max_length"),
     ]
-    known = [int(limit) for limit in found if _is_number(limit) and 0 < limit < ENDLESS]
+    known = [int(limit) for limit in found if is_number(limit) and 0 < limit < ENDLESS]
     return min(known, default=0) if (folder / "modules.json").is_file() else 0
 
 
@@ -209,10 +209,6 @@ def _pooling(
 
 def _excludes_prompt(folder: Path, layers: Mapping[str, str]) -> bool:
     return _json(folder / layers.get("Pooling", "1_Pooling") / "config.json", dict).get("include_prompt") is False
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _base(adapter: Mapping[str, object], source: str | Path) -> str:

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor
 
-from tokalign_helpers.basics.checks import one_line, shown, whole_number
+from tokalign_helpers.basics.checks import is_number, one_line, shown, whole_number
 from tokalign_helpers.basics.files import replacing
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.reading.explain import tight_map
@@ -77,9 +77,9 @@ class SparseRecipe:
         v, d = self.decoder.vocabulary_size, self.decoder.dimension
         whole_number(self.k, "k", 1, v, called="V")
         whole_number(self.m, "m", 0, v, called="V")
-        if not (_is_number(self.scale) and 0 < self.scale < math.inf):
+        if not (is_number(self.scale) and 0 < self.scale < math.inf):
             raise ValueError(f"scale is {shown(self.scale)}; it must be a finite number above 0")
-        if not (_is_number(self.own) and 0 <= self.own < math.inf):
+        if not (is_number(self.own) and 0 <= self.own < math.inf):
             raise ValueError(f"own is {shown(self.own)}; it must be a finite number, 0 or more")
         shapes = {"matrix": (d, d), "offset": (d,), "frame": (d, d), "importance": (v,)}
         found = {"matrix": self.change.matrix, "offset": self.change.offset, "frame": self.frame}
@@ -322,10 +322,6 @@ def keep_largest(coordinates: Tensor, k: int) -> Tensor:
     k = whole_number(k, "k", 1, coordinates.shape[1], called="V")
     kept = coordinates.abs().topk(k, dim=1).indices
     return torch.zeros_like(coordinates).scatter(1, kept, coordinates.gather(1, kept))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _linear(decoder: TokenDecoder) -> TokenDecoder:
