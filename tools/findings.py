@@ -88,6 +88,8 @@ def findings(rows: Sequence[Mapping[str, str]], lines: Sequence[Finding] = FINDI
     known = {row["id"]: row for row in rows}
     written = []
     for line in lines:
+        if gone := (line.verdicts.keys() | line.patterns.keys()) - known.keys():
+            raise ValueError(f"tools/findings.py: the ledger has no row {min(gone)!r}")
         for name, verdict in line.verdicts.items():
             if known[name]["verdict"] != verdict:
                 raise ValueError(

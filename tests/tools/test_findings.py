@@ -37,6 +37,8 @@ def test_a_line_is_not_written_for_another_verdict_or_other_words():
         findings([ROWS[0] | {"verdict": "reproduced"}], [LINE])
     with pytest.raises(ValueError, match="nothing in the figures of 'gar' matches 'LAR'"):
         findings(ROWS, [replace(LINE, patterns={"gar": "LAR"})])
+    with pytest.raises(ValueError, match="the ledger has no row 'gone'"):
+        findings(ROWS, [replace(LINE, verdicts={"gone": "partly"})])
 
 
 def test_lines_stand_between_their_marks():
