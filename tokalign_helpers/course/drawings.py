@@ -11,6 +11,7 @@ from tokalign_helpers.basics.checks import whole_number
 from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE, PALE
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.layers import token_states
 
 CELLS = 14  # numbers shown of a vector
 TOKENS = 12  # of the text, at most
@@ -34,8 +35,8 @@ def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
     Axes
     """
     shown = whole_number(shown, "shown")
-    ids, states = _states(embedder, text)
-    ids, states = ids[:TOKENS], states[:TOKENS]
+    (ids,), _ = embedder.prompts([text])
+    ids, states = ids[:TOKENS], token_states(embedder, text)[:TOKENS]
     h = embedder.embed([text])[0]
     best = aligned_tokens(embedder, [text], k=max(shown, 100))
     _, ax = plt.subplots(figsize=(11, 4.1), layout="constrained")
@@ -125,14 +126,6 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     ends = np.concatenate([x, x + v, [0]])
     ax.set(xlabel="along $u_1$", ylabel="across it", ylim=(-top, top * 1.4), xlim=(ends.min() - 3, ends.max() + 3))
     return ax
-
-
-def _states(embedder: Embedder, text: str) -> tuple[list[int], Tensor]:
-    """Return a text's token ids and the model's states at them, (L, d)."""
-    (ids,), _ = embedder.prompts([text])
-    with torch.no_grad():
-        hidden = embedder.model(input_ids=torch.tensor([ids], device=embedder.model.device)).last_hidden_state
-    return ids, hidden[0].float().cpu()
 
 
 def _strip(ax: Axes, x: float, y: float, width: float, vector: Tensor, scale: float, *, height: float = 1.8) -> None:

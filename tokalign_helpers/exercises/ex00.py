@@ -7,9 +7,13 @@ import torch
 
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
+from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.layers import token_states
 from tokalign_helpers.reading.vocabulary import function_words
+
+TEXT = "What diseases are parrots prone to?"
 
 
 def _judge_sentence(answer: Any) -> str | None:
@@ -27,18 +31,48 @@ def _judge_sentence(answer: Any) -> str | None:
     )
 
 
-def _judge_top_ids(answer: Any) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    for v, d, k in ((6, 3, 2), (40, 8, 5), (10, 4, 10)):
-        weight, h = torch.randn(v, d, generator=generator), torch.randn(d, generator=generator) - 1
-        expected = (weight @ h).argsort(descending=True)[:k].tolist()
-        problem = wrong_ids(f"with V={v}, d={d}, k={k}", expected, answer(h, weight, k))
+def _judge_decode(answer: Any) -> str | None:
+    raw, generator = load_embedder("smol-wmean"), torch.Generator().manual_seed(0)
+    for n, v, d, k in ((5, 6, 3, 2), (7, 40, 8, 5), (3, 10, 4, 10)):
+        states, weight = torch.randn(n, d, generator=generator) - 1, torch.randn(v, d, generator=generator)
+        pooled = raw.pooling(states[None], torch.ones(1, n, dtype=torch.int64))
+        expected = TokenDecoder(weight, raw.tokenizer).top_tokens(pooled, k)[0][0].tolist()
+        problem = wrong_ids(f"with n={n}, V={v}, d={d}, k={k}", expected, answer(states, weight, k))
         if problem:
             return problem
-    return None
+    expected = raw.decoder.top_tokens(raw.embed([TEXT]), 5)[0][0].tolist()
+    return wrong_ids(f"with the states of {TEXT!r}", expected, answer(token_states(raw, TEXT), raw.unembedding, 5))
 
 
 q1 = Question(
+    level="medium",
+    task="Write `decode(states, E, k)`: the ids of the k best tokens of a text, best first. `states` (n, d) holds the "
+    "model's state at each of its n tokens, `E` (V, d) is the decoder layer's matrix $E_g$. Average the states with the "
+    "weights 1, 2, …, n, as `smol-wmean` does, and score the average.",
+    judge=_judge_decode,
+    clue="weights[:, None] * states multiplies each state by its weight. E @ h has one score per token, and torch.topk "
+    "gives values and indices.",
+    answer="import torch\n"
+    "def decode(states, E, k):\n"
+    "    weights = torch.arange(1, len(states) + 1, dtype=states.dtype)\n"
+    "    h = (weights[:, None] * states).sum(dim=0) / weights.sum()\n"
+    "    scores = E @ h\n"
+    "    return scores.topk(k).indices",
+    name="decode",
+    why="That is the whole of the method: an average, one matrix product and a sort. The library's `decoder.top_tokens` of "
+    "`embed` gave the same ids, also for the parrots.",
+    wrong=(
+        "def decode(states, E, k):\n    return (E @ states.mean(dim=0)).topk(k).indices",
+        "def decode(states, E, k):\n    return (E @ states[-1]).topk(k).indices",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(1.0, len(states) + 1) @ states\n    return (E @ h).topk(k).values",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(1.0, len(states) + 1) @ states\n    return (E @ -h).topk(k).indices",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(len(states), 0.0, -1) @ states\n    return (E @ h).topk(k).indices",
+    ),
+)
+q2 = Question(
     level="easy",
     task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text.",
     judge=_judge_sentence,
@@ -52,20 +86,6 @@ q1 = Question(
         'answer = "it was in the of and to"',
         'answer = "water water water water water"',
         'answer = "What diseases are parrots prone to?"',
-    ),
-)
-q2 = Question(
-    level="easy",
-    task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
-    "given the decoder layer's weight (V, d).",
-    judge=_judge_top_ids,
-    clue="weight @ h has one score per token. torch.topk gives values and indices.",
-    answer="def top_ids(h, weight, k):\n    return (weight @ h).topk(k).indices",
-    name="top_ids",
-    why="That is the whole of the method: one matrix product and a sort.",
-    wrong=(
-        "def top_ids(h, weight, k):\n    return (weight @ h).topk(k).values",
-        "def top_ids(h, weight, k):\n    return (-(weight @ h)).topk(k).indices",
     ),
 )
 q3 = Question(

@@ -26,14 +26,15 @@ def _judge_k(answer: Any) -> str | None:
     return None if before < 0.5 else f"Hit@{k} is {here:.3f}, but Hit@{k - 1} is {before:.3f} already"
 
 
-def _judge_lar(answer: Any) -> str | None:
+def _judge_gar(answer: Any) -> str | None:
     cases = (
-        ("one text, one of two tokens found", [[7, 1, 2]], [{7, 9}]),
-        ("the third aligned token is beyond |T_s| = 2", [[1, 2, 7]], [{7, 9}]),
-        ("a mean over texts, not over tokens", [[5, 0, 0, 0], [1, 2, 3, 4]], [{5}, {1, 2, 8, 9}]),
+        ("two texts, two of four tokens found", [[7, 1], [3, 4]], [{7, 9}, {3, 5}]),
+        ("the third aligned token is beyond the n = 2 of the text", [[1, 2, 7], [3, 4, 5]], [{7, 9}, {3, 4}]),
+        ("a token counts where it is in the text, not in another one", [[5, 0], [7, 1]], [{7, 9}, {5, 7}]),
+        ("a token of two texts counts once", [[7, 0, 0], [7, 0, 0]], [{7, 1, 2}, {7, 3}]),
     )
     for name, aligned, literal in cases:
-        expected = Alignment(torch.tensor(aligned), literal).lar
+        expected = Alignment(torch.tensor(aligned), literal).gar
         problem = wrong_number(f"case '{name}'", expected, answer(aligned, literal))
         if problem:
             return problem
@@ -41,6 +42,38 @@ def _judge_lar(answer: Any) -> str | None:
 
 
 q1 = Question(
+    level="medium",
+    task="Write `my_gar(aligned, literal)`: the global alignment rate. `aligned` holds one list of ids per text, best first; "
+    "`literal` one set of ids per text.",
+    judge=_judge_gar,
+    clue="For each text, set(row[: len(tokens)]) & tokens are the tokens that it finds of its own. Collect them in one set "
+    "for all texts, and all tokens of all texts in another.",
+    answer="def my_gar(aligned, literal):\n"
+    "    found, present = set(), set()\n"
+    "    for row, tokens in zip(aligned, literal):\n"
+    "        found |= set(row[: len(tokens)]) & tokens\n"
+    "        present |= tokens\n"
+    "    return len(found) / len(present)",
+    name="my_gar",
+    why="Whoever gives every text the same answer finds few of all the tokens. The library's `Alignment(...).gar` gave the "
+    "same in every case.",
+    wrong=(
+        "def my_gar(aligned, literal):\n"
+        "    shares = [len(set(row[: len(t)]) & t) / len(t) for row, t in zip(aligned, literal)]\n"
+        "    return sum(shares) / len(shares)",
+        "def my_gar(aligned, literal):\n"
+        "    found = set().union(*(set(row) & t for row, t in zip(aligned, literal)))\n"
+        "    return len(found) / len(set().union(*literal))",
+        "def my_gar(aligned, literal):\n"
+        "    present = set().union(*literal)\n"
+        "    found = set().union(*(row[: len(t)] for row, t in zip(aligned, literal))) & present\n"
+        "    return len(found) / len(present)",
+        "def my_gar(aligned, literal):\n"
+        "    found = sum(len(set(row[: len(t)]) & t) for row, t in zip(aligned, literal))\n"
+        "    return found / sum(map(len, literal))",
+    ),
+)
+q2 = Question(
     level="easy",
     task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences (Hit@K ≥ 0.5, by ids)?",
     judge=_judge_k,
@@ -51,26 +84,6 @@ q1 = Question(
     "answer = next(k for k in range(1, 100) if alignment.hit_at(k) >= 0.5)",
     why="A handful of tokens is enough to recognize half of the texts by one of their own tokens.",
     wrong=("answer = 1", "answer = 10", "answer = 0.5"),
-)
-q2 = Question(
-    level="hard",
-    task="Write `lar(aligned, literal)`: the local alignment rate. `aligned` holds one list of ids per text, best first; "
-    "`literal` one set of ids per text.",
-    judge=_judge_lar,
-    clue="For each text, look at the first len(tokens) aligned ids only; divide by len(tokens); average over the texts.",
-    answer="def lar(aligned, literal):\n"
-    "    shares = [len(set(row[: len(tokens)]) & tokens) / len(tokens) for row, tokens in zip(aligned, literal)]\n"
-    "    return sum(shares) / len(shares)",
-    name="lar",
-    why="A text of n tokens gets n guesses: long texts have no advantage.",
-    wrong=(
-        "def lar(aligned, literal):\n"
-        "    shares = [len(set(row) & tokens) / len(tokens) for row, tokens in zip(aligned, literal)]\n"
-        "    return sum(shares) / len(shares)",
-        "def lar(aligned, literal):\n"
-        "    found = sum(len(set(row[: len(t)]) & t) for row, t in zip(aligned, literal))\n"
-        "    return found / sum(len(t) for t in literal)",
-    ),
 )
 q3 = Question(
     level="hard",

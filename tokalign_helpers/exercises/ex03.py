@@ -6,7 +6,7 @@ import torch
 
 from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
-from tokalign_helpers.exercises.judging import finite_number, read_array, wrong_array
+from tokalign_helpers.exercises.judging import finite_number, wrong_array
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
 from tokalign_helpers.reading.spectrum import PrincipalComponents
@@ -28,26 +28,54 @@ def _judge_amount(answer: Any) -> str | None:
     return f"at λ = {amount + 1:g}, nearer to 0, GAR is {gar[1]:.3f} still" if gar[1] >= ENOUGH else None
 
 
-def _judge_removal(answer: Any) -> str | None:
+def _judge_adjusted(answer: Any) -> str | None:
     generator = torch.Generator().manual_seed(0)
-    for n, d in ((3, 4), (6, 9)):
-        h = torch.randn(n, d, generator=generator) + 2
-        u = torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
-        case = f"with h of the shape {tuple(h.shape)}"
-        got = read_array(case, tuple(h.shape), answer(h, u))
-        if isinstance(got, str):
-            return got
-        left = (got @ u.double()).abs()
-        if not (left <= 1e-4).all():
-            return (
-                f"after the removal text {left.argmax()} still has {left.max():.3f} along u; expected 0 for every text"
-            )
-        if wrong_array(case, h - torch.outer(h @ u, u), got):
-            return "u is gone, but something else has changed as well"
+    for n, d in ((4, 3), (30, 6)):
+        before = torch.randn(n, d, generator=generator) + torch.linspace(1, 3, d)
+        after = 1.5 * torch.randn(n, d, generator=generator) - torch.linspace(0, 2, d)
+        components = PrincipalComponents.fit(before)
+        expected = components.adjust(before, float(components.variation(before, after)[0]))
+        problem = wrong_array(f"with {n} texts of {d} numbers", expected, answer(before, after), 1e-3)
+        if problem:
+            return problem
     return None
 
 
 q1 = Question(
+    level="medium",
+    task="Write `adjusted(before, after)`: `before` and `after` (n, d) are the embeddings of the same texts by the raw model "
+    "and by the trained embedder. Find $u_1$ of the raw ones and $v_1$, and return the raw ones moved by $v_1$ along $u_1$.",
+    judge=_judge_adjusted,
+    clue="u_1 is the first row of torch.linalg.svd(before, full_matrices=False).Vh; v_1 is the mean of (after - before) @ u_1.",
+    answer="import torch\n"
+    "def adjusted(before, after):\n"
+    "    u = torch.linalg.svd(before, full_matrices=False).Vh[0]\n"
+    "    v = ((after - before) @ u).mean()\n"
+    "    return before + v * u",
+    name="adjusted",
+    why="The sign of u did not matter: with −u, v is −v, and v u the same. The library's `fit`, `variation` and `adjust` gave "
+    "the same embeddings.",
+    wrong=(
+        "def adjusted(before, after):\n    return before + (after - before).mean(dim=0)",
+        "import torch\n"
+        "def adjusted(before, after):\n"
+        "    u = torch.linalg.svd(before, full_matrices=False).Vh[0]\n"
+        "    return before + torch.outer((after - before) @ u, u)",
+        "import torch\n"
+        "def adjusted(before, after):\n"
+        "    u = torch.linalg.svd(before, full_matrices=False).Vh[0]\n"
+        "    return before + ((before - after) @ u).mean() * u",
+        "import torch\n"
+        "def adjusted(before, after):\n"
+        "    u = torch.linalg.svd(after, full_matrices=False).Vh[0]\n"
+        "    return before + ((after - before) @ u).mean() * u",
+        "import torch\n"
+        "def adjusted(before, after):\n"
+        "    u = torch.linalg.svd(before, full_matrices=False).Vh[0]\n"
+        "    return ((after - before) @ u).mean() * u",
+    ),
+)
+q2 = Question(
     level="easy",
     task="How small a shift is enough? Find the whole number λ nearest to 0 for which the GAR of `smol-eol` on the "
     "second half of the sentences, with $u_1$ of the first half, is at least 0.19.",
@@ -56,21 +84,6 @@ q1 = Question(
     answer="answer = -16",
     why="Good amounts make a wide range, and this is where it begins: well before v_1.",
     wrong=("answer = 50", "answer = -5", "answer = -56", "answer = 'left'"),
-)
-q2 = Question(
-    level="medium",
-    task="Write `without(h, u)`: remove from every text exactly its own part along the unit vector u, so that nothing "
-    "of u is left. h is (n, d).",
-    judge=_judge_removal,
-    clue="h @ u says how much of u each text has; torch.outer spreads it over the dimensions.",
-    answer="import torch\ndef without(h, u):\n    return h - torch.outer(h @ u, u)",
-    name="without",
-    why="Each text gets its own λ here. Notebook 08 compares it with one λ for all.",
-    wrong=(
-        "def without(h, u):\n    return h - u",
-        "def without(h, u):\n    return h - (h @ u).mean() * u",
-        "def without(h, u):\n    return h @ u",
-    ),
 )
 q3 = Question(
     level="hard",

@@ -3,10 +3,15 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from tokalign_helpers.exercises import Question, choice, shown
-from tokalign_helpers.exercises.judging import wrong_number
+from tokalign_helpers.exercises.judging import wrong_array, wrong_number
+from tokalign_helpers.models.decoding import TokenDecoder
+from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.retrieval.evaluation import evaluate_run
+from tokalign_helpers.retrieval.index import SparseIndex
+from tokalign_helpers.retrieval.sparse import sparsify_documents, sparsify_queries
 
 
 def _judge_score(answer: Any) -> str | None:
@@ -17,6 +22,21 @@ def _judge_score(answer: Any) -> str | None:
     )
     for name, query, document, expected in cases:
         problem = wrong_number(f"case '{name}'", expected, answer(query, document))
+        if problem:
+            return problem
+    return None
+
+
+def _judge_search(answer: Any) -> str | None:
+    generator, tokenizer = torch.Generator().manual_seed(0), load_embedder("smol-eol").tokenizer
+    for n, v, k, query in ((3, 30, 4, {0, 2, 5, 11, 17}), (6, 50, 8, set(range(0, 50, 3))), (4, 40, 3, {39})):
+        decoder = TokenDecoder(torch.randn(v, 5, generator=generator), tokenizer)
+        h, names = torch.randn(n, 5, generator=generator), [str(i) for i in range(n)]
+        index = SparseIndex.of(names, sparsify_documents(decoder, h, k, weights="raw"))
+        found = dict(index.search(sparsify_queries(decoder, [query]), n)[0])
+        expected = torch.tensor([found.get(name, 0.0) for name in names])
+        case = f"with {n} documents, V = {v}, k = {k} and the query {sorted(query)}"
+        problem = wrong_array(case, expected, answer(set(query), decoder.scores(h), k), 1e-4)
         if problem:
             return problem
     return None
@@ -56,7 +76,7 @@ q2 = Question(
     answer="def score(query, document):\n"
     "    return sum(weight * document.get(token, 0.0) for token, weight in query.items())",
     name="score",
-    why="An inverted index does just this, but looks only at documents that have a token of the query.",
+    why="A search by tokens is this sum, for each document.",
     wrong=(
         "def score(query, document):\n    return sum(document.values())",
         "def score(query, document):\n    return sum(document.get(token, 0.0) for token in query)",
@@ -64,6 +84,32 @@ q2 = Question(
     ),
 )
 q3 = Question(
+    level="medium",
+    task="Write `search(query, scores, k)`. `query` is a set of token ids, and `scores` (n, V) holds the score of each token "
+    "for n documents. A document keeps its k best tokens, in a dictionary token → score. Return the n sums of what each "
+    "document holds of the query's tokens.",
+    judge=_judge_search,
+    clue="row.topk(k) has the values and the indices of one document; dict(zip(…)) of the two, as lists, is its dictionary.",
+    answer="def search(query, scores, k):\n"
+    "    sums = []\n"
+    "    for row in scores:\n"
+    "        best = row.topk(k)\n"
+    "        document = dict(zip(best.indices.tolist(), best.values.tolist()))\n"
+    "        sums.append(sum(document.get(token, 0.0) for token in query))\n"
+    "    return sums",
+    name="search",
+    why="The library's `sparsify_documents` and `SparseIndex.search` gave the same sums. They look only at documents that hold "
+    "a token of the query, which is why they are quicker.",
+    wrong=(
+        "def search(query, scores, k):\n    return scores[:, sorted(query)].sum(dim=1)",
+        "def search(query, scores, k):\n    return scores.topk(k).values.sum(dim=1)",
+        "def search(query, scores, k):\n"
+        "    return [float(len(query & set(row.topk(k).indices.tolist()))) for row in scores]",
+        "def search(query, scores, k):\n"
+        "    return [max([float(row[t]) for t in query & set(row.topk(k).indices.tolist())] or [0.0]) for row in scores]",
+    ),
+)
+q4 = Question(
     level="easy",
     task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong "
     "otherwise? (a) nothing, the documents are the same, (b) the index would be too large, (c) the settings would suit "
@@ -78,9 +124,9 @@ q3 = Question(
         },
     ),
     clue="Think of the best of sixteen dice.",
-    answer='answer_3 = "d"',
-    name="answer_3",
+    answer='answer_4 = "d"',
+    name="answer_4",
     why="The more settings are tried, the larger the luck of the winner.",
-    wrong=('answer_3 = "a"', 'answer_3 = "b"', 'answer_3 = "c"', "answer_3 = 16"),
+    wrong=('answer_4 = "a"', 'answer_4 = "b"', 'answer_4 = "c"', "answer_4 = 16"),
 )
-QUESTIONS = (q1, q2, q3)
+QUESTIONS = (q1, q2, q3, q4)

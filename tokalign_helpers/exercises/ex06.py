@@ -6,7 +6,9 @@ import torch
 
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
+from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
+from tokalign_helpers.reading.explain import token_contributions
 
 
 def _judge_pair(answer: Any) -> str | None:
@@ -26,12 +28,14 @@ def _judge_pair(answer: Any) -> str | None:
     )
 
 
-def _judge_sum(answer: Any) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    for v, d in ((9, 3), (20, 5)):
-        frame, _ = torch.linalg.qr(torch.randn(v, d, generator=generator))
-        a, b = torch.randn(d, generator=generator), torch.randn(d, generator=generator)
-        problem = wrong_array(f"with V={v}, d={d}", (frame @ a) * (frame @ b), answer(frame, a, b), 1e-5)
+def _judge_contributions(answer: Any) -> str | None:
+    generator, tokenizer = torch.Generator().manual_seed(0), load_embedder("smol-sim").tokenizer
+    for v, d in ((9, 3), (30, 5)):
+        weight = torch.randn(v, d, generator=generator) * torch.linspace(3, 1, d)
+        a, b = 2 * torch.randn(d, generator=generator), torch.randn(d, generator=generator)
+        split = token_contributions(TokenDecoder(weight, tokenizer), a, b).sort_values("id")
+        expected = torch.from_numpy(split["contribution"].to_numpy().copy())
+        problem = wrong_array(f"with V={v}, d={d}", expected, answer(weight, a, b))
         if problem:
             return problem
     return None
@@ -53,17 +57,39 @@ q1 = Question(
     ),
 )
 q2 = Question(
-    level="medium",
-    task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
-    "frame (V, d).",
-    judge=_judge_sum,
-    clue="frame @ a has one number for each token, frame @ b another.",
-    answer="def contributions(frame, a, b):\n    return (frame @ a) * (frame @ b)",
+    level="hard",
+    task="Write `contributions(E, a, b)`: how much each token adds to the cosine of two embeddings a and b (d,), given the "
+    "decoder layer's matrix $E_g$ as `E` (V, d). Bring a and b to length 1 first. $(E^\\top E)^{-1/2}$ has the eigenvectors of "
+    "$E^\\top E$, and its eigenvalues to the power −½.",
+    judge=_judge_contributions,
+    clue="values, vectors = torch.linalg.eigh(E.T @ E); then (vectors * values.rsqrt()) @ vectors.T is the root, and E @ root "
+    "the tight frame.",
+    answer="import torch\n"
+    "def contributions(E, a, b):\n"
+    "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+    "    root = (vectors * values.rsqrt()) @ vectors.T\n"
+    "    frame = E @ root\n"
+    "    a, b = a / a.norm(), b / b.norm()\n"
+    "    return (frame @ a) * (frame @ b)",
     name="contributions",
-    why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",
+    why="Their sum is the cosine, because the frame's columns are orthonormal. The library's `token_contributions` gave the same, "
+    "and names the tokens.",
     wrong=(
-        "def contributions(frame, a, b):\n    return (frame @ a) + (frame @ b)",
-        "def contributions(frame, a, b):\n    return (frame @ a) @ (frame @ b)",
+        "def contributions(E, a, b):\n    a, b = a / a.norm(), b / b.norm()\n    return (E @ a) * (E @ b)",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+        "    frame = E @ (vectors * values.rsqrt()) @ vectors.T\n"
+        "    return (frame @ a) * (frame @ b)",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+        "    frame = E @ (vectors * values.rsqrt()) @ vectors.T\n"
+        "    return frame @ (a / a.norm()) + frame @ (b / b.norm())",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    frame = E @ torch.linalg.inv(E.T @ E)\n"
+        "    return (frame @ (a / a.norm())) * (frame @ (b / b.norm()))",
     ),
 )
 q3 = Question(

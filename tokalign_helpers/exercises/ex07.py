@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tokalign_helpers.basics.statistics import rank_correlation
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
 from tokalign_helpers.models.embedders import plan_loading
@@ -18,14 +19,17 @@ def _judge_memory(answer: Any) -> str | None:
     return f"it fits, but {gigabytes - 1} GB are enough as well: {less}" if less.fits else None
 
 
-def _judge_kept(answer: Any) -> str | None:
+def _judge_spearman(answer: Any) -> str | None:
     cases = (
-        ("one collection", {"a": 0.5}, {"a": 0.4}, 0.8),
-        ("a mean of shares, not a share of means", {"a": 0.2, "b": 0.8}, {"a": 0.2, "b": 0.4}, 0.75),
-        ("the order of the names does not matter", {"a": 0.4, "b": 0.5}, {"b": 0.5, "a": 0.2}, 0.75),
+        ("the same order on another scale", [1, 2, 3, 4, 5], [1, 10, 100, 1000, 10000]),
+        ("the order reversed", [1, 2, 3, 4], [9.5, 7, 2, 1]),
+        ("any order", [0.3, 0.9, 0.1, 0.5, 0.7, 0.2], [2, 5, 4, 1, 6, 3]),
+        ("equal numbers in one list", [1, 2, 2, 2, 5], [3, 1, 4, 2, 5]),
+        ("equal numbers in both", [2, 1, 2, 3, 3, 3], [1, 1, 2, 2, 3, 9]),
     )
-    for name, dense, sparse, expected in cases:
-        problem = wrong_number(f"case '{name}'", expected, answer(dense, sparse))
+    for name, x, y in cases:
+        expected = rank_correlation(x, y).estimate
+        problem = wrong_number(f"case '{name}'", expected, answer(list(x), list(y)), 1e-5)
         if problem:
             return problem
     return None
@@ -43,18 +47,34 @@ q1 = Question(
     wrong=("answer = 14", "answer = 16", "answer = '15 GB'"),
 )
 q2 = Question(
-    level="easy",
-    task="Write `kept_share(dense, sparse)`: the share of the dense nDCG that the sparse vectors keep, averaged over "
-    "collections. Both are dictionaries from a collection's name to its nDCG.",
-    judge=_judge_kept,
-    clue="One share for each name, then the mean of the shares.",
-    answer="def kept_share(dense, sparse):\n    return sum(sparse[name] / dense[name] for name in dense) / len(dense)",
-    name="kept_share",
-    why="Each collection counts the same, however easy it is.",
+    level="medium",
+    task="Write `spearman(x, y)`: Spearman's rank correlation of two lists of numbers. Replace each number by its rank in its "
+    "list, where equal numbers share the mean of their ranks; subtract from the ranks of each list their mean; the correlation "
+    "is the cosine of what is left.",
+    judge=_judge_spearman,
+    clue="The rank of v among NumPy's `values`: (values < v).sum() of them are smaller, and (values == v).sum() are equal to it, "
+    "itself included.",
+    answer="import numpy as np\n"
+    "def spearman(x, y):\n"
+    "    def centred_ranks(values):\n"
+    "        values = np.asarray(values)\n"
+    "        ranks = [(values < v).sum() + ((values == v).sum() + 1) / 2 for v in values]\n"
+    "        return np.array(ranks) - np.mean(ranks)\n\n"
+    "    a, b = centred_ranks(x), centred_ranks(y)\n"
+    "    return a @ b / np.sqrt((a @ a) * (b @ b))",
+    name="spearman",
+    why="Only the order counts, so cosines need no scale to be compared with ratings. The library's `rank_correlation`, which "
+    "`examine` calls, gave the same.",
     wrong=(
-        "def kept_share(dense, sparse):\n    return sum(sparse.values()) / sum(dense.values())",
-        "def kept_share(dense, sparse):\n"
-        "    return sum(s / d for s, d in zip(sparse.values(), dense.values())) / len(dense)",
+        "import numpy as np\ndef spearman(x, y):\n    return np.corrcoef(x, y)[0, 1]",
+        "import numpy as np\n"
+        "def spearman(x, y):\n"
+        "    return np.corrcoef(np.argsort(np.argsort(x)), np.argsort(np.argsort(y)))[0, 1]",
+        "import numpy as np\n"
+        "def spearman(x, y):\n"
+        "    a, b = (np.array([sum(w < v for w in z) for v in z]) for z in (x, y))\n"
+        "    return a @ b / np.sqrt((a @ a) * (b @ b))",
+        "from scipy.stats import kendalltau\ndef spearman(x, y):\n    return kendalltau(x, y).statistic",
     ),
 )
 q3 = Question(

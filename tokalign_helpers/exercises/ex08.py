@@ -8,7 +8,7 @@ from tokalign_helpers.datasets.wikipedia import load_sentences
 from tokalign_helpers.exercises import Question, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, read_array, wrong_array
 from tokalign_helpers.models.loading import load_embedder
-from tokalign_helpers.reading.postprocessing import spectrum_basis
+from tokalign_helpers.reading.postprocessing import remove_top, spectrum_basis
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 JUDGED = 200  # sentences
@@ -46,12 +46,30 @@ def _judge_removal(answer: Any) -> str | None:
         top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]
         if not (got @ top.T.double()).abs().max() <= 1e-3:
             return f"with n = {n} something of the {n} top directions of the centred embeddings is left"
-        if wrong_array(case, centred - centred @ top.T @ top, got, 1e-3):
+        if wrong_array(case, remove_top(h, n)(h), got, 1e-3):
             return f"with n = {n} more than mean and {n} directions has changed"
     return None
 
 
 q1 = Question(
+    level="hard",
+    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then remove from every row its part along "
+    "the n directions in which the centred rows are longest. h is (rows, d).",
+    judge=_judge_removal,
+    clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",
+    answer="import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n"
+    "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
+    name="all_but_the_top",
+    why="With n = 0 it is centring; without the mean and with n = 1 it is a λ for each text. The library's "
+    "`pp.remove_top(h, n)(h)` gave the same, as one matrix and one vector.",
+    wrong=(
+        "def all_but_the_top(h, n):\n    return h - h.mean(dim=0)",
+        "import torch\ndef all_but_the_top(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
+        "    return h - h @ top.T @ top",
+        "import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
+    ),
+)
+q2 = Question(
     level="hard",
     task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
     "negative. Why? (a) frequent tokens have negative scores, (b) the solver made a rounding error, (c) every log p̂ is "
@@ -65,38 +83,21 @@ q1 = Question(
         },
     ),
     clue="What is the mean of log p̂ over tokens? And the mean of E_g u_1?",
-    answer='answer_1 = "c"',
-    name="answer_1",
+    answer='answer_2 = "c"',
+    name="answer_2",
     why="A softmax does not notice a constant that is added to all scores, so the fit with a constant is the fair one.",
-    wrong=('answer_1 = "a"', 'answer_1 = "b"', "answer_1 = 2"),
+    wrong=('answer_2 = "a"', 'answer_2 = "b"', "answer_2 = 2"),
 )
-q2 = Question(
+q3 = Question(
     level="medium",
     task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, removes at "
     "least 90 % of the energy of $u_1$ and leaves at least 35 % of what tells texts apart. (Judged on the first 200 "
     "sentences.)",
     judge=_judge_share,
     clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters remove?",
-    answer="answer_2 = 0.7",
-    name="answer_2",
+    answer="answer_3 = 0.7",
+    name="answer_3",
     why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
-    wrong=("answer_2 = 0.5", "answer_2 = 0.9", "answer_2 = 50"),
-)
-q3 = Question(
-    level="hard",
-    task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then remove from every row its part along "
-    "the n directions in which the centred rows are longest. h is (rows, d).",
-    judge=_judge_removal,
-    clue="torch.linalg.svd(centred, full_matrices=False).Vh has the directions as rows, the longest first.",
-    answer="import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n"
-    "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
-    name="all_but_the_top",
-    why="With n = 0 it is centring; without the mean and with n = 1 it is the adjustment of notebook 03, a λ for each text.",
-    wrong=(
-        "def all_but_the_top(h, n):\n    return h - h.mean(dim=0)",
-        "import torch\ndef all_but_the_top(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
-        "    return h - h @ top.T @ top",
-        "import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
-    ),
+    wrong=("answer_3 = 0.5", "answer_3 = 0.9", "answer_3 = 50"),
 )
 QUESTIONS = (q1, q2, q3)
