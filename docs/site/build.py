@@ -26,7 +26,6 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
-EXERCISE = re.compile(r"^(### Exercise (\d+) ·.*\(\d+ minutes)\)$", re.MULTILINE)  # without its level
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
@@ -48,7 +47,7 @@ def of_questions(number: str, what: str) -> list[str]:
     number : str
         Two digits.
     what : str
-        Its keyword, such as ``answer`` or ``level``.
+        Its keyword, such as ``answer``.
 
     Returns
     -------
@@ -138,7 +137,6 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     number = EXERCISES.search(code)
     answers = of_questions(number[1], "answer") if number and solved else []
-    levels = of_questions(number[1], "level") if number else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -146,7 +144,6 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub("[Open in Colab]", cell.source)
-            cell.source = EXERCISE.sub(lambda found: f"{found[1]}, {levels[int(found[2]) - 1]})", cell.source)
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
         if cell.cell_type != "code":

@@ -111,6 +111,17 @@ def test_the_notebook_asks_what_the_module_checks(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_the_heading_of_an_exercise_says_how_difficult_it_is(name):
+    nbformat = pytest.importorskip("nbformat")
+    prose = "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells)
+    told = re.findall(r"^### Exercise (\d) · ([a-z ]+) \(\d+ minutes, (\w+)\)$", prose, re.MULTILINE)
+    assert [(int(number), level) for number, _, level in told] == [
+        (number, question.level) for number, question in enumerate(MODULES[name].QUESTIONS, start=1)
+    ]
+    assert {kind for _, kind, _ in told} >= {"build", "run and vary", "explain"}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_the_notebook_checks_the_name_that_the_solution_defines(name):
     """So that a solution, pasted over the stub, is right and does not read "Not answered yet"."""
     nbformat = pytest.importorskip("nbformat")

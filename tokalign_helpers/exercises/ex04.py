@@ -56,7 +56,7 @@ def _judge_ranking(answer: Any) -> str | None:
 q1 = Question(
     level="easy",
     task="The documents a and b are relevant, x, y and z are not. Write a ranking of the five, as a list, whose "
-    "nDCG@10 is 0.920.",
+    "nDCG@10 is `0.920`.",
     judge=_judge_ranking,
     clue="The gain at rank r is 1 / log2(r + 1). With a and b on top nDCG is 1. Move one of them down by one.",
     answer='answer_1 = ["a", "x", "b", "y", "z"]',
