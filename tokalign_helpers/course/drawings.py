@@ -8,14 +8,15 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE, PALE
+from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
 from tokalign_helpers.reading.layers import token_states
 
 CELLS = 14  # numbers shown of a vector
 TOKENS = 12  # of the text, at most
-LIGHT = "#F4F4F4"
+MODEL = ("#D6E8F4", "#A9CFE8")  # light blues, with a blue edge: the language model, its last layer included
+LINE = "#555555"
 
 
 def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
@@ -43,20 +44,21 @@ def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
     ax.set(xlim=(-1, 114), ylim=(-8, 44))
     ax.set_axis_off()
     rows = np.linspace(36, 4, len(ids))
-    scale = float(states.abs().median()) * 2.5
+    scale = float(states.abs().median()) * 1.5
     for token, state, y in zip(ids, states, rows, strict=True):
         _box(ax, 0, y - 1.15, 13, 2.3, embedder.decoder.token(token))
         _arrow(ax, (13.3, y), (17.2, y))
         _arrow(ax, (31.2, y), (34.6, y))
         _strip(ax, 35, y - 0.9, 17, state, scale)
-    ax.add_patch(FancyBboxPatch((17.5, 1), 13.5, 38, boxstyle="round,pad=0.2,rounding_size=1.5", fc=LIGHT, ec=GREY))
+    rounded = "round,pad=0.2,rounding_size=1.5"
+    ax.add_patch(FancyBboxPatch((17.5, 1), 13.5, 38, boxstyle=rounded, fc=MODEL[0], ec=BLUE, lw=1.6))
     ax.text(24.2, 20, "language\nmodel\nwithout its\nlast layer", ha="center", va="center", color=INK)
     for y in rows:
-        _arrow(ax, (52.4, y), (58.6, 20 + (y - 20) * 0.12), alpha=0.5)
-    _strip(ax, 59, 18.6, 17, h, float(h.abs().median()) * 2.5, height=2.8)
+        _arrow(ax, (52.4, y), (58.6, 20 + (y - 20) * 0.12))
+    _strip(ax, 59, 18.4, 17, h, float(h.abs().median()) * 1.5, height=3.2)
     _arrow(ax, (76.4, 20), (79.4, 20))
     for i in range(13):
-        ax.add_patch(Rectangle((80, 6.5 + i * 2.1), 6.5, 1.6, fc=PALE if i % 2 else "#F9DCC8", ec="white"))
+        ax.add_patch(Rectangle((80, 6.5 + i * 2.1), 6.5, 1.6, fc=MODEL[i % 2], ec=BLUE, lw=0.8))
     top = best.head(shown)
     lift = top["score"] - best["score"].iloc[-1]
     for row, length, y in zip(top.itertuples(), lift / lift.max(), np.linspace(33, 7, shown), strict=True):
@@ -129,18 +131,20 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
 
 
 def _strip(ax: Axes, x: float, y: float, width: float, vector: Tensor, scale: float, *, height: float = 1.8) -> None:
-    """Draw some numbers of a vector as coloured cells; three dots represent the others."""
+    """Draw some numbers of a vector as coloured cells, blue below 0 and red above; three dots represent the others."""
     cell = (width - 2) / CELLS
     for i, value in enumerate(vector[torch.linspace(0, len(vector) - 1, CELLS).long()].tolist()):
-        shade = plt.get_cmap("PuOr")(0.5 + 0.5 * np.tanh(value / scale))
+        shade = plt.get_cmap("RdBu_r")(0.5 + 0.5 * np.tanh(value / scale))
         ax.add_patch(Rectangle((x + i * cell, y), cell * 0.92, height, fc=shade, lw=0))
     ax.text(x + width - 1.8, y + height / 2, "…", va="center", color=INK)
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, text: str) -> None:
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.1,rounding_size=0.6", fc="white", ec=GREY))
-    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9, family="monospace")
+    ax.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.1,rounding_size=0.6", fc="white", ec=LINE, lw=1.2)
+    )
+    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=10, color=INK, family="monospace")
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, alpha: float = 1.0) -> None:
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=GREY, lw=0.9, alpha=alpha))
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=LINE, lw=1.2))
