@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
@@ -91,17 +91,72 @@ q2 = Question(
 q3 = Question(
     level="medium",
     task="Someone divides the embedding by its length before decoding. What happens to the list of aligned tokens? "
-    "(a) the order changes, (b) only rare tokens are left, (c) the order stays and all scores shrink by one factor.",
+    "(a) rare tokens come up, (b) it holds fewer tokens of the text, (c) nothing moves in it, (d) its scores become "
+    "probabilities.",
     judge=choice(
         "c",
         {
-            "a": "one positive factor on h is one positive factor on every score, and that reorders nothing",
-            "b": "no token is treated differently from another: every score is multiplied by the same number",
+            "a": "no token is treated differently from another: every score is multiplied by the same number",
+            "b": "one positive factor on h is one positive factor on every score, and that reorders nothing",
+            "d": "they all shrink by one factor; probabilities would add up to 1",
         },
-    ),  # fmt: skip
+    ),
     clue="E_g (h / c) = (E_g h) / c.",
     answer='answer = "c"',
     why="The order needs no length. The weights do: notebook 04 uses the scores, and so keeps the length.",
-    wrong=('answer = "a"', 'answer = "b"', 'answer = "z"'),
+    wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', 'answer = "z"'),
+)
+quiz = Quiz(
+    (
+        "Why does the decoder layer fit the embedding at all?",
+        "d",
+        {
+            "a": (
+                "both have as many numbers",
+                "the embedding of another model with as many numbers would decode to nonsense.",
+            ),
+            "b": (
+                "the training of `smol-cse` has fitted them",
+                "the decoder layer took no part in the training, and it fits the untrained embedding as well.",
+            ),
+            "c": ("any large matrix would name words", "a matrix of random numbers names random tokens."),
+            "d": (
+                "an average of states is like a state",
+                "states, as they leave the last layer and its norm, are what the layer was made to read; their "
+                "average lies in the same space.",
+            ),
+        },
+    ),
+    (
+        "Why must the tokens come from the backbone's own decoder layer?",
+        "a",
+        {
+            "a": (
+                "a new one could learn any mapping",
+                "the claim is that the embedding still speaks the language of its LLM; a newly trained layer "
+                "would prove nothing.",
+            ),
+            "b": ("only this one has a row for each token of the vocabulary", "a new one could have as many."),
+            "c": ("a new one would be too slow", "it would be one matrix product as well."),
+            "d": (
+                "only this one gives scores above zero",
+                "its scores lie on both sides of zero, and only their order counts here.",
+            ),
+        },
+    ),
+    (
+        "Both embedders average the states of the same model. What makes their tokens differ?",
+        "c",
+        {
+            "a": ("the way the states are averaged", "it is the same weighted mean in both."),
+            "b": ("the rows of the decoder layer's matrix", "it is the same matrix in both."),
+            "c": (
+                "the states, which training has changed",
+                "the weights inside the model were trained. How much of the change lies along one direction, "
+                "notebook 02 measures.",
+            ),
+            "d": ("the vocabulary, to which training has added words", "training adds no token."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

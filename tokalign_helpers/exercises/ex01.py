@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from tokalign_helpers.datasets.wikipedia import load_sentences
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import Alignment, align
@@ -87,20 +87,80 @@ q2 = Question(
 )
 q3 = Question(
     level="hard",
-    task="Somebody measures `smol-wmean` on 125 of these sentences, you on all 1,000. Whose rates can be compared? (a) neither "
-    "LAR nor GAR, (b) GAR, because it is a share of all tokens, (c) LAR, because it is a mean over texts, whereas both "
-    "unions in GAR grow with the collection, (d) both, because the sentences were drawn in the same way.",
+    task="Somebody measures `smol-wmean` on 125 of these sentences, you on all 1,000. Which rates can be compared? (a) neither "
+    "GAR nor LAR, (b) GAR only, (c) LAR only, (d) GAR and LAR.",
     judge=choice(
         "c",
         {
-            "a": "a mean over texts drawn in the same way estimates the same number, with a wider interval",
-            "b": "it is a share, but of a union: each further text adds tokens above and below the line, at different rates",
+            "a": "a mean over texts drawn in the same way, as LAR is, estimates the same number, with a wider interval",
+            "b": "GAR is a share, but of a union: each further text adds tokens above and below the line, at different rates",
             "d": "try it: compute both rates on texts[:125] and on all texts",
         },
-    ),  # fmt: skip
+    ),
     clue="readings['smol-wmean'].head(125).rates() gives the rates of the first 125 sentences.",
     answer='answer = "c"',
-    why="On 125 sentences the LAR is that of all 1,000 to within 0.01, and the GAR is larger by more: quote a GAR with its number of texts.",
+    why="A mean over texts does not hang on their number; the two unions of GAR, tokens found and tokens present, do. On "
+    "125 sentences the LAR is that of all 1,000 to within 0.01, and the GAR is larger by more: quote a GAR with its number of texts.",
     wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', "answer = None"),
+)
+quiz = Quiz(
+    (
+        "An embedder has Hit@10 = 1.00. What do you know?",
+        "b",
+        {
+            "a": (
+                "it names the key tokens of every text",
+                "if one of the ten is the full stop, you know nothing about the key tokens.",
+            ),
+            "b": (
+                "each text has one of its ten best tokens in it",
+                "that is the definition, and a control that has read nothing nearly reaches it.",
+            ),
+            "c": ("the ten best tokens of each text are all in the text", "one of the ten is enough for a hit."),
+            "d": ("it was trained", "the untrained average comes close to 1 as well."),
+        },
+    ),
+    (
+        "Why is the interval of GAR made by leaving texts out, and not by a bootstrap?",
+        "d",
+        {
+            "a": ("there are too many texts for a bootstrap", "a bootstrap works with any number of them."),
+            "b": (
+                "GAR is too close to zero for a bootstrap",
+                "it is far from zero for trained embedders, and the reason is another one.",
+            ),
+            "c": (
+                "leaving texts out gives a shorter interval",
+                "the shortest interval is not the aim; the right one is.",
+            ),
+            "d": (
+                "repeated texts hold fewer tokens",
+                "a ratio of unions then comes out shifted. Leaving out one text at a time, the jackknife, has no"
+                " repeats.",
+            ),
+        },
+    ),
+    (
+        "Which of these would you show a sceptic first?",
+        "a",
+        {
+            "a": (
+                "key tokens among those that align, beside those of the text",
+                "whoever has not read the text gets no more than its share there; the raw average is far below it.",
+            ),
+            "b": (
+                "Hit@10 of the trained embedder, beside that of the raw one",
+                "a control that has read nothing has a higher one than either.",
+            ),
+            "c": (
+                "LAR of the trained embedder, beside that of the raw average, with intervals",
+                "the two are nearly the same, and so is that of the control.",
+            ),
+            "d": (
+                "the tokens of five texts that show the finding well, before and after",
+                "chosen examples show that it happens, not how often.",
+            ),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from tokalign_helpers.datasets.wikipedia import load_sentences
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_array
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.spectrum import PrincipalComponents
@@ -88,8 +88,8 @@ q2 = Question(
 q3 = Question(
     level="medium",
     task="A model library returns both the raw and the trained embeddings multiplied by 2. What changes in this notebook? "
-    "(a) nothing, (b) every $v_j$ doubles, the shares of the energy and the ratio of $v_1$ to the next stay, (c) the "
-    "shares and every $v_j$ double, (d) the shares are squared.",
+    "(a) neither the shares of the energy nor the $v_j$, (b) the $v_j$ double, the shares stay, (c) the shares and the $v_j$ "
+    "double, (d) the $v_j$ double, the shares are squared.",
     judge=choice(
         "b",
         {
@@ -102,5 +102,51 @@ q3 = Question(
     answer='answer = "b"',
     why="A v_1 says something only beside the length of the embeddings, or beside the other v_j of the same pair.",
     wrong=('answer = "a"', 'answer = "c"', 'answer = "d"', "answer = 2"),
+)
+quiz = Quiz(
+    (
+        "Why is $v_1$ computed from pairs of embeddings of the same text?",
+        "c",
+        {
+            "a": ("the two means would give another value", "the difference of the means is the same number."),
+            "b": ("without pairs $v_1$ would not be negative", "its sign would be the same."),
+            "c": ("it shows how much texts differ in it", "each text's own move is known, and so an interval."),
+            "d": ("the components can be found from pairs only", "they are found from the raw embeddings alone."),
+        },
+    ),
+    (
+        "Every text has the same amount of $u_1$. Can that amount decide which of two texts is closer to a third by cosine?",
+        "b",
+        {
+            "a": (
+                "no, what all texts have cancels out of every comparison",
+                "out of a difference it does, out of a cosine it does not.",
+            ),
+            "b": (
+                "yes, with more of it the lengths of the rests count",
+                "with a long common part all cosines are near 1; what orders them then is how far the rests lie "
+                "apart, not only the angle between them.",
+            ),
+            "c": (
+                "no, a cosine does not depend on how long embeddings are",
+                "a longer common part turns all of them towards u_1, which changes the angles.",
+            ),
+            "d": ("yes, because texts with more of it have a larger cosine", "all have the same amount."),
+        },
+    ),
+    (
+        "The common part is turned down. Which rate of notebook 01 will rise for every pooling?",
+        "a",
+        {
+            "a": (
+                "GAR",
+                "the answers become more varied. What the other two do depends on the pooling, as the next "
+                "notebook shows.",
+            ),
+            "b": ("Hit@10", "it may fall: the raw average owes many of its hits to the tokens of the common part."),
+            "c": ("LAR", "it may fall, for the same reason."),
+            "d": ("none", "with the common part goes what makes all answers alike."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

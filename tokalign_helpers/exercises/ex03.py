@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from tokalign_helpers.datasets.wikipedia import load_sentences
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, wrong_array
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import align
@@ -88,18 +88,66 @@ q2 = Question(
 q3 = Question(
     level="hard",
     task="Moving all embeddings by the same vector leaves all differences between texts as they are. Why do the "
-    "aligned tokens change all the same? (a) the decoder adds the same scores to every text, and that reorders the "
-    "tokens within each, (b) the decoder is trained again, (c) the texts are embedded again.",
+    "aligned tokens change all the same? (a) some tokens gain more by it than others, (b) some texts gain more by the shift "
+    "than others, (c) the scores of all tokens grow by one factor, (d) the rows of $E_g$ are shifted as well.",
     judge=choice(
         "a",
         {
-            "b": "E_g is the backbone's own matrix and is never changed",
-            "c": "the embeddings are computed once; only a vector is added to them",
+            "b": "λ E_g u, which is added to the scores, is the same for every text",
+            "c": "something is added to the scores; one factor would leave the order as it is",
+            "d": "E_g is the backbone's own matrix and is never changed",
         },
     ),
     clue="E_g (h + λu) = E_g h + λ E_g u. The second part does not depend on the text.",
     answer='answer = "a"',
     why="The second part is one number for each token: a bonus for some tokens, a penalty for 'the' and the comma.",
-    wrong=('answer = "b"', 'answer = "c"', "answer = ['a']"),
+    wrong=('answer = "b"', 'answer = "c"', 'answer = "d"', "answer = ['a']"),
+)
+quiz = Quiz(
+    (
+        "Why fit on one half of the sentences and test on the other?",
+        "d",
+        {
+            "a": ("half as many sentences are embedded", "all of them are, either way."),
+            "b": (
+                "GAR is fair only on few sentences",
+                "any number will do, as long as the numbers that are compared have the same.",
+            ),
+            "c": (
+                "$u_1$ of all sentences would be another direction",
+                "it is nearly the same, which one knows only after looking.",
+            ),
+            "d": (
+                "the gain might be fitted to the sentences",
+                "u_1 and v_1 were computed from embeddings; little changes here, but one knows only after looking.",
+            ),
+        },
+    ),
+    (
+        "λ is far too negative. What do all texts say?",
+        "c",
+        {
+            "a": ("their key tokens, and nothing else", "around v_1 they do; further on the text is drowned."),
+            "b": ("function words and marks", "those stand at the other end, +u_1."),
+            "c": ("the tokens at the −u_1 end", "λ E_g u_1 grows without limit and drowns what the text adds."),
+            "d": ("nothing, since all scores are below zero", "some token is always the best one."),
+        },
+    ),
+    (
+        "Recall from notebook 02: along what does $u_1$ point, nearly?",
+        "a",
+        {
+            "a": ("the mean of the embeddings", "that is why the mean works as well as u_1 as a direction."),
+            "b": (
+                "the direction in which the texts differ most",
+                "that is the first component of *centred* embeddings; nearly all texts have the same amount of u_1.",
+            ),
+            "c": ("the move of the longest text under training", "it is found from the raw embeddings alone."),
+            "d": (
+                "the row of $E_g$ of the most frequent token",
+                "it lifts many frequent tokens at once; notebook 08 asks how far it is the direction of frequency.",
+            ),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array, wrong_number
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
@@ -112,15 +112,14 @@ q3 = Question(
 q4 = Question(
     level="easy",
     task="The settings were chosen on one half of the queries and are reported on the other. What would go wrong "
-    "otherwise? (a) nothing, the documents are the same, (b) the index would be too large, (c) the settings would suit "
-    "the documents and not the queries, (d) the best of many settings looks better on the queries it was chosen on than "
-    "on new ones.",
+    "otherwise? (a) nothing, as both halves search the same documents, (b) the index would suit one half of the documents, "
+    "(c) the queries would be too few for an interval, (d) the winner would owe some of its lead to luck.",
     judge=choice(
         "d",
         {
             "a": "the documents are, but the best of many noisy numbers is partly good luck, and luck stays behind",
-            "b": "the size of the index does not depend on the queries",
-            "c": "both halves of the queries search the same documents, so those favour neither half",
+            "b": "both halves of the queries search all documents; the settings were not chosen by documents",
+            "c": "with all queries in one part there would be more of them, not fewer",
         },
     ),
     clue="Think of the best of sixteen dice.",
@@ -128,5 +127,59 @@ q4 = Question(
     name="answer_4",
     why="The more settings are tried, the larger the luck of the winner.",
     wrong=('answer_4 = "a"', 'answer_4 = "b"', 'answer_4 = "c"', "answer_4 = 16"),
+)
+quiz = Quiz(
+    (
+        "How can a document be found by a token that does not stand in it?",
+        "b",
+        {
+            "a": ("the index looks up synonyms", "it looks up nothing but tokens."),
+            "b": (
+                "its embedding aligns with that token",
+                "a passage on the Iliad may keep *Achilles* among its thousand tokens. That is expansion, which "
+                "BM25 lacks.",
+            ),
+            "c": ("the query is added to the document", "documents are made before any query is known."),
+            "d": (
+                "all documents hold all tokens, with small weights",
+                "each keeps a thousand, and the other weights are zero.",
+            ),
+        },
+    ),
+    (
+        "What does one pair of query and document cost?",
+        "a",
+        {
+            "a": ("as many multiply-adds as they share tokens", "an inverted index never looks at the others."),
+            "b": (
+                "as many multiply-adds as the document has tokens",
+                "those that the query lacks are never touched.",
+            ),
+            "c": (
+                "as many multiply-adds as the vocabulary has tokens",
+                "a dense product over the vocabulary would; most of it is zero here.",
+            ),
+            "d": ("as many multiply-adds as an embedding has numbers", "that is the cost of dense search."),
+        },
+    ),
+    (
+        "Why the tight frame and not $E_g$ itself?",
+        "d",
+        {
+            "a": ("it has fewer rows, so that the index is smaller", "it has as many."),
+            "b": (
+                "it was trained for search on the choosing half",
+                "nothing in it was trained; it is computed from E_g alone.",
+            ),
+            "c": (
+                "its scores are all positive, which an index needs",
+                "they are not; both keep only what is above zero.",
+            ),
+            "d": (
+                "in $E_g$ some directions count many times",
+                "so that all tokens together give a stretched product, where those of the tight frame give the cosine.",
+            ),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3, q4)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tokalign_helpers.datasets.labelled import EMOTIONS, load_two_labels
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import read_tokens
@@ -101,18 +101,76 @@ q2 = Question(
 q3 = Question(
     level="easy",
     task=f"The texts have {len(EMOTIONS)} emotions and 8 topics, each combination equally often. Why does that matter? "
-    "(a) clusters by topic then say nothing about emotion, so each instruction can be judged alone, (b) k-means needs "
-    "it, (c) it makes the texts longer.",
+    "(a) groups by topic then say nothing about emotion, (b) k-means finds groups of one size only, (c) each instruction "
+    "is then asked equally often, (d) chance is then the same for topics and for emotions.",
     judge=choice(
         "a",
         {
-            "b": "k-means works on any texts; it only finds groups",
-            "c": "the design says how often labels meet, not how long a text is",
+            "b": "k-means finds groups of any size; it does not know the labels",
+            "c": "every text is asked under every instruction, whatever its labels",
+            "d": "chance is about one in eight for topics and one in five for emotions",
         },
     ),
     clue="Suppose all texts about sport were joyful.",
     answer='answer = "a"',
-    why="If joy always came with sport, a clustering by sport would pass for a clustering by joy.",
-    wrong=('answer = "b"', 'answer = "c"', "answer = 5"),
+    why="So each instruction can be judged alone. If joy always came with sport, a clustering by sport would pass for one by "
+    "joy.",
+    wrong=('answer = "b"', 'answer = "c"', 'answer = "d"', "answer = 5"),
+)
+quiz = Quiz(
+    (
+        "Why is the mean subtracted for each instruction separately?",
+        "c",
+        {
+            "a": ("each instruction is asked of other texts", "all are asked of the same texts."),
+            "b": (
+                "k-means and neighbours need centred embeddings",
+                "both work on any; the reason is what the mean holds.",
+            ),
+            "c": (
+                "each prompt brings a common part of its own",
+                "the prompt is part of what is embedded, so that the mean under one does not fit the other exactly.",
+            ),
+            "d": ("the mean is different for topics and for emotions", "the labels have no part in it."),
+        },
+    ),
+    (
+        "Topics are found better under *topic* than under *emotion*. Why is that not enough to say that the right question helps?",
+        "b",
+        {
+            "a": (
+                "topics are easier to find than emotions under any instruction",
+                "that may be so, but here topics are compared with topics.",
+            ),
+            "b": (
+                "asking for the emotion may have done harm",
+                "under *colour*, which asks for neither, topics are found as well as under *topic*.",
+            ),
+            "c": ("five neighbours are too few to tell", "their number is in the interval, which is clear of zero."),
+            "d": (
+                "the prompt was chosen on these texts",
+                "it was chosen on the other half, and was not even the best there.",
+            ),
+        },
+    ),
+    (
+        "Recall from notebook 01: where does PromptEOL read its answer?",
+        "d",
+        {
+            "a": (
+                "at the first token of the text, which all others follow",
+                "a model that reads from left to right has seen nothing else there.",
+            ),
+            "b": (
+                "at the last token of the text, before the prompt goes on",
+                "that is what `smol-last` does, without a prompt.",
+            ),
+            "c": ("in the weighted mean of the states of all tokens", "that is `smol-wmean`."),
+            "d": (
+                "at the last position, after the quotation mark",
+                "that is why words near the end of the prompt weigh most.",
+            ),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
 from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
@@ -95,9 +95,8 @@ q2 = Question(
 q3 = Question(
     level="medium",
     task='A forum wants a filter for duplicate questions, and somebody proposes `smol-sim`, "because it was trained for similarity". '
-    "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) no reason to prefer it: on "
-    "questions that look alike it is fooled as often as the others, (c) no, `smol-rel` is better at it, (d) yes, because "
-    "opposites share fewer tokens in it.",
+    "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) it is no better than the others, "
+    "(c) no, because `smol-rel` is better, (d) yes, because opposites share fewer tokens in it.",
     judge=choice(
         "b",
         {
@@ -111,5 +110,52 @@ q3 = Question(
     name="answer_3",
     why="A name such as 'similarity' says what an embedder was trained for. What it can do is measured on the task.",
     wrong=('answer_3 = "a"', 'answer_3 = "c"', 'answer_3 = "d"', "answer_3 = None"),
+)
+quiz = Quiz(
+    (
+        "Why compare orders within a group, and not cosines between embedders?",
+        "a",
+        {
+            "a": (
+                "each embedder uses the scale in its own way",
+                "in one even unrelated pairs have cosines near 1. An order means the same everywhere.",
+            ),
+            "b": (
+                "cosines of sentences are too noisy to be compared at all",
+                "the orders are made of the same cosines.",
+            ),
+            "c": (
+                "orders need fewer sentences than cosines for an interval",
+                "they need more, if anything: an order throws the distance away.",
+            ),
+            "d": (
+                "cosines of different embedders may have different signs",
+                "they may, but the scale is the problem also where all are positive.",
+            ),
+        },
+    ),
+    (
+        "What makes $(E_g a)\\cdot(E_g b)$ differ from $a \\cdot b$?",
+        "c",
+        {
+            "a": ("$E_g$ has more rows than columns", "so has the tight frame, and there the two agree."),
+            "b": ("the embeddings are not of length 1", "that would scale both sides alike."),
+            "c": (
+                "the rows of $E_g$ are unevenly spread",
+                "some directions count more often; multiplied by the inverse square root of E_gᵀE_g, each counts once.",
+            ),
+            "d": ("the scores of most tokens are below zero", "the sign of a score is no obstacle to the sum."),
+        },
+    ),
+    (
+        "Recall from notebook 05: what else can turn an embedding, apart from training?",
+        "b",
+        {
+            "a": ("the number of texts that are embedded with it", "each text is embedded by itself."),
+            "b": ("the prompt around the text", "what one asks for, and where in the prompt."),
+            "c": ("the precision of the cosine", "it moves last digits only."),
+            "d": ("the labels of the texts", "no embedder sees them."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

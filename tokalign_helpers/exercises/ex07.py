@@ -3,7 +3,7 @@
 from typing import Any
 
 from tokalign_helpers.basics.statistics import rank_correlation
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import whole_number, wrong_number
 from tokalign_helpers.models.embedders import plan_loading
 
@@ -80,19 +80,87 @@ q2 = Question(
 q3 = Question(
     level="medium",
     task="Why is $E_g$ read from the backbone's files and not from the embedder's own? (a) the backbone's files are "
-    "smaller, (b) the embedder's vectors have another length, (c) the embedder's own layer would give the same tokens more "
-    "slowly, (d) the embedder's files usually have no decoder layer, and training may have moved its token embeddings.",
+    "smaller than the embedder's, (b) the embedder's vectors are too short for its own layer, (c) the embedder's own layer would "
+    "be slower to read, (d) the embedder's own may be missing or changed.",
     judge=choice(
         "d",
         {
             "a": "they are larger, if anything; and only the one tensor is read",
-            "c": "where training has moved the layer, its tokens are others; and the product takes as long",
-            "b": "if they had, no decoder layer of the backbone could read them at all",
+            "b": "if they were, no decoder layer of the backbone could read them at all",
+            "c": "the product takes as long",
         },
     ),
     clue="The question of the course is whether the embedding still speaks the language of the LLM it was made from.",
     answer='answer = "d"',
-    why="Only the backbone's own layer can show that the embedding kept its language.",
+    why="Embedders are usually stored without a decoder layer, and training may have moved their token embeddings. Only the "
+    "backbone's own layer can show that the embedding kept its language.",
     wrong=('answer = "a"', 'answer = "b"', 'answer = "c"', "answer = b''"),
+)
+quiz = Quiz(
+    (
+        "At 16 bits, 7 billion numbers are 14 GB. Why does the plan say more?",
+        "d",
+        {
+            "a": ("16 bits are stored in three bytes", "they are two bytes."),
+            "b": ("each text of a batch is held twice", "a batch of texts is small beside the model."),
+            "c": ("the tokenizer has a matrix of its own", "it has a list of tokens, a few megabytes."),
+            "d": (
+                "$E_g$ and the states need room",
+                "the backbone's decoder layer lies beside the model, and a batch has states at every token.",
+            ),
+        },
+    ),
+    (
+        "BERT fills in masked words and has no causal decoder layer. What does it decode through?",
+        "b",
+        {
+            "a": (
+                "the decoder layer of a causal model with the same vocabulary",
+                "that layer reads the states of another model.",
+            ),
+            "b": (
+                "its own masked-LM head",
+                "a dense layer and a norm, then a matrix tied to its token embeddings: it belongs to the "
+                "backbone just as E_g does.",
+            ),
+            "c": (
+                "the pooler that was trained on top of its first token",
+                "a pooler makes a vector, and scores no token.",
+            ),
+            "d": (
+                "its token embeddings alone, with neither norm nor bias",
+                "the head in front of them is what the states were made for.",
+            ),
+        },
+    ),
+    (
+        "Why does a stored result keep a digest of its texts?",
+        "a",
+        {
+            "a": (
+                "so that other texts make a new result",
+                "resumed work must know what it depends on, or a result for other texts would be taken for this one.",
+            ),
+            "b": ("so that the texts can be read again later", "a digest cannot be turned back into texts."),
+            "c": (
+                "so that the file is smaller than the texts",
+                "it could leave the texts out altogether, if size were the aim.",
+            ),
+            "d": ("so that nobody changes the texts", "anybody may; the result is then made again."),
+        },
+    ),
+    (
+        "Recall from notebook 01: why is one half chance when matches are compared with another sentence's?",
+        "c",
+        {
+            "a": ("half of all tokens are function words", "their share has nothing to do with it."),
+            "b": ("half of the sentences are compared", "each is compared with one other."),
+            "c": (
+                "a blind match falls on either alike",
+                "an embedder that has not read the text matches both sentences equally often.",
+            ),
+            "d": ("there are two embedders in each pair", "each embedder is compared for itself."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)
