@@ -8,7 +8,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE
+from tokalign_helpers.course.plots import BEGINS_WORD, BLUE, FIRST, GREY, IN_TEXT, INK, NEITHER
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
 from tokalign_helpers.reading.layers import token_states
@@ -62,12 +62,13 @@ def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
     top = best.head(shown)
     lift = top["score"] - best["score"].iloc[-1]
     for row, length, y in zip(top.itertuples(), lift / lift.max(), np.linspace(33, 7, shown), strict=True):
-        ax.add_patch(Rectangle((90, y - 1.1), 10 * length, 2.2, fc=ORANGE if row.folded_in_text else GREY, lw=0))
+        color = IN_TEXT if row.folded_in_text else BEGINS_WORD if row.begins_word else NEITHER
+        ax.add_patch(Rectangle((90, y - 1.1), 10 * length, 2.2, fc=color, lw=0))
         ax.text(101, y, row.token, va="center", ha="left", family=["monospace", *plt.rcParams["font.family"]])
     _arrow(ax, (87, 20), (89.4, 20))
     labels = {
         6.5: "tokens",
-        24.2: "f",
+        24.2: "model f",
         43.5: "states",
         67.5: f"embedding h:\n{len(h)} numbers",
         83.2: f"decoder layer $E_g$:\n{embedder.decoder.vocabulary_size:,} rows",
@@ -123,10 +124,22 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     ax.scatter([0], [0], color=INK, zorder=3, s=18)
     middle, top = float(np.mean(x)), float(np.abs(y).max()) * 1.15
     ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": FIRST, "lw": 2.2})
-    ax.text(middle + v / 2, top * 1.06, f"moved by {v:.0f} along $u_1$", ha="center", va="bottom", color=FIRST)
+    ax.text(
+        middle + v / 2,
+        top * 1.06,
+        f"moved by {v:.0f} along $u_1$".replace("-", "−"),
+        ha="center",
+        va="bottom",
+        color=FIRST,
+    )
     ax.set_aspect("equal")
     ends = np.concatenate([x, x + v, [0]])
-    ax.set(xlabel="along $u_1$", ylabel="across it", ylim=(-top, top * 1.4), xlim=(ends.min() - 3, ends.max() + 3))
+    ax.set(
+        xlabel="along $u_1$",
+        ylabel="along the direction of\nmost spread across $u_1$",
+        ylim=(-top, top * 1.4),
+        xlim=(ends.min() - 3, ends.max() + 3),
+    )
     return ax
 
 

@@ -74,7 +74,7 @@ q1 = Question(
 )
 q2 = Question(
     level="easy",
-    task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text.",
+    task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text (not 'the', 'of' or 'is'). `ta.aligned_tokens(trained, [answer], 3)` shows them.",
     judge=_judge_sentence,
     clue="A short sentence about two things works best, each of them a common word. Capitals and the leading space do "
     "not matter, but `dogs` is not `dog`.",

@@ -75,9 +75,10 @@ q1 = Question(
 )
 q2 = Question(
     level="easy",
-    task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences (Hit@K ≥ 0.5, by ids)?",
+    task="What is the smallest k for which `smol-eol` hits at least half of the 1,000 sentences? "
+    "`readings['smol-eol'].hit_at(k)` is Hit@K.",
     judge=_judge_k,
-    clue="try readings['smol-eol'].hit_at(k) for k = 1, 2, …",
+    clue="Try k = 1, 2, … until the share is one half or more.",
     answer="import tokalign_helpers as ta\n"
     "smol, texts = ta.load_embedder('smol-eol'), ta.load_sentences(1000, seed=0)\n"
     "alignment = ta.align(smol, texts)\n"
