@@ -61,7 +61,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
     from tokalign_helpers.reading.clusters import cluster_agreement, neighbour_agreement
     from tokalign_helpers.reading.explain import pair_similarities, shared_tokens, token_contributions
     from tokalign_helpers.reading.key_tokens import distinctive_tokens, key_shares, tokens_of_words, word_agreement
-    from tokalign_helpers.reading.layers import layer_embeddings
+    from tokalign_helpers.reading.layers import layer_embeddings, token_states
     from tokalign_helpers.reading.spectrum import PrincipalComponents, random_directions, sweep
     from tokalign_helpers.reading.vocabulary import kind_shares, lexicon_tokens, recall_by_frequency, token_kinds
     from tokalign_helpers.retrieval import scale as scale
@@ -160,6 +160,7 @@ __all__ = [
     "token_contributions",
     "token_importance",
     "token_kinds",
+    "token_states",
     "tokens_of_words",
     "vector_tokens",
     "weighted_mean",
@@ -250,7 +251,7 @@ _MODULES = {
         "tokens_of_words",
         "word_agreement",
     ),
-    "reading.layers": ("layer_embeddings",),
+    "reading.layers": ("layer_embeddings", "token_states"),
     "reading.spectrum": (
         "PrincipalComponents",
         "random_directions",

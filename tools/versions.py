@@ -9,6 +9,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode, write
 
@@ -16,7 +17,7 @@ from tokalign_helpers.exercises import Question
 from tools.notebooks import NOTEBOOKS, choose, read, without_outputs
 
 IMPORT = re.compile(r"^from tokalign_helpers\.exercises import ex(\d\d) as (\w+)$", re.MULTILINE)
-CHECK = re.compile(r"^(\w+)\.q(\d+)\.check\((\w+)\)[ \t]*(?:#.*)?$", re.MULTILINE)
+CHECK = re.compile(r"^(\w+)\.(q\d+|quiz)\.check\((\w+)\)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 def questions(notebook: NotebookNode) -> tuple[Question, ...]:
@@ -31,8 +32,13 @@ def questions(notebook: NotebookNode) -> tuple[Question, ...]:
     tuple[Question, ...]
         None for a notebook without exercises.
     """
+    module = _module(notebook)
+    return module.QUESTIONS if module else ()
+
+
+def _module(notebook: NotebookNode) -> Any:
     found = IMPORT.search("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
-    return importlib.import_module(f"tokalign_helpers.exercises.ex{found[1]}").QUESTIONS if found else ()
+    return importlib.import_module(f"tokalign_helpers.exercises.ex{found[1]}") if found else None
 
 
 def student_version(notebook: NotebookNode) -> NotebookNode:
@@ -66,10 +72,10 @@ def solution_version(notebook: NotebookNode) -> NotebookNode:
     NotebookNode
         A changed copy, without outputs.
     """
-    changed, asked = student_version(notebook), questions(notebook)
+    changed, module = student_version(notebook), _module(notebook)
     for cell in changed.cells:
         for check in list(CHECK.finditer(cell.source)) if cell.cell_type == "code" else ():
-            answer = asked[int(check[2]) - 1].answer
+            answer = getattr(module, check[2]).answer
             cell.source = _with_answer(cell.source, check[3], answer, keep_comment=False)
     return changed
 

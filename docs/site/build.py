@@ -26,7 +26,7 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHECK = re.compile(r"^\w+\.q(\d+)\.check\(", re.MULTILINE)
-EXERCISE = re.compile(r"^(### Exercise (\d+) ·.*\(\d+ minutes)\)$", re.MULTILINE)  # without its level
+QUIZ = re.compile(r"^\w+\.quiz\.check\(", re.MULTILINE)
 EXERCISES = re.compile(r"from tokalign_helpers\.exercises import ex(\d\d)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]")  # the picture is on a server, and pages fetch nothing
 CLAIMS = re.compile(r"^\| the paper's claim \|.*?\n(?!\|)", re.DOTALL | re.MULTILINE)  # the README's table of them
@@ -48,7 +48,7 @@ def of_questions(number: str, what: str) -> list[str]:
     number : str
         Two digits.
     what : str
-        Its keyword, such as ``answer`` or ``level``.
+        Its keyword, such as ``answer``.
 
     Returns
     -------
@@ -62,6 +62,29 @@ def of_questions(number: str, what: str) -> list[str]:
             if "task" in given:
                 found[statement.targets[0].id] = ast.literal_eval(given[what])
     return [found[name] for name in sorted(found, key=lambda name: int(name[1:]))]
+
+
+def quiz_answers(number: str) -> str:
+    """Write the answers of a notebook's quiz, each option explained, without running the module.
+
+    Parameters
+    ----------
+    number : str
+        Two digits.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    tree = ast.parse((ROOT / "tokalign_helpers" / "exercises" / f"ex{number}.py").read_text(encoding="utf-8"))
+    calls = [s.value for s in tree.body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Call)]
+    quiz = next(call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Quiz")
+    lines = []
+    for place, (_, right, options) in enumerate(map(ast.literal_eval, quiz.args), start=1):
+        said = [f"    * ({letter}) {text}: {why}" for letter, (text, why) in options.items()]
+        lines += [f"{place}. **({right})**", *said]
+    return "\n".join(lines)
 
 
 def glossary_entries() -> dict[tuple[str, ...], str]:
@@ -138,7 +161,6 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     number = EXERCISES.search(code)
     answers = of_questions(number[1], "answer") if number and solved else []
-    levels = of_questions(number[1], "level") if number else []
     cells, heading = [], "the course"
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -146,7 +168,6 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub("[Open in Colab]", cell.source)
-            cell.source = EXERCISE.sub(lambda found: f"{found[1]}, {levels[int(found[2]) - 1]})", cell.source)
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
         if cell.cell_type != "code":
@@ -159,6 +180,9 @@ def page(notebook: NotebookNode, place: str, *, solved: bool = True) -> Notebook
                 f"<details><summary>A solution</summary>\n\n```python\n{answers[int(check) - 1]}\n```\n\n</details>"
             )
             cells.append(new_markdown_cell(folded))
+        if number and solved and QUIZ.search(cell.source):
+            said = quiz_answers(number[1])
+            cells.append(new_markdown_cell(f"<details><summary>The answers</summary>\n\n{said}\n\n</details>"))
     notebook.cells = cells
     link_terms(notebook, (name for names in glossary_entries() for name in names))
     return notebook

@@ -39,6 +39,7 @@ def test_every_notebook_has_a_page_with_outputs_and_folded_solutions(site):
         text = (site / f"{name}.html").read_text(encoding="utf-8")
         assert 'class="cell_output' in text
         assert "<summary>A solution</summary>" in text
+        assert "<summary>The answers</summary>" in text
         assert "NBVAL_" not in text
         assert len(re.findall(r"<h3>Exercise \d · [a-z ]+ \(\d+ minutes, (?:easy|medium|hard)\)<", text)) >= 3
 
@@ -51,7 +52,7 @@ def test_pages_for_a_class_hold_no_solution(tmp_path):
     subprocess.run([PYTHON, "-c", program], check=True)
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.ipynb")}
     assert set(written) == {f"{name}.ipynb" for name in NAMES}
-    assert not [name for name, text in written.items() if "A solution" in text]
+    assert not [name for name, text in written.items() if "A solution" in text or "The answers" in text]
 
 
 def test_the_first_page_leads_to_the_live_page_where_it_could_be_made(site):

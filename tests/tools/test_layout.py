@@ -33,6 +33,13 @@ def test_imports_go_downwards(folder, above):
     assert above not in imported(folder)
 
 
+def test_what_builds_the_pages_needs_none_of_the_courses_packages():
+    """Its environment holds docs/site/requirements.txt alone; what the live page's model needs is imported late."""
+    for path in (REPOSITORY / "docs" / "site").glob("*.py"):
+        first = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+        assert [node.module for node in first if node.module.startswith(("tokalign_helpers", "torch"))] == [], path
+
+
 def test_the_readme_of_the_tools_lists_each_of_them():
     text = (REPOSITORY / "tools" / "README.md").read_text(encoding="utf-8")
     modules = {path.stem for path in (REPOSITORY / "tools").glob("*.py")} - {"__init__"}

@@ -13,7 +13,7 @@ from tools import versions
 from tools.notebooks import NOTEBOOKS, REPOSITORY, choose, read
 
 PATHS = choose(NOTEBOOKS, [])
-CELL = "answer = 1  # a hint\nex.q1.check(answer)"
+CELL = "decode = 1  # a hint\nex.q1.check(decode)"
 
 
 def code(notebook):
@@ -40,8 +40,15 @@ def test_the_source_has_no_answer_in_it(path):
 
 def test_an_answer_is_blanked_and_filled():
     notebook = new_notebook(cells=[new_code_cell("from tokalign_helpers.exercises import ex00 as ex\n" + CELL)])
-    assert "answer = ...  # a hint\n" in versions.student_version(notebook).cells[0].source
-    assert 'answer = "My dog loves' in versions.solution_version(notebook).cells[0].source
+    assert "decode = ...  # a hint\n" in versions.student_version(notebook).cells[0].source
+    assert "def decode(" in versions.solution_version(notebook).cells[0].source
+
+
+def test_a_quiz_is_blanked_and_filled():
+    cell = new_code_cell('from tokalign_helpers.exercises import ex00 as ex\nquiz = "aaa"\nex.quiz.check(quiz)')
+    notebook = new_notebook(cells=[cell])
+    assert "\nquiz = ...\n" in versions.student_version(notebook).cells[0].source
+    assert '\nquiz = "dac"\n' in versions.solution_version(notebook).cells[0].source
 
 
 @pytest.mark.slow

@@ -52,6 +52,37 @@ def test_the_solution_is_right_and_typical_mistakes_are_not(question, capsys):
         assert capsys.readouterr().out.startswith("✗ Not yet: ")
 
 
+BUILT = {  # in each notebook, what the learner builds before the library's own is used
+    "ex00.q1": "models.decoding.TokenDecoder.top_tokens",
+    "ex01.q1": "reading.alignment.Alignment.gar",
+    "ex02.q1": "reading.spectrum.PrincipalComponents.fit",
+    "ex03.q1": "reading.spectrum.PrincipalComponents.adjust",
+    "ex04.q3": "retrieval.index.SparseIndex.search",
+    "ex05.q2": "exercises.ex05.neighbour_agreement",
+    "ex06.q2": "exercises.ex06.token_contributions",
+    "ex07.q2": "exercises.ex07.rank_correlation",
+    "ex08.q1": "exercises.ex08.remove_top",
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_is_built_is_compared_with_what_the_library_does(name, capsys, monkeypatch):
+    module, _, number = name.partition(".")
+    question = getattr(importlib.import_module(f"tokalign_helpers.exercises.{module}"), number)
+    right = value(question.answer, question.name)
+    question.check(right)
+    assert "library's" in capsys.readouterr().out
+    called = []
+    monkeypatch.setattr(f"tokalign_helpers.{BUILT[name]}", lambda *given, **named: called.append(1))
+    question.check(right)
+    assert called or BUILT[name].endswith(".gar")  # a property, which is replaced by something that is no number
+    assert capsys.readouterr().out.startswith("✗ Not yet: ")
+
+
+def test_every_notebook_has_something_to_build():
+    assert [name[:4] for name in BUILT] == [f"ex{name[:2]}" for name in MODULES]
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_unanswered_question_is_no_failure(question, capsys):
     question.check(...)
@@ -80,6 +111,17 @@ def test_the_notebook_asks_what_the_module_checks(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_the_heading_of_an_exercise_says_how_difficult_it_is(name):
+    nbformat = pytest.importorskip("nbformat")
+    prose = "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells)
+    told = re.findall(r"^### Exercise (\d) · ([a-z ]+) \(\d+ minutes, (\w+)\)$", prose, re.MULTILINE)
+    assert [(int(number), level) for number, _, level in told] == [
+        (number, question.level) for number, question in enumerate(MODULES[name].QUESTIONS, start=1)
+    ]
+    assert {kind for _, kind, _ in told} >= {"build", "run and vary", "explain"}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_the_notebook_checks_the_name_that_the_solution_defines(name):
     """So that a solution, pasted over the stub, is right and does not read "Not answered yet"."""
     nbformat = pytest.importorskip("nbformat")
@@ -89,15 +131,68 @@ def test_the_notebook_checks_the_name_that_the_solution_defines(name):
     assert {str(number): question.name for number, question in questions} == checked
 
 
+def lettered():
+    """The right letter and the options of every question with letters, of the exercises and of the quizzes."""
+    for name, module in MODULES.items():
+        for question in module.QUESTIONS:
+            if re.fullmatch(r"\w+ = \"[a-d]\"", question.answer):
+                options = dict(re.findall(r"\(([a-d])\) (.*?)(?=, \([a-d]\)|\.?$)", question.task))
+                yield name, value(question.answer, question.name), options
+        for _, right, options in module.quiz.items:
+            yield name, right, {letter: text for letter, (text, _) in options.items()}
+
+
 def test_the_right_letters_are_spread():
-    letters = Counter(
-        value(question.answer, question.name)
-        for module in MODULES.values()
-        for question in module.QUESTIONS
-        if re.fullmatch(r"\w+ = \"[a-d]\"", question.answer)
-    )
+    letters = Counter(right for _, right, _ in lettered())
     assert set(letters) == set("abcd")
-    assert max(letters.values()) <= len(MODULES) // 3
+    assert max(letters.values()) - min(letters.values()) <= 2
+
+
+def test_the_right_answer_is_not_given_away_by_its_length():
+    for name, right, options in lettered():
+        assert list(options) == list("abcd"), name
+        assert len(options[right]) < max(map(len, options.values())), (name, options)
+
+
+def test_every_option_of_an_exercise_is_explained():
+    for module in MODULES.values():
+        for question in module.QUESTIONS:
+            if re.fullmatch(r"\w+ = \"[a-d]\"", question.answer):
+                said = {question.judge(letter) or question.why for letter in "abcd"}
+                assert len(said) == 4 and not any("none of the letters" in text for text in said)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_quiz_is_asked_word_for_word_and_explains_each_answer(name, capsys):
+    nbformat = pytest.importorskip("nbformat")
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
+    quiz = MODULES[name].quiz
+    (place,) = (i for i, cell in enumerate(cells) if "## A short quiz" in cell.source)
+    assert cells[place].source.endswith(quiz.task)
+    assert cells[place + 1].source.endswith("ex.quiz.check(quiz)")
+    right = value(quiz.answer, "quiz")
+    for letter in "abcd":
+        quiz.check(letter * len(right))
+        lines = capsys.readouterr().out.splitlines()
+        assert ["✓" in line for line in lines] == [letter == one for one in right]
+        assert all(options[letter][1] in line for line, (_, _, options) in zip(lines, quiz.items, strict=True))
+    quiz.solution()
+    said = capsys.readouterr().out
+    assert all(why in said for _, _, options in quiz.items for _, why in options.values())
+
+
+@pytest.mark.parametrize("answer", [None, "", "a", 5, float("nan"), ["a", "b", "c"], "abcde", b"abc"])
+def test_what_is_no_answer_to_a_quiz_is_told(answer, capsys):
+    MODULES["00_start_here"].quiz.check(answer)
+    assert capsys.readouterr().out.startswith("✗ Not yet: 3 letters are asked, such as 'abc'; got ")
+
+
+def test_a_quiz_that_is_not_answered_is_no_failure_and_another_letter_is_none(capsys):
+    quiz = MODULES["00_start_here"].quiz
+    quiz.check(...)
+    assert capsys.readouterr().out == "Not answered yet. Replace the ... by 3 letters, and run the cell again.\n"
+    quiz.check("d, A, x")
+    assert [line[:12] for line in capsys.readouterr().out.splitlines()][:2] == ["1. ✓ Right, ", "2. ✓ Right, "]
 
 
 def test_gar_hangs_on_the_number_of_texts_and_lar_does_not_as_the_answer_of_01_q3_says():

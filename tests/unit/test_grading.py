@@ -219,10 +219,10 @@ def graded(tmp_path_factory):
     made = []
     for name, (answer, _) in ANSWERS.items():
         second = f"{answer.replace(OUTSIDE, str(outside))}\n{CHECK}"
-        cells = [IMPORT, "x = 1", second, "answer_3 = 'd'\nex.q3.check(answer_3)"]
+        cells = [IMPORT, "x = 1", second, "answer_4 = 'd'\nex.q4.check(answer_4)"]
         made.append((folder / f"{name}.ipynb", cells))
     for name, (cells, _) in CELLS.items():
-        made.append((folder / f"{name}.ipynb", [IMPORT, *cells, "answer_3 = 'd'\nex.q3.check(answer_3)"]))
+        made.append((folder / f"{name}.ipynb", [IMPORT, *cells, "answer_4 = 'd'\nex.q4.check(answer_4)"]))
     for path, cells in made:
         submission(path, cells)
     odd = os.fsencode(folder) + b"/=caf\xe9\x1b[31m.ipynb"
@@ -261,10 +261,10 @@ def graded(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ANSWERS | CELLS)
 def test_each_submission_gets_its_row(graded, name):
-    first, second, third = graded["rows"][name]
-    assert [row["question"] for row in (first, second, third)] == ["04.q1", "04.q2", "04.q3"]
+    first, second, third, last = rows = graded["rows"][name]
+    assert [row["question"] for row in rows] == ["04.q1", "04.q2", "04.q3", "04.q4"]
     assert second["verdict"] == (ANSWERS | CELLS)[name][1], second["message"]
-    assert (first["verdict"], third["verdict"]) == ("empty", "right")
+    assert [row["verdict"] for row in (first, third, last)] == ["empty", "empty", "right"]
 
 
 @pytest.mark.parametrize("name", NO_NOTEBOOKS)
@@ -525,14 +525,14 @@ def test_the_numbers_of_the_system_calls_are_the_kernels():
 
 @pytest.mark.parametrize(("answer", "verdict"), [("'d'", "right"), ("'a'", "wrong")])
 def test_one_answer(answer, verdict):
-    from tokalign_helpers.exercises.ex04 import q3
+    from tokalign_helpers.exercises.ex04 import q4
     from tokalign_helpers.exercises.grader.answering import Limits, grade_answer
     from tokalign_helpers.exercises.grader.submission import Answer
 
     given = Answer(source=f"{KEEP}({answer})")
-    assert grade_answer(q3, given, Limits(seconds=60))[0] == verdict
-    assert grade_answer(q3, Answer(), Limits()) == ("empty", "not answered")
-    assert grade_answer(q3, Answer(problem="no Python"), Limits()) == ("error", "no Python")
+    assert grade_answer(q4, given, Limits(seconds=60))[0] == verdict
+    assert grade_answer(q4, Answer(), Limits()) == ("empty", "not answered")
+    assert grade_answer(q4, Answer(problem="no Python"), Limits()) == ("error", "no Python")
 
 
 def test_what_several_answers_draw_on_is_embedded_before_their_time_runs():

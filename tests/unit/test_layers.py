@@ -7,7 +7,7 @@ import torch
 
 import tokalign_helpers as ta
 from tests.unit.families import save_model
-from tokalign_helpers.reading.layers import _final_norm, layer_embeddings
+from tokalign_helpers.reading.layers import _final_norm, layer_embeddings, token_states
 
 TEXTS = ["A parrot in the garden.", "No", "What diseases are parrots prone to?"]
 
@@ -28,6 +28,16 @@ def test_the_first_row_is_the_token_embedding_through_the_norm(tiny):
     (ids,), _ = embedder.prompts(TEXTS[:1])
     token = embedder.model.get_input_embeddings().weight[ids[-1]].detach()
     torch.testing.assert_close(layer_embeddings(embedder, TEXTS[:1])[0, 0], embedder.model.norm(token).detach())
+
+
+@pytest.mark.parametrize("template", ["{text}", 'The sentence "{text}" means'])
+def test_the_states_of_a_text_are_what_pooling_reads(tiny, template):
+    embedder = replace(tiny.with_template(template), pooling=ta.weighted_mean)
+    states = token_states(embedder, TEXTS[2])
+    assert states.shape == (len(embedder.prompts(TEXTS[2:])[0][0]), embedder.dimension)
+    pooled = embedder.pooling(states[None], torch.ones(1, len(states), dtype=torch.int64))
+    torch.testing.assert_close(pooled, embedder.embed(TEXTS[2:], cache=False), atol=1e-5, rtol=1e-4)
+    states[0, 0] += 1  # an ordinary tensor, which a learner may change
 
 
 def test_what_it_cannot_read_is_refused(tiny):

@@ -8,13 +8,15 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from tokalign_helpers.basics.checks import whole_number
-from tokalign_helpers.course.plots import BLUE, FIRST, GREY, INK, ORANGE, PALE
+from tokalign_helpers.course.plots import BEGINS_WORD, BLUE, FIRST, GREY, IN_TEXT, INK, NEITHER
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.layers import token_states
 
 CELLS = 14  # numbers shown of a vector
 TOKENS = 12  # of the text, at most
-LIGHT = "#F4F4F4"
+MODEL = ("#D6E8F4", "#A9CFE8")  # light blues, with a blue edge: the language model, its last layer included
+LINE = "#555555"
 
 
 def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
@@ -34,37 +36,39 @@ def draw_path(embedder: Embedder, text: str, *, shown: int = 6) -> Axes:
     Axes
     """
     shown = whole_number(shown, "shown")
-    ids, states = _states(embedder, text)
-    ids, states = ids[:TOKENS], states[:TOKENS]
+    (ids,), _ = embedder.prompts([text])
+    ids, states = ids[:TOKENS], token_states(embedder, text)[:TOKENS]
     h = embedder.embed([text])[0]
     best = aligned_tokens(embedder, [text], k=max(shown, 100))
     _, ax = plt.subplots(figsize=(11, 4.1), layout="constrained")
     ax.set(xlim=(-1, 114), ylim=(-8, 44))
     ax.set_axis_off()
     rows = np.linspace(36, 4, len(ids))
-    scale = float(states.abs().median()) * 2.5
+    scale = float(states.abs().median()) * 1.5
     for token, state, y in zip(ids, states, rows, strict=True):
         _box(ax, 0, y - 1.15, 13, 2.3, embedder.decoder.token(token))
         _arrow(ax, (13.3, y), (17.2, y))
         _arrow(ax, (31.2, y), (34.6, y))
         _strip(ax, 35, y - 0.9, 17, state, scale)
-    ax.add_patch(FancyBboxPatch((17.5, 1), 13.5, 38, boxstyle="round,pad=0.2,rounding_size=1.5", fc=LIGHT, ec=GREY))
+    rounded = "round,pad=0.2,rounding_size=1.5"
+    ax.add_patch(FancyBboxPatch((17.5, 1), 13.5, 38, boxstyle=rounded, fc=MODEL[0], ec=BLUE, lw=1.6))
     ax.text(24.2, 20, "language\nmodel\nwithout its\nlast layer", ha="center", va="center", color=INK)
     for y in rows:
-        _arrow(ax, (52.4, y), (58.6, 20 + (y - 20) * 0.12), alpha=0.5)
-    _strip(ax, 59, 18.6, 17, h, float(h.abs().median()) * 2.5, height=2.8)
+        _arrow(ax, (52.4, y), (58.6, 20 + (y - 20) * 0.12))
+    _strip(ax, 59, 18.4, 17, h, float(h.abs().median()) * 1.5, height=3.2)
     _arrow(ax, (76.4, 20), (79.4, 20))
     for i in range(13):
-        ax.add_patch(Rectangle((80, 6.5 + i * 2.1), 6.5, 1.6, fc=PALE if i % 2 else "#F9DCC8", ec="white"))
+        ax.add_patch(Rectangle((80, 6.5 + i * 2.1), 6.5, 1.6, fc=MODEL[i % 2], ec=BLUE, lw=0.8))
     top = best.head(shown)
     lift = top["score"] - best["score"].iloc[-1]
     for row, length, y in zip(top.itertuples(), lift / lift.max(), np.linspace(33, 7, shown), strict=True):
-        ax.add_patch(Rectangle((90, y - 1.1), 10 * length, 2.2, fc=ORANGE if row.folded_in_text else GREY, lw=0))
+        color = IN_TEXT if row.folded_in_text else BEGINS_WORD if row.begins_word else NEITHER
+        ax.add_patch(Rectangle((90, y - 1.1), 10 * length, 2.2, fc=color, lw=0))
         ax.text(101, y, row.token, va="center", ha="left", family=["monospace", *plt.rcParams["font.family"]])
     _arrow(ax, (87, 20), (89.4, 20))
     labels = {
         6.5: "tokens",
-        24.2: "f",
+        24.2: "model f",
         43.5: "states",
         67.5: f"embedding h:\n{len(h)} numbers",
         83.2: f"decoder layer $E_g$:\n{embedder.decoder.vocabulary_size:,} rows",
@@ -120,34 +124,40 @@ def draw_cone(h: Tensor, u: Tensor, *, v: float, seed: int = 0, shown: int = 200
     ax.scatter([0], [0], color=INK, zorder=3, s=18)
     middle, top = float(np.mean(x)), float(np.abs(y).max()) * 1.15
     ax.annotate("", (middle + v, top), (middle, top), arrowprops={"arrowstyle": "-|>", "color": FIRST, "lw": 2.2})
-    ax.text(middle + v / 2, top * 1.06, f"moved by {v:.0f} along $u_1$", ha="center", va="bottom", color=FIRST)
+    ax.text(
+        middle + v / 2,
+        top * 1.06,
+        f"moved by {v:.0f} along $u_1$".replace("-", "−"),
+        ha="center",
+        va="bottom",
+        color=FIRST,
+    )
     ax.set_aspect("equal")
     ends = np.concatenate([x, x + v, [0]])
-    ax.set(xlabel="along $u_1$", ylabel="across it", ylim=(-top, top * 1.4), xlim=(ends.min() - 3, ends.max() + 3))
+    ax.set(
+        xlabel="along $u_1$",
+        ylabel="along the direction of\nmost spread across $u_1$",
+        ylim=(-top, top * 1.4),
+        xlim=(ends.min() - 3, ends.max() + 3),
+    )
     return ax
 
 
-def _states(embedder: Embedder, text: str) -> tuple[list[int], Tensor]:
-    """Return a text's token ids and the model's states at them, (L, d)."""
-    (ids,), _ = embedder.prompts([text])
-    with torch.no_grad():
-        hidden = embedder.model(input_ids=torch.tensor([ids], device=embedder.model.device)).last_hidden_state
-    return ids, hidden[0].float().cpu()
-
-
 def _strip(ax: Axes, x: float, y: float, width: float, vector: Tensor, scale: float, *, height: float = 1.8) -> None:
-    """Draw some numbers of a vector as coloured cells; three dots represent the others."""
+    """Draw some numbers of a vector as coloured cells, blue below 0 and red above; three dots represent the others."""
     cell = (width - 2) / CELLS
     for i, value in enumerate(vector[torch.linspace(0, len(vector) - 1, CELLS).long()].tolist()):
-        shade = plt.get_cmap("PuOr")(0.5 + 0.5 * np.tanh(value / scale))
+        shade = plt.get_cmap("RdBu_r")(0.5 + 0.5 * np.tanh(value / scale))
         ax.add_patch(Rectangle((x + i * cell, y), cell * 0.92, height, fc=shade, lw=0))
     ax.text(x + width - 1.8, y + height / 2, "…", va="center", color=INK)
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, text: str) -> None:
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.1,rounding_size=0.6", fc="white", ec=GREY))
-    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9, family="monospace")
+    ax.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.1,rounding_size=0.6", fc="white", ec=LINE, lw=1.2)
+    )
+    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=10, color=INK, family="monospace")
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, alpha: float = 1.0) -> None:
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=GREY, lw=0.9, alpha=alpha))
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=LINE, lw=1.2))

@@ -470,7 +470,7 @@ def plot_differences(table: pd.DataFrame, title: str, *, value: str) -> Axes:
 
 
 def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
-    """Draw how many of the best tokens are key tokens after every layer: one panel for each reading.
+    """Draw how many of the best tokens are content words of the text after every layer: one panel for each reading.
 
     Parameters
     ----------
@@ -492,7 +492,7 @@ def plot_layers(table: pd.DataFrame, title: str) -> np.ndarray:
             ax.fill_between(rows["layer"], rows["low"], rows["high"], color=color_of(str(name)), alpha=0.2, linewidth=0)
         ax.set_title(f"embedding {reading}", fontsize=10, fontweight="normal")
         ax.set(xlabel="layer", ylim=(0, None))
-    axes[0, 0].set_ylabel("key tokens among the ten best, share")
+    axes[0, 0].set_ylabel("content words of the text,\nshare of the ten best tokens")
     axes[0, 0].legend(frameon=False, fontsize=9, loc="upper left")
     _title(axes[0], title)
     return axes[0]

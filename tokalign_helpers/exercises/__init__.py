@@ -1,4 +1,4 @@
-"""Questions of the notebooks: check, hint, solution, from one source. One module for each notebook."""
+"""Questions of the notebooks: check, hint, solution, from one source; and a quiz. One module for each notebook."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,6 +98,60 @@ def choice(right: str, explained: dict[str, str]) -> Callable[[Any], str | None]
         return explained.get(letter, f"{shown(answer)} is none of the letters {', '.join(letters)}")
 
     return judge
+
+
+class Quiz:
+    """A few questions with lettered answers, to commit to before the explanations are read.
+
+    Parameters
+    ----------
+    *items : tuple[str, str, dict[str, tuple[str, str]]]
+        The question; the right letter; for each letter the answer that it stands for, and what is to be said about it.
+    """
+
+    def __init__(self, *items: tuple[str, str, dict[str, tuple[str, str]]]) -> None:
+        self.items = items
+
+    @property
+    def task(self) -> str:
+        """The questions as the notebook asks them, word for word."""
+        asked = []
+        for number, (question, _, options) in enumerate(self.items, start=1):
+            listed = ", ".join(f"({letter}) {text}" for letter, (text, _) in options.items())
+            asked.append(f"{number}. {question} {listed}.")
+        return "\n".join(asked)
+
+    @property
+    def answer(self) -> str:
+        """The right letters, as Python for the notebook's cell."""
+        return f'quiz = "{"".join(right for _, right, _ in self.items)}"'
+
+    def check(self, answer: Any) -> None:
+        """Print of each answer whether it is right, and why. Never raises.
+
+        Parameters
+        ----------
+        answer : Any
+            A letter for each question, as one string; ``...`` when it is not written yet.
+        """
+        if answer is ...:
+            print(f"Not answered yet. Replace the ... by {len(self.items)} letters, and run the cell again.")
+            return
+        letters = [letter for letter in answer.lower() if letter.isalpha()] if isinstance(answer, str) else []
+        if len(letters) != len(self.items):
+            example = "abcd"[: len(self.items)]
+            print(f"✗ Not yet: {len(self.items)} letters are asked, such as {example!r}; got {shown(answer)}")
+            return
+        for number, (letter, (_, right, options)) in enumerate(zip(letters, self.items, strict=True), start=1):
+            said = options[letter][1] if letter in options else f"the letters are {', '.join(options)}"
+            print(f"{number}. {'✓ Right' if letter == right else '✗ Not yet'}, ({letter}): {said}")
+
+    def solution(self) -> None:
+        """Print the right letters, and what is to be said about every answer."""
+        for number, (_, right, options) in enumerate(self.items, start=1):
+            print(f"{number}. ({right}) is right.")
+            for letter, (text, said) in options.items():
+                print(f"   ({letter}) {text}: {said}".replace("$", ""))
 
 
 def shown(value: Any) -> str:

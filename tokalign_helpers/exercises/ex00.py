@@ -5,11 +5,15 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_ids
+from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
 from tokalign_helpers.reading.alignment import aligned_tokens
+from tokalign_helpers.reading.layers import token_states
 from tokalign_helpers.reading.vocabulary import function_words
+
+TEXT = "What diseases are parrots prone to?"
 
 
 def _judge_sentence(answer: Any) -> str | None:
@@ -27,20 +31,50 @@ def _judge_sentence(answer: Any) -> str | None:
     )
 
 
-def _judge_top_ids(answer: Any) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    for v, d, k in ((6, 3, 2), (40, 8, 5), (10, 4, 10)):
-        weight, h = torch.randn(v, d, generator=generator), torch.randn(d, generator=generator) - 1
-        expected = (weight @ h).argsort(descending=True)[:k].tolist()
-        problem = wrong_ids(f"with V={v}, d={d}, k={k}", expected, answer(h, weight, k))
+def _judge_decode(answer: Any) -> str | None:
+    raw, generator = load_embedder("smol-wmean"), torch.Generator().manual_seed(0)
+    for n, v, d, k in ((5, 6, 3, 2), (7, 40, 8, 5), (3, 10, 4, 10)):
+        states, weight = torch.randn(n, d, generator=generator) - 1, torch.randn(v, d, generator=generator)
+        pooled = raw.pooling(states[None], torch.ones(1, n, dtype=torch.int64))
+        expected = TokenDecoder(weight, raw.tokenizer).top_tokens(pooled, k)[0][0].tolist()
+        problem = wrong_ids(f"with n={n}, V={v}, d={d}, k={k}", expected, answer(states, weight, k))
         if problem:
             return problem
-    return None
+    expected = raw.decoder.top_tokens(raw.embed([TEXT]), 5)[0][0].tolist()
+    return wrong_ids(f"with the states of {TEXT!r}", expected, answer(token_states(raw, TEXT), raw.unembedding, 5))
 
 
 q1 = Question(
+    level="medium",
+    task="Write `decode(states, E, k)`: the ids of the k best tokens of a text, best first. `states` (n, d) holds the "
+    "model's state at each of its n tokens, `E` (V, d) is the decoder layer's matrix $E_g$. Average the states with the "
+    "weights 1, 2, …, n, as `smol-wmean` does, and score the average.",
+    judge=_judge_decode,
+    clue="weights[:, None] * states multiplies each state by its weight. E @ h has one score per token, and torch.topk "
+    "gives values and indices.",
+    answer="import torch\n"
+    "def decode(states, E, k):\n"
+    "    weights = torch.arange(1, len(states) + 1, dtype=states.dtype)\n"
+    "    h = (weights[:, None] * states).sum(dim=0) / weights.sum()\n"
+    "    scores = E @ h\n"
+    "    return scores.topk(k).indices",
+    name="decode",
+    why="That is the whole of the method: an average, one matrix product and a sort. The library's `decoder.top_tokens` of "
+    "`embed` gave the same ids, also for the parrots.",
+    wrong=(
+        "def decode(states, E, k):\n    return (E @ states.mean(dim=0)).topk(k).indices",
+        "def decode(states, E, k):\n    return (E @ states[-1]).topk(k).indices",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(1.0, len(states) + 1) @ states\n    return (E @ h).topk(k).values",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(1.0, len(states) + 1) @ states\n    return (E @ -h).topk(k).indices",
+        "import torch\n"
+        "def decode(states, E, k):\n    h = torch.arange(len(states), 0.0, -1) @ states\n    return (E @ h).topk(k).indices",
+    ),
+)
+q2 = Question(
     level="easy",
-    task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text.",
+    task="Change the sentence until two of the three best tokens of `smol-cse` are different content words of your text (not 'the', 'of' or 'is'). `ta.aligned_tokens(trained, [answer], 3)` shows them.",
     judge=_judge_sentence,
     clue="A short sentence about two things works best, each of them a common word. Capitals and the leading space do "
     "not matter, but `dogs` is not `dog`.",
@@ -54,34 +88,75 @@ q1 = Question(
         'answer = "What diseases are parrots prone to?"',
     ),
 )
-q2 = Question(
-    level="easy",
-    task="Write `top_ids(h, weight, k)`: the ids of the k best tokens for one embedding h (d,), best first, "
-    "given the decoder layer's weight (V, d).",
-    judge=_judge_top_ids,
-    clue="weight @ h has one score per token. torch.topk gives values and indices.",
-    answer="def top_ids(h, weight, k):\n    return (weight @ h).topk(k).indices",
-    name="top_ids",
-    why="That is the whole of the method: one matrix product and a sort.",
-    wrong=(
-        "def top_ids(h, weight, k):\n    return (weight @ h).topk(k).values",
-        "def top_ids(h, weight, k):\n    return (-(weight @ h)).topk(k).indices",
-    ),
-)
 q3 = Question(
     level="medium",
     task="Someone divides the embedding by its length before decoding. What happens to the list of aligned tokens? "
-    "(a) the order changes, (b) only rare tokens are left, (c) the order stays and all scores shrink by one factor.",
+    "(a) rare tokens come up, (b) it holds fewer tokens of the text, (c) nothing moves in it, (d) its scores become "
+    "probabilities.",
     judge=choice(
         "c",
         {
-            "a": "one positive factor on h is one positive factor on every score, and that reorders nothing",
-            "b": "no token is treated differently from another: every score is multiplied by the same number",
+            "a": "no token is treated differently from another: every score is multiplied by the same number",
+            "b": "one positive factor on h is one positive factor on every score, and that reorders nothing",
+            "d": "they all shrink by one factor; probabilities would add up to 1",
         },
-    ),  # fmt: skip
+    ),
     clue="E_g (h / c) = (E_g h) / c.",
     answer='answer = "c"',
     why="The order needs no length. The weights do: notebook 04 uses the scores, and so keeps the length.",
-    wrong=('answer = "a"', 'answer = "b"', 'answer = "z"'),
+    wrong=('answer = "a"', 'answer = "b"', 'answer = "d"', 'answer = "z"'),
+)
+quiz = Quiz(
+    (
+        "Why does the decoder layer fit the embedding at all?",
+        "d",
+        {
+            "a": (
+                "both have as many numbers",
+                "the embedding of another model with as many numbers would decode to nonsense.",
+            ),
+            "b": (
+                "the training of `smol-cse` has fitted them",
+                "the decoder layer took no part in the training, and it fits the untrained embedding as well.",
+            ),
+            "c": ("any large matrix would name words", "a matrix of random numbers names random tokens."),
+            "d": (
+                "an average of states is like a state",
+                "states, as they leave the last layer and its norm, are what the layer was made to read; their "
+                "average lies in the same space.",
+            ),
+        },
+    ),
+    (
+        "Why must the tokens come from the backbone's own decoder layer?",
+        "a",
+        {
+            "a": (
+                "a new one could learn any mapping",
+                "the claim is that the embedding still speaks the language of its LLM; a newly trained layer "
+                "would prove nothing.",
+            ),
+            "b": ("only this one has a row for each token of the vocabulary", "a new one could have as many."),
+            "c": ("a new one would be too slow", "it would be one matrix product as well."),
+            "d": (
+                "only this one gives scores above zero",
+                "its scores lie on both sides of zero, and only their order counts here.",
+            ),
+        },
+    ),
+    (
+        "Both embedders average the states of the same model. What makes their tokens differ?",
+        "c",
+        {
+            "a": ("the way the states are averaged", "it is the same weighted mean in both."),
+            "b": ("the rows of the decoder layer's matrix", "it is the same matrix in both."),
+            "c": (
+                "the states, which training has changed",
+                "the weights inside the model were trained. How much of the change lies along one direction, "
+                "notebook 02 measures.",
+            ),
+            "d": ("the vocabulary, to which training has added words", "training adds no token."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

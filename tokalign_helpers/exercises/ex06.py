@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import wrong_array
+from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.loading import load_embedder
+from tokalign_helpers.reading.explain import token_contributions
 
 
 def _judge_pair(answer: Any) -> str | None:
@@ -26,12 +28,14 @@ def _judge_pair(answer: Any) -> str | None:
     )
 
 
-def _judge_sum(answer: Any) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    for v, d in ((9, 3), (20, 5)):
-        frame, _ = torch.linalg.qr(torch.randn(v, d, generator=generator))
-        a, b = torch.randn(d, generator=generator), torch.randn(d, generator=generator)
-        problem = wrong_array(f"with V={v}, d={d}", (frame @ a) * (frame @ b), answer(frame, a, b), 1e-5)
+def _judge_contributions(answer: Any) -> str | None:
+    generator, tokenizer = torch.Generator().manual_seed(0), load_embedder("smol-sim").tokenizer
+    for v, d in ((9, 3), (30, 5)):
+        weight = torch.randn(v, d, generator=generator) * torch.linspace(3, 1, d)
+        a, b = 2 * torch.randn(d, generator=generator), torch.randn(d, generator=generator)
+        split = token_contributions(TokenDecoder(weight, tokenizer), a, b).sort_values("id")
+        expected = torch.from_numpy(split["contribution"].to_numpy().copy())
+        problem = wrong_array(f"with V={v}, d={d}", expected, answer(weight, a, b))
         if problem:
             return problem
     return None
@@ -53,25 +57,46 @@ q1 = Question(
     ),
 )
 q2 = Question(
-    level="medium",
-    task="Write `contributions(frame, a, b)`: how much each token adds to the dot product of two embeddings, given the tight "
-    "frame (V, d).",
-    judge=_judge_sum,
-    clue="frame @ a has one number for each token, frame @ b another.",
-    answer="def contributions(frame, a, b):\n    return (frame @ a) * (frame @ b)",
+    level="hard",
+    task="Write `contributions(E, a, b)`: how much each token adds to the cosine of two embeddings a and b (d,), given the "
+    "decoder layer's matrix $E_g$ as `E` (V, d). Bring a and b to length 1 first. $(E^\\top E)^{-1/2}$ has the eigenvectors of "
+    "$E^\\top E$, and its eigenvalues to the power −½.",
+    judge=_judge_contributions,
+    clue="values, vectors = torch.linalg.eigh(E.T @ E); then (vectors * values.rsqrt()) @ vectors.T is the root, and E @ root "
+    "the tight frame.",
+    answer="import torch\n"
+    "def contributions(E, a, b):\n"
+    "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+    "    root = (vectors * values.rsqrt()) @ vectors.T\n"
+    "    frame = E @ root\n"
+    "    a, b = a / a.norm(), b / b.norm()\n"
+    "    return (frame @ a) * (frame @ b)",
     name="contributions",
-    why="Summed over all tokens this is a·b exactly, because the frame's columns are orthonormal.",
+    why="Their sum is the cosine, because the frame's columns are orthonormal. The library's `token_contributions` gave the same, "
+    "and names the tokens.",
     wrong=(
-        "def contributions(frame, a, b):\n    return (frame @ a) + (frame @ b)",
-        "def contributions(frame, a, b):\n    return (frame @ a) @ (frame @ b)",
+        "def contributions(E, a, b):\n    a, b = a / a.norm(), b / b.norm()\n    return (E @ a) * (E @ b)",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+        "    frame = E @ (vectors * values.rsqrt()) @ vectors.T\n"
+        "    return (frame @ a) * (frame @ b)",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    values, vectors = torch.linalg.eigh(E.T @ E)\n"
+        "    frame = E @ (vectors * values.rsqrt()) @ vectors.T\n"
+        "    return frame @ (a / a.norm()) + frame @ (b / b.norm())",
+        "import torch\n"
+        "def contributions(E, a, b):\n"
+        "    frame = E @ torch.linalg.inv(E.T @ E)\n"
+        "    return (frame @ (a / a.norm())) * (frame @ (b / b.norm()))",
     ),
 )
 q3 = Question(
     level="medium",
     task='A forum wants a filter for duplicate questions, and somebody proposes `smol-sim`, "because it was trained for similarity". '
-    "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) no reason to prefer it: on "
-    "questions that look alike it is fooled as often as the others, (c) no, `smol-rel` is better at it, (d) yes, because "
-    "opposites share fewer tokens in it.",
+    "What do the numbers of this notebook say? (a) yes, because it leads on SimLex-999, (b) it is no better than the others, "
+    "(c) no, because `smol-rel` is better, (d) yes, because opposites share fewer tokens in it.",
     judge=choice(
         "b",
         {
@@ -85,5 +110,52 @@ q3 = Question(
     name="answer_3",
     why="A name such as 'similarity' says what an embedder was trained for. What it can do is measured on the task.",
     wrong=('answer_3 = "a"', 'answer_3 = "c"', 'answer_3 = "d"', "answer_3 = None"),
+)
+quiz = Quiz(
+    (
+        "Why compare orders within a group, and not cosines between embedders?",
+        "a",
+        {
+            "a": (
+                "each embedder uses the scale in its own way",
+                "in one even unrelated pairs have cosines near 1. An order means the same everywhere.",
+            ),
+            "b": (
+                "cosines of sentences are too noisy to be compared at all",
+                "the orders are made of the same cosines.",
+            ),
+            "c": (
+                "orders need fewer sentences than cosines for an interval",
+                "they need more, if anything: an order throws the distance away.",
+            ),
+            "d": (
+                "cosines of different embedders may have different signs",
+                "they may, but the scale is the problem also where all are positive.",
+            ),
+        },
+    ),
+    (
+        "What makes $(E_g a)\\cdot(E_g b)$ differ from $a \\cdot b$?",
+        "c",
+        {
+            "a": ("$E_g$ has more rows than columns", "so has the tight frame, and there the two agree."),
+            "b": ("the embeddings are not of length 1", "that would scale both sides alike."),
+            "c": (
+                "the rows of $E_g$ are unevenly spread",
+                "some directions count more often; multiplied by the inverse square root of E_gᵀE_g, each counts once.",
+            ),
+            "d": ("the scores of most tokens are below zero", "the sign of a score is no obstacle to the sum."),
+        },
+    ),
+    (
+        "Recall from notebook 05: what else can turn an embedding, apart from training?",
+        "b",
+        {
+            "a": ("the number of texts that are embedded with it", "each text is embedded by itself."),
+            "b": ("the prompt around the text", "what one asks for, and where in the prompt."),
+            "c": ("the precision of the cosine", "it moves last digits only."),
+            "d": ("the labels of the texts", "no embedder sees them."),
+        },
+    ),
 )
 QUESTIONS = (q1, q2, q3)

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 
 from tokalign_helpers.datasets.wikipedia import load_sentences
-from tokalign_helpers.exercises import Question, choice, shown
+from tokalign_helpers.exercises import Question, Quiz, choice, shown
 from tokalign_helpers.exercises.judging import finite_number, read_array, wrong_array
 from tokalign_helpers.models.loading import load_embedder
-from tokalign_helpers.reading.postprocessing import spectrum_basis
+from tokalign_helpers.reading.postprocessing import remove_top, spectrum_basis
 from tokalign_helpers.reading.spectrum import PrincipalComponents
 
 JUDGED = 200  # sentences
@@ -46,43 +46,12 @@ def _judge_removal(answer: Any) -> str | None:
         top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]
         if not (got @ top.T.double()).abs().max() <= 1e-3:
             return f"with n = {n} something of the {n} top directions of the centred embeddings is left"
-        if wrong_array(case, centred - centred @ top.T @ top, got, 1e-3):
+        if wrong_array(case, remove_top(h, n)(h), got, 1e-3):
             return f"with n = {n} more than mean and {n} directions has changed"
     return None
 
 
 q1 = Question(
-    level="hard",
-    task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
-    "negative. Why? (a) frequent tokens have negative scores, (b) the solver made a rounding error, (c) every log p̂ is "
-    "negative, so without a constant the fit must first of all push the scores of all tokens down, and $u_1$ pushes them "
-    "all up.",
-    judge=choice(
-        "c",
-        {
-            "a": "with the constant the cosine is positive, and the direction's own best tokens are frequent ones",
-            "b": "both fits are solved in the same way; only the constant differs",
-        },
-    ),
-    clue="What is the mean of log p̂ over tokens? And the mean of E_g u_1?",
-    answer='answer_1 = "c"',
-    name="answer_1",
-    why="A softmax does not notice a constant that is added to all scores, so the fit with a constant is the fair one.",
-    wrong=('answer_1 = "a"', 'answer_1 = "b"', "answer_1 = 2"),
-)
-q2 = Question(
-    level="medium",
-    task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, removes at "
-    "least 90 % of the energy of $u_1$ and leaves at least 35 % of what tells texts apart. (Judged on the first 200 "
-    "sentences.)",
-    judge=_judge_share,
-    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters remove?",
-    answer="answer_2 = 0.7",
-    name="answer_2",
-    why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
-    wrong=("answer_2 = 0.5", "answer_2 = 0.9", "answer_2 = 50"),
-)
-q3 = Question(
     level="hard",
     task="Write `all_but_the_top(h, n)`: subtract the mean of the rows of h, then remove from every row its part along "
     "the n directions in which the centred rows are longest. h is (rows, d).",
@@ -91,12 +60,117 @@ q3 = Question(
     answer="import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n"
     "    top = torch.linalg.svd(centred, full_matrices=False).Vh[:n]\n    return centred - centred @ top.T @ top",
     name="all_but_the_top",
-    why="With n = 0 it is centring; without the mean and with n = 1 it is the adjustment of notebook 03, a λ for each text.",
+    why="With n = 0 it is centring; without the mean and with n = 1 it is a λ for each text. The library's "
+    "`pp.remove_top(h, n)(h)` gave the same, as one matrix and one vector.",
     wrong=(
         "def all_but_the_top(h, n):\n    return h - h.mean(dim=0)",
         "import torch\ndef all_but_the_top(h, n):\n    top = torch.linalg.svd(h, full_matrices=False).Vh[:n]\n"
         "    return h - h @ top.T @ top",
         "import torch\ndef all_but_the_top(h, n):\n    centred = h - h.mean(dim=0)\n    return centred[:, n:]",
+    ),
+)
+q2 = Question(
+    level="hard",
+    task="The same least squares without a constant finds a direction whose cosine with $u_1$ is strongly "
+    "negative. Why? (a) frequent tokens have low scores, (b) rare tokens outnumber frequent ones, (c) all log p̂ are negative, "
+    "(d) the sign of $u_1$ is arbitrary.",
+    judge=choice(
+        "c",
+        {
+            "a": "with the constant the cosine is positive, and the direction's own best tokens are frequent ones",
+            "b": "they do in both fits; only the constant differs",
+            "d": "it was chosen: the mean of hᵀu_1 is positive",
+        },
+    ),
+    clue="What is the mean of log p̂ over tokens? And the mean of E_g u_1?",
+    answer='answer_2 = "c"',
+    name="answer_2",
+    why="Without a constant the fit must first of all push the scores of all tokens down, and u_1 pushes them up. A softmax "
+    "does not notice a constant that is added to all scores, so the fit with a constant is the fair one.",
+    wrong=('answer_2 = "a"', 'answer_2 = "b"', 'answer_2 = "d"', "answer_2 = 2"),
+)
+q3 = Question(
+    level="medium",
+    task="Find a share `s` of the directions to *keep* for which EmbedFilter, `pp.embed_filter(E, s)`, removes at "
+    "least 90 % of the energy of $u_1$ and leaves at least 35 % of what tells texts apart. (Judged on the first 200 "
+    "sentences.)",
+    judge=_judge_share,
+    clue="The wider the middle, the more of both is left. One half leaves too little; how much does three quarters remove?",
+    answer="answer_3 = 0.7",
+    name="answer_3",
+    why="The window is narrow: the ends of the spectrum hold u_1, but also much of the differences between texts.",
+    wrong=("answer_3 = 0.5", "answer_3 = 0.9", "answer_3 = 50"),
+)
+quiz = Quiz(
+    (
+        "A new repair is 0.02 better than raw. What do you ask first?",
+        "b",
+        {
+            "a": (
+                "how many directions or numbers it takes away from an embedding",
+                "that matters once there is a gain.",
+            ),
+            "b": (
+                "the interval on fresh queries, and what centring gives",
+                "fresh are queries that had no part in any choice; and most repairs gain what plain centring gains.",
+            ),
+            "c": (
+                "whether it is as good on the queries that the settings were chosen on",
+                "there the best of many looks better than it is.",
+            ),
+            "d": (
+                "whether its authors report a gain of the same size on larger models",
+                "that is about their models, not about this measurement.",
+            ),
+        },
+    ),
+    (
+        "Why are one λ for all and centring nearly the same here?",
+        "c",
+        {
+            "a": (
+                "both are fitted on the same 500 sentences",
+                "so are all-but-the-top and whitening, which do other things.",
+            ),
+            "b": ("both leave each embedding as long as it was", "neither does."),
+            "c": (
+                "$u_1$ points along the mean",
+                "so moving all texts by −mean(hᵀu_1) along it subtracts nearly the mean itself.",
+            ),
+            "d": ("λ was chosen for the same nDCG@10", "it was not chosen; it follows from the embeddings."),
+        },
+    ),
+    (
+        "A filter keeps an eighth of the numbers and loses little. Is the filter good?",
+        "d",
+        {
+            "a": (
+                "yes, since whatever it dropped was noise",
+                "then a random choice would have dropped the same noise.",
+            ),
+            "b": ("yes, if search is faster with shorter vectors", "that is so for any way of shortening them."),
+            "c": (
+                "no, since any loss at all shows that it dropped too much",
+                "a small loss may be worth the length.",
+            ),
+            "d": ("first see what random directions lose", "here they do better than the filter."),
+        },
+    ),
+    (
+        "Why is the covariance shrunk before whitening?",
+        "a",
+        {
+            "a": (
+                "500 texts cannot tell 576 variances",
+                "some would come out as zero, and a negative power of zero is infinite.",
+            ),
+            "b": ("the powers of a large matrix take too long", "a matrix of 576 × 576 takes a moment."),
+            "c": ("otherwise the mean would have to be subtracted", "it is subtracted either way."),
+            "d": (
+                "otherwise the vectors would all have length 1",
+                "whitening does not set the length of single vectors.",
+            ),
+        },
     ),
 )
 QUESTIONS = (q1, q2, q3)

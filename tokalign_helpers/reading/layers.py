@@ -1,4 +1,4 @@
-"""What a text embedding would say if the model stopped early: the logit lens (nostalgebraist 2020), pooled."""
+"""What pooling makes an embedding of: the states, at each token; and the logit lens (nostalgebraist 2020), pooled."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,31 @@ from tokalign_helpers.models.keys import evaluating
 
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")  # what Llama, GPT-Neo and OPT call it
 BATCH = 16
+
+
+def token_states(embedder: Embedder, text: str) -> Tensor:
+    """Return the model's state at each token of a text: what the embedder's pooling makes one vector of.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    text : str
+        It is put into the embedder's prompt, whose tokens have states as well.
+
+    Returns
+    -------
+    Tensor, (L, d), float32
+        One row for each token, in order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Embedder.embed`.
+    """
+    (ids,), _ = embedder.prompts(check_texts([text]))
+    with torch.inference_mode(), evaluating(embedder.model):
+        hidden = embedder.model(input_ids=torch.tensor([ids], device=embedder.model.device)).last_hidden_state
+    return hidden[0].float().cpu().clone()
 
 
 def layer_embeddings(embedder: Embedder, texts: Sequence[str]) -> Tensor:
