@@ -7,28 +7,32 @@ The first 2,540 documents are the passages of notebook 04, embedded by ``smol-eo
 from them, with replacement: their vectors, sparse rows and words are real ones, and the lists of the inverted indexes
 as long as in a real collection in which tokens are as frequent, but many documents are alike.
 
-Among more than `SHARD` documents the sparse vectors stand in several indexes of that size, which are searched one after
-another and whose best hits are put together: all are in memory at once, and each document is there. (One index of a
-million documents with a thousand tokens each takes as much memory, 8 GB, but twice that while it is built.) A size for
-which the memory is too small gets a row that says so, and no times.
+Among more than `SHARD` documents the sparse vectors stand in several indexes of that size, each of which is searched,
+and whose best hits are put together: all are in memory at once, and each document is there. (One index of a million
+documents with a thousand tokens each takes as much memory, 8 GB, but twice that while it is built.) A size for which
+the memory is too small gets a row that says so, and no times.
 
 A row says ``what`` was measured, of which ``embedder`` (that of a text alone, before any search) and ``retriever``,
 among how many documents ``n`` (0: before any search), with how many ``threads``, with queries asked ``one by one`` or
 ``together``, and in which ``unit``. ``value`` is the median. ``low`` and ``high`` are the 5th and the 95th percentile
 of the times; of a ratio to dense, that is, of two medians over the same queries, they are the bounds of its 95 %
-bootstrap interval over queries. A sparse index and bm25s search for one query with one thread, whatever the number;
-with two threads that time is compared with dense search by two. bm25s runs on numpy, without numba.
+bootstrap interval over queries. One query is searched by one thread in one index; several indexes share the threads.
+Where a retriever has no time of its own for one query and two threads, its time with one thread is compared with dense
+search by two. BM25 is scored by bm25s on numpy, without numba, and the package finds the best, as everywhere in the
+course; ``BM25, bm25s alone`` lets bm25s find them itself, which takes long where most scores are zero.
 """
 
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from heapq import nlargest
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -182,28 +186,50 @@ def by_tokens(vectors: sparse.csr_array, queries: sparse.csr_array, documents: n
         seconds += time.perf_counter() - begun
 
     def search(which: slice, threads: int) -> Hits:
-        found = [index.search(queries[which], BEST, workers=threads) for index in indexes]
+        asked, alone = queries[which], which.stop - which.start == 1  # indexes share the threads if queries cannot
+        work = lambda index: index.search(asked, BEST, workers=1 if alone else threads)  # noqa: E731
+        found = side_by_side(work, indexes, threads if alone else 1)
         return [nlargest(BEST, chain(*hits), key=lambda hit: hit[1]) for hits in zip(*found, strict=True)]
 
     parts = [part for index in indexes for part in index._inverted()]
     size = sum(part.data.nbytes + part.indices.nbytes + part.indptr.nbytes for part in parts)
-    return Built(search, size / 1e6, seconds, note=f"{len(indexes)} indexes" if len(indexes) > 1 else "")
+    several = len(indexes) > 1
+    return Built(
+        search, size / 1e6, seconds, THREADS if several else (1,), f"{len(indexes)} indexes" if several else ""
+    )
 
 
-def by_words(texts: list[list[str]], queries: list[list[str]], documents: np.ndarray) -> Built:
-    """Return search by bm25s, for which texts and queries are split into words already."""
+def by_words(texts: list[list[str]], queries: list[list[str]], documents: np.ndarray, *, alone: bool = False) -> Built:
+    """Return search by bm25s, for which texts and queries are split into words already.
+
+    Unless bm25s is left `alone`, it scores the documents and the package finds the best, as in ``bm25_run``.
+    """
     known = {word: place for place, word in enumerate(dict.fromkeys(chain(*texts)))}
     ids = [[known[word] for word in words] for words in texts]
     corpus, engine = Tokenized([ids[i] for i in documents], known), bm25s.BM25(method="lucene")
     seconds = clock(lambda: engine.index(corpus, show_progress=False))
 
+    def one(words: list[str]) -> list[tuple[str, float]]:
+        scores = engine.get_scores(words)
+        return [(str(i), float(scores[i])) for i in best_places(scores, BEST)]
+
     def search(which: slice, threads: int) -> Hits:
+        if not alone:
+            return side_by_side(one, queries[which], threads)
         workers = threads if threads > 1 else 0  # 0: none beside its own
         found = engine.retrieve(queries[which], k=BEST, show_progress=False, n_threads=workers)
         return [[(str(i), float(score)) for i, score in zip(*row, strict=True)] for row in zip(*found, strict=True)]
 
     size = sum(engine.scores[name].nbytes for name in ("data", "indices", "indptr"))
     return Built(search, size / 1e6, seconds)
+
+
+def side_by_side(work: Callable[[Any], Any], parts: Sequence[Any], threads: int) -> list[Any]:
+    """Do a work for each part, by so many threads."""
+    if threads == 1 or len(parts) == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
 
 
 def material(texts: list[str], questions: list[str], embedder: ta.Embedder, splade: Splade) -> Material:
@@ -273,6 +299,7 @@ def searching(real: Material, before: dict[tuple[str, int], np.ndarray], n: int)
         "product alone": partial(product, *real.dense),
         **{name: partial(by_tokens, *sides) for name, sides in real.tokens.items()},
         "BM25": partial(by_words, *real.words),
+        "BM25, bm25s alone": partial(by_words, *real.words, alone=True),
     }
     single: dict[tuple[str, int], np.ndarray] = {}
     for retriever, build in ways.items():
@@ -317,6 +344,16 @@ def rows(sizes: Sequence[int] = SIZES) -> Iterator[Row]:
     ta.fill_cache({EMBEDDERS[0]: embedders[EMBEDDERS[0]]}, texts, "passages")
     real = material(texts, questions, embedders[EMBEDDERS[0]], splade)
     before: dict[tuple[str, int], np.ndarray] = {}
+    for retriever, (held, asked) in real.tokens.items():
+        share = ta.multiply_adds(asked, held) / real.dense[0].shape[1]
+        yield {
+            "what": "multiply-adds, of dense",
+            "retriever": retriever,
+            "n": 0,
+            "threads": 1,
+            "unit": "of dense",
+            "value": share,
+        }
     for embedder, retriever, threads, (query, document) in encoding(texts[:DOCUMENTS], questions, embedders, splade):
         about = {"embedder": embedder, "retriever": retriever, "n": 0, "threads": threads}
         yield of_times(query, what="encode a query", **about, asked="one by one")

@@ -1,5 +1,6 @@
 """The times of search: every retriever finds what plain arithmetic finds, and each row says what it is."""
 
+import itertools
 import runpy
 
 import numpy as np
@@ -55,8 +56,8 @@ def test_every_search_finds_the_best(script, real, threads):
         (script["by_tokens"](vectors, queries, documents), (queries @ vectors[documents].T).toarray()),
         (script["by_tokens"](vectors, queries, documents, shard=7), (queries @ vectors[documents].T).toarray()),
     ):
-        found = built.search(slice(1, 3), threads)
-        for hits, row in zip(found, scores[1:3], strict=True):
+        found = [*built.search(slice(0, 1), threads), *built.search(slice(1, 3), threads)]
+        for hits, row in zip(found, scores, strict=True):
             check(hits, row)
     assert script["product"](h, q, documents).search(slice(1, 3), threads) == pytest.approx(q[1:3] @ h[documents].T)
 
@@ -64,9 +65,9 @@ def test_every_search_finds_the_best(script, real, threads):
 def test_words_are_found_as_the_package_finds_them(script, real):
     texts, questions = ([" ".join(words) for words in side] for side in real.words)
     documents = script["drawn"](25, 6)
-    built = script["by_words"](*real.words, documents)
+    ways = [script["by_words"](*real.words, documents, alone=alone) for alone in (True, False)]
     wanted = ta.bm25_run(dict(enumerate(questions)), {str(i): texts[d] for i, d in enumerate(documents)}, k=10)
-    for threads in (1, 2):
+    for built, threads in itertools.product(ways, (1, 2)):
         for query, hits in enumerate(built.search(slice(0, 3), threads)):
             assert [s for s in scores_of(hits) if s > 0] == pytest.approx(list(wanted[query].values()), rel=1e-5)
 
@@ -76,6 +77,7 @@ def test_what_is_in_memory_is_counted(script, real):
     built = script["by_tokens"](vectors, queries, documents, shard=10)
     tokens = vectors[documents].nnz
     assert built.megabytes * 1e6 == 8 * tokens + 3 * 4 * (vectors.shape[1] + 1) and built.note == "3 indexes"
+    assert built.threads == (1, 2) and script["by_tokens"](vectors, queries, documents).threads == (1,)
     assert script["dense"](*real.dense, documents).megabytes * 1e6 == 25 * 5 * 4
     assert built.seconds > 0
 
