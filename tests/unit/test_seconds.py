@@ -113,6 +113,22 @@ def test_rows_of_a_size(script, real):
     assert not found.index.duplicated().any()
 
 
+def test_a_disturbed_measurement_is_taken_again(script, monkeypatch):
+    scope = script["undisturbed"].__globals__
+    for seconds, wanted in (([0, 0, 9, 9], 1), ([0, 9, 9, 9, 9, 9], 2), ([0, 9, 9, 13, 13, 20], 2)):
+        clock, given = itertools.count(), iter(seconds)
+        monkeypatch.setitem(scope, "busy", lambda given=given: next(given))
+        monkeypatch.setitem(
+            scope,
+            "time",
+            type("Time", (), {"perf_counter": lambda clock=clock: next(clock), "process_time": lambda: 0}),
+        )
+        monkeypatch.setattr("psutil.cpu_count", lambda: script["torch"].get_num_threads())
+        measured = itertools.count(1)
+        assert script["undisturbed"](lambda measured=measured: next(measured)) == wanted
+    assert 0 < script["busy"]() <= script["busy"]()
+
+
 def test_a_ratio_has_the_interval_of_the_same_queries(script):
     dense = np.random.default_rng(0).uniform(1, 100, size=40)
     found = script["of_ratio"](dense / 2, dense)
