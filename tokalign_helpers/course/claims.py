@@ -82,8 +82,9 @@ def load_results(table: str, folder: str = "results") -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        What was measured, then ``value`` and the bounds ``low`` and ``high`` of its 95 % interval. Its ``attrs`` hold
-        the ``command`` that makes it, the ``date``, and the SHA-256 of the table and of the files it was made ``from``.
+        What was measured, then ``value`` and the bounds ``low`` and ``high`` of its 95 % interval; for times, of which
+        ``value`` is the median, their 5th and 95th percentile. Its ``attrs`` hold the ``command`` that makes it, the
+        ``date``, and the SHA-256 of the table and of the files it was made ``from``.
 
     Raises
     ------
