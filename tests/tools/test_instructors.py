@@ -10,7 +10,7 @@ from tools.notebooks import NOTEBOOKS, REPOSITORY, choose
 PATHS = {path.stem[:2]: path for path in choose(NOTEBOOKS, [])}
 DOCS = REPOSITORY / "docs"
 ROW = re.compile(r"^\| (\d\d) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
-TITLE = re.compile(r"^\*Time for learners: about (\d+) minutes, (\d+) of them for the exercises(?:; (\d+) more)?", re.MULTILINE)
+TITLE = re.compile(r"^\*Time for learners: about (\d+) minutes, (\d+) of them for the exercises(?:; (\d+) more)?", re.M)
 HEADING = re.compile(r"^(#{2,3}) (.*)$")
 
 
