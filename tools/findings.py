@@ -41,10 +41,10 @@ FINDINGS = (
             "adjust": r"([\d.]+) → ([\d.]+) .* by the shift, ([\d.]+) .*\(smol-eol\); "
             r"([\d.]+) → ([\d.]+) \[.*?\], ([\d.]+) .*\(smol-wmean\)",
         },
-        "**Most of it was in the raw model already.** One shift along one direction, as far as training moved it, takes "
-        "GAR, which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} (training: {adjust[2]}) "
-        "where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: {adjust[5]}) for a weighted "
-        "mean.",
+        "**Most of it was in the raw model already.** One shift along one direction, as far as training moves "
+        "embeddings, takes GAR, which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} "
+        "(training: {adjust[2]}) where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: "
+        "{adjust[5]}) for a weighted mean.",
     ),
     Finding(
         {"sparse": "partly", "bm25": "partly", "flops": "reproduced"},
@@ -61,9 +61,9 @@ FINDINGS = (
         {"instruction": "partly", "related": "not reproduced"},
         {"instruction": r"; ([\d.]+) \[.*?\] of the texts turn", "related": r"opposite word (-?[\d.]+ \[.*?\])"},
         "**What is asked for hardly turns the tokens.** Asked for the emotion, {instruction[0]} of the texts turn to "
-        "an emotion word. And sentences with opposite words, such as “I like apples” and “I dislike apples”, "
-        "share more of their tokens in an embedder for similarity than in one for relatedness (by {related[0]} of them), where "
-        "the paper's explanation needs fewer.",
+        "an emotion word. And sentences with opposite words, such as “I like apples” and “I dislike apples”, share "
+        "more of their tokens in an embedder for similarity than in one for relatedness (by {related[0]} of them), "
+        "where the paper's explanation needs fewer.",
     ),
 )
 
