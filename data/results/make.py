@@ -30,7 +30,10 @@ def row(interval: ta.Interval, **what: object) -> dict[str, object]:
 
 
 def instructions(folder: Path) -> Iterator[dict[str, object]]:
-    """Ask about texts that others labelled: how many neighbours share the label, and paired differences."""
+    """Ask about texts that others labelled: how many neighbours share the label, and paired differences.
+
+    *Colour* has nothing to do with any of the labels: it tells whether the right question helps or another one harms.
+    """
     base = ta.load_embedder("smol-eol")
     comments = ta.load_goemotions(folder / "goemotions").groupby("label").head(40)
     requests = ta.load_clinc150(folder / "clinc150").groupby("label").head(40)
@@ -38,7 +41,7 @@ def instructions(folder: Path) -> Iterator[dict[str, object]]:
         ("GoEmotions", comments, {"emotion": "label"}),
         ("CLINC150", requests, {"intent": "intent", "domain": "label"}),
     ):
-        asked = ("emotion", "topic")
+        asked = ("emotion", "topic", "colour")
         h = {name: base.with_instruction(name).embed(table["text"].tolist()) for name in asked}
         for labelling, column in labels.items():
             truth = table[column].to_numpy()
@@ -47,7 +50,8 @@ def instructions(folder: Path) -> Iterator[dict[str, object]]:
             about = {"texts": what, "n": len(table), "labels": labelling, "chance": chance}
             for name, values in near.items():
                 yield row(ta.bootstrap_interval(values), **about, asked=name)
-            yield row(ta.bootstrap_interval(near["emotion"] - near["topic"]), **about, asked="emotion − topic")
+            for one, other in (("emotion", "topic"), ("emotion", "colour"), ("topic", "colour")):
+                yield row(ta.bootstrap_interval(near[one] - near[other]), **about, asked=f"{one} − {other}")
 
 
 def wordsim(folder: Path) -> Iterator[dict[str, object]]:

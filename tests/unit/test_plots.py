@@ -106,6 +106,10 @@ LINE = pd.DataFrame({"texts": ["1", "2"], "recall": [0.1, 0.4]})
 CURVE = pd.DataFrame(
     {"way": "cut", "numbers": [72, 144], "GAR": [0.1, 0.2], "frame": "a", "k": [10, 100], "value": 0.1}
 )
+TIMES = pd.DataFrame({
+    "retriever": ["dense", "dense", "recipe", "recipe"] * 2, "n": [10, 1000] * 4, "asked": ["one"] * 4 + ["all"] * 4,
+    "value": np.arange(1.0, 9), "low": np.arange(0.5, 8.5), "high": np.arange(1.5, 9.5),
+})  # fmt: skip
 FIGURES = {
     "aligned_tokens": lambda t: plots.plot_aligned_tokens(TOKENS, t),
     "rates": lambda t: plots.plot_rates(RATES.assign(rate="GAR"), t),
@@ -140,6 +144,7 @@ FIGURES = {
     "ladder": lambda t: plots.plot_ladder(RATES.assign(step=["plain", LONG[:40]]), t, {"dense": 0.4, "BM25": 0.5}),
     "forest": lambda t: plots.plot_forest(RATES.assign(group="all", row="one", series=["a", "b"]), t, xlabel="x"),
     "inverted_index": lambda t: plots.plot_inverted_index({"par": {"d1": 0.5, "d2": 0.2}}, t),
+    "search_times": lambda t: plots.plot_search_times(TIMES, t),
     "cutoffs": lambda t: plots.plot_cutoffs(CURVE, t, limit=0.4, limit_name="all"),
 }
 
@@ -348,6 +353,19 @@ def test_cutoffs_reach_their_limit():
     ax = plots.plot_cutoffs(table, "T", limit=0.4, limit_name="all")
     assert [line.get_label() for line in ax.lines] == ["a", "b", "all"]
     assert ax.get_xscale() == "log"
+
+
+def test_times_have_a_panel_for_each_way_to_ask_and_a_line_for_each_retriever():
+    panels = plots.plot_search_times(TIMES, "T")
+    assert [ax.get_title() or ax.get_title("left") for ax in panels] == ["queries one", "queries all"]
+    drawn = [[(line.get_label(), *line.get_xydata().ravel().tolist()) for line in ax.lines] for ax in panels]
+    assert drawn[0] == [("dense", 10, 1, 1000, 2), ("recipe", 10, 3, 1000, 4)]
+    assert drawn[1] == [("dense", 10, 5, 1000, 6), ("recipe", 10, 7, 1000, 8)]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in panels[0].lines}) == 2
+    assert {(ax.get_xscale(), ax.get_yscale()) for ax in panels} == {("log", "log")}
+    spread = panels[0].collections[0].get_paths()[0].vertices
+    assert (spread[:, 1].min(), spread[:, 1].max()) == (0.5, 2.5)
+    assert [text.get_text() for text in panels[0].figure.legends[0].get_texts()] == ["dense", "recipe"]
 
 
 def test_quality_against_cost():

@@ -38,7 +38,7 @@ PALE = "#F4B183"  # of the orange
 IN_TEXT, BEGINS_WORD, NEITHER = ORANGE, PALE, GREY
 FIRST, REST = "#B5005A", "#F2A6C8"
 INK = "#222222"
-SERIES = ((INK, "o", "-"), ("#777777", "s", "--"), ("#A8A8A8", "^", "-."), ("#555555", "D", ":"))
+SERIES = ((INK, "o", "-"), ("#777777", "s", "--"), ("#A8A8A8", "^", "-."), ("#555555", "D", ":"), ("#8C8C8C", "v", "-"))
 KEY_SHARES = "share of key tokens: ○ among all tokens of the text, ● among those that align"
 # Chosen by a search for ten colours that differ most, for usual and for red- and green-blind eyes, from each other and
 # from the colours above. Variants of one prompt are neighbours.
@@ -892,6 +892,40 @@ def plot_cutoffs(table: pd.DataFrame, title: str, *, limit: float, limit_name: s
     ax.legend(frameon=False, loc="lower right")
     _title(ax, title)
     return ax
+
+
+def plot_search_times(table: pd.DataFrame, title: str) -> np.ndarray:
+    """Draw how long a query takes among more and more documents: one panel for each way to ask, both axes log.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``asked`` (the panel), ``retriever`` (one line for each, at most five), ``n`` documents, and milliseconds a
+        query: ``value``, ``low``, ``high``.
+    title : str
+
+    Returns
+    -------
+    ndarray of Axes
+    """
+    panels, retrievers = list(dict.fromkeys(table["asked"])), list(dict.fromkeys(table["retriever"]))
+    size = (4.7 * len(panels) + 1, 4.4)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for ax, asked in zip(axes[0], panels, strict=True):
+        rows = table[table["asked"] == asked].set_index("retriever")
+        for name, (shade, mark, style) in zip(retrievers, SERIES[: len(retrievers)], strict=True):
+            own = rows.loc[[name]]
+            ax.fill_between(own["n"], own["low"], own["high"], color=shade, alpha=0.15, linewidth=0)
+            ax.plot(own["n"], own["value"], mark, color=shade, linestyle=style, linewidth=2, label=name)
+        ax.set(xscale="log", yscale="log", xlabel="documents (log scale)")
+        ax.set_title(f"queries {asked}", fontsize=10, fontweight="normal")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.10g}"))
+    axes[0, 0].set_ylabel("milliseconds a query (log scale)")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    _title(axes[0], title)
+    return axes[0]
 
 
 def token_bars(table: pd.DataFrame, shown: int = 12) -> str:
