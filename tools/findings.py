@@ -30,10 +30,10 @@ FINDINGS = (
     Finding(
         {"align": "partly", "raw": "reproduced"},
         {"align": r"best \+([\d.]+) .*worst trained \+([\d.]+) .*prompt alone \+([\d.]+) "},
-        "**Training makes an embedding name what its text is about.** Of the text's own tokens, key words are more "
-        "frequent among those that align than among all, by {align[0]} in our best trained embedder and by {align[1]}, "
-        "which may be chance, in the weakest. A raw average answers with function words and marks; a prompt alone has "
-        "{align[2]}.",
+        "**Training makes an embedding name what its text is about.** Among the tokens of its text that an embedding "
+        "names, the share of key words is {align[0]} higher than among all tokens of the text in our best trained "
+        "embedder, and {align[1]} higher in the weakest, which may be chance. A prompt alone has {align[2]}; a raw "
+        "average names function words and marks instead.",
     ),
     Finding(
         {"adjust": "partly"},
@@ -41,10 +41,10 @@ FINDINGS = (
             "adjust": r"([\d.]+) → ([\d.]+) .* by the shift, ([\d.]+) .*\(smol-eol\); "
             r"([\d.]+) → ([\d.]+) \[.*?\], ([\d.]+) .*\(smol-wmean\)",
         },
-        "**Most of it was in the raw model already.** One shift along one direction, as long as training's, takes GAR, "
-        "which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} (training: {adjust[2]}) "
-        "where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: {adjust[5]}) for a weighted "
-        "mean.",
+        "**Most of it was in the raw model already.** One shift along one direction, as far as training moves "
+        "embeddings, takes GAR, which is low when every text gets the same tokens, from {adjust[0]} to {adjust[1]} "
+        "(training: {adjust[2]}) where a prompt asks for one word, and from {adjust[3]} to {adjust[4]} (training: "
+        "{adjust[5]}) for a weighted mean.",
     ),
     Finding(
         {"sparse": "partly", "bm25": "partly", "flops": "reproduced"},
@@ -61,8 +61,9 @@ FINDINGS = (
         {"instruction": "partly", "related": "not reproduced"},
         {"instruction": r"; ([\d.]+) \[.*?\] of the texts turn", "related": r"opposite word (-?[\d.]+ \[.*?\])"},
         "**What is asked for hardly turns the tokens.** Asked for the emotion, {instruction[0]} of the texts turn to "
-        "an emotion word; and beside “like”, “dislike” shares no fewer tokens in an embedder for similarity than in "
-        "one for relatedness (difference {related[0]}, where the paper's explanation asks for less than zero).",
+        "an emotion word. And sentences with opposite words, such as “I like apples” and “I dislike apples”, share "
+        "more of their tokens in an embedder for similarity than in one for relatedness (by {related[0]} of them), "
+        "where the paper's explanation needs fewer.",
     ),
 )
 

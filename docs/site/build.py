@@ -327,7 +327,7 @@ def home(pages: list[str], *, live_page: bool = False) -> str:
     """
     readme = re.sub(r"^<!--.*-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     readme = readme.replace("(#the-papers-claims)", "(claims.md)")
-    text = re.sub(r'(\]\(|")(?:docs|notebooks)/', r"\1", readme.partition("\n## Licence")[0])
+    text = re.sub(r'(\]\(|")(?:docs/site|docs|notebooks)/', r"\1", readme.partition("\n## Licence")[0])
     text = re.sub(r'(src|srcset)="(?=\w+\.png)', r'\1="_static/', text)
     text = CLAIMS.sub("The table is [a page of its own](claims.md), with the rule of each verdict.\n", text)
     text = re.sub(r"\[([^\]]+)\]\(\.\./\.\./tree/[^)]*\)", r"\1", text)  # pages of the repository, not of the site

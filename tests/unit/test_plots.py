@@ -240,10 +240,13 @@ def test_kinds_are_stacked_to_one():
 def test_lines_of_the_spectrum_and_of_the_recall():
     ax = plots.plot_spectrum({"smol-eol": np.array([0.6, 0.3, 0.1])}, "", shown=2)
     ((x, y),) = lines(ax, "o")
-    assert (list(x), list(y), ax.get_yscale()) == ([1, 2], [0.6, 0.3], "log")
+    assert (list(x), list(y), ax.get_ylim()) == ([1, 2], [0.6, 0.3], (0, 1))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["smol-eol: 60% in the first"]
     table = pd.DataFrame({"texts": ["1", "2–3"], "recall": [0.1, 0.4]})
     ax = plots.plot_recall_by_frequency({"smol-eol": table, "smol-sim": table}, "")
     assert [list(y) for _, y in lines(ax, "o")] == [[0.1, 0.4]] * 2
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().x0 > ax.get_window_extent().x1  # where no line is
     assert labels(ax, "x") == ["1", "2–3"]
 
 
@@ -295,6 +298,7 @@ def test_the_states_of_each_pair_stand_on_the_line_of_their_measure():
     axes = plots.plot_states(pd.DataFrame(rows, columns=["raw", "trained", "measure", "state", "value"]), "How much?")
     titles = [ax.get_title("left") or ax.get_title() for ax in axes]
     assert titles == ["smol-eol → smol-sim", "smol-wmean → smol-cse"]
+    assert len({ax.get_xlim() for ax in axes}) == 1
     assert labels(axes[0]) == ["GAR", "search"]
     drawn = {c.get_label(): c.get_offsets().tolist() for c in axes[1].collections if c.get_label() in values}
     assert drawn == {name: [[values[name], 0], [values[name], 1]] for name in ("raw", "adjusted", "trained")}

@@ -195,7 +195,7 @@ def plot_kind_shares(shares: pd.DataFrame, title: str) -> Axes:
 
 
 def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
-    """Draw which share of rare and of common tokens each embedder recalls.
+    """Draw which share of rare and of common tokens each embedder matches.
 
     Parameters
     ----------
@@ -215,8 +215,8 @@ def plot_recall_by_frequency(tables: Mapping[str, pd.DataFrame], title: str) -> 
     ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], minor=False)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set(xlabel="the token stands in … of the texts", ylabel="share given back (log scale)")
-    ax.legend(frameon=False)
+    ax.set(xlabel="the token stands in … of the texts", ylabel="share matched (log scale)")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     _title(ax, title)
     return ax
 
@@ -255,8 +255,8 @@ def plot_key_shares(tables: Mapping[str, pd.DataFrame], title: str) -> Axes:
     return ax
 
 
-def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 50) -> Axes:
-    """Draw which share of the energy each component carries.
+def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 10) -> Axes:
+    """Draw which share of the energy each of the first components carries; the key names that of the very first.
 
     Parameters
     ----------
@@ -279,11 +279,11 @@ def plot_spectrum(shares: Mapping[str, np.ndarray], title: str, *, shown: int = 
             "o-",
             markersize=4,
             color=color_of(name),
-            label=name,
+            label=f"{name}: {share[0]:.0%} in the first",
         )
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-    ax.set(xlabel="component j", ylabel="share of the energy (log scale)")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="component j", ylabel="share of the energy", ylim=(0, 1))
     ax.legend(frameon=False)
     _title(ax, title)
     return ax
@@ -513,6 +513,7 @@ def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
     ndarray of Axes, one a pair
     """
     measures, pairs = list(table["measure"].unique()), table[["raw", "trained"]].drop_duplicates()
+    lowest = table["value"].min()
     figure, axes = plt.subplots(
         1, len(pairs), figsize=(11, 0.42 * len(measures) + 1.6), sharey=True, layout="constrained", squeeze=False
     )
@@ -521,11 +522,11 @@ def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
         wide = own.pivot(index="measure", columns="state", values="value").loc[measures]
         places = np.arange(len(measures))
         ax.hlines(places, wide["raw"], wide["trained"], color="#D9D9D9", linewidth=4, zorder=1)
-        ax.scatter(wide["raw"], places, s=60, facecolor="white", edgecolor="black", zorder=3, label="raw")
+        ax.scatter(wide["raw"], places, s=60, facecolor="none", edgecolor="black", zorder=5, label="raw")
         ax.scatter(wide["adjusted"], places, s=70, color=FIRST, marker="D", zorder=4, label="adjusted")
         ax.scatter(wide["trained"], places, s=70, color=INK, zorder=2, label="trained")
         ax.set_yticks(places, measures)
-        ax.set(xlim=(min(0, wide.min().min() * 1.1), 1), ylim=(len(measures) - 0.5, -0.5))
+        ax.set(xlim=(min(0, lowest) - 0.05, 1), xlabel="value of the measure", ylim=(len(measures) - 0.5, -0.5))
         ax.set_title(f"{raw} → {trained}", fontsize=10, fontweight="normal")
     axes[0][0].legend(frameon=False, fontsize=9)
     _title(axes[0], title)

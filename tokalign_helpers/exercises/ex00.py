@@ -14,6 +14,7 @@ from tokalign_helpers.reading.layers import token_states
 from tokalign_helpers.reading.vocabulary import function_words
 
 TEXT = "What diseases are parrots prone to?"
+ROWS = 1000  # of E_g, which is too long for one message to the process of an answer
 
 
 def _judge_sentence(answer: Any) -> str | None:
@@ -40,8 +41,10 @@ def _judge_decode(answer: Any) -> str | None:
         problem = wrong_ids(f"with n={n}, V={v}, d={d}, k={k}", expected, answer(states, weight, k))
         if problem:
             return problem
-    expected = raw.decoder.top_tokens(raw.embed([TEXT]), 5)[0][0].tolist()
-    return wrong_ids(f"with the states of {TEXT!r}", expected, answer(token_states(raw, TEXT), raw.unembedding, 5))
+    weight = raw.unembedding[:ROWS].clone()
+    expected = TokenDecoder(weight, raw.tokenizer).top_tokens(raw.embed([TEXT]), 5)[0][0].tolist()
+    case = f"with the states of {TEXT!r} and {ROWS} rows of E_g"
+    return wrong_ids(case, expected, answer(token_states(raw, TEXT), weight, 5))
 
 
 q1 = Question(
@@ -60,7 +63,7 @@ q1 = Question(
     "    return scores.topk(k).indices",
     name="decode",
     why="That is the whole of the method: an average, one matrix product and a sort. The library's `decoder.top_tokens` of "
-    "`embed` gave the same ids, also for the parrots.",
+    "`embed` gave the same ids, also for the text of this notebook.",
     wrong=(
         "def decode(states, E, k):\n    return (E @ states.mean(dim=0)).topk(k).indices",
         "def decode(states, E, k):\n    return (E @ states[-1]).topk(k).indices",
