@@ -35,6 +35,8 @@ FOUR = [f"smol-{objective}-{negatives}" for objective in OBJECTIVES for negative
 EFFECTS = {  # how much each of FOUR counts
     "objective: sim − rel": (0.5, 0.5, -0.5, -0.5),
     "negatives: opposites − plain": (0.5, -0.5, 0.5, -0.5),
+    "sim − rel, opposites": (1.0, 0.0, -1.0, 0.0),
+    "sim − rel, plain": (0.0, 1.0, 0.0, -1.0),
     "opposites − plain, sim": (1.0, -1.0, 0.0, 0.0),
     "opposites − plain, rel": (0.0, 0.0, 1.0, -1.0),
     "interaction": (1.0, -1.0, -1.0, 1.0),
@@ -110,7 +112,7 @@ def asked(_: Path) -> Iterator[dict[str, object]]:
     table = ta.load_two_labels()
     texts, reporting = table["text"].tolist(), np.arange(len(table)) % 2 == 1
     found = {}
-    for base in (ta.load_embedder("smol-eol"), trained("smol-asked")):
+    for base in ta.load_embedders(["smol-eol", "smol-asked"]).values():
         h = {name: base.with_instruction(name).embed(texts) for name in ASKED}
         for question, each in asked_answers(base, table, h):
             found[base.name, question] = values = each[reporting]
