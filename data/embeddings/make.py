@@ -29,14 +29,14 @@ MOVED = {
 
 
 def instructed() -> dict[str, ta.Embedder]:
-    """Return those of notebook 05: not asked, asked for four things, asked in the same words elsewhere, and trained."""
-    plain, trained = ta.load_embedder("smol-eol"), ta.load_embedder("smol-sim")
+    """Return those of notebook 05: not asked, asked for four things, asked in the same words elsewhere, two trained."""
+    plain, trained = ta.load_embedder("smol-eol"), ta.load_embedders(["smol-sim", "smol-asked"])
     embedders = {"smol-eol": plain}
     for name in ("topic", "emotion"):
         embedders[f"smol-eol-{name}"] = plain.with_instruction(name)
         for place, template in MOVED.items():
             embedders[f"smol-eol-{place}-{name}"] = plain.with_template(template.format(name=name))
-        embedders[f"smol-sim-{name}"] = trained.with_instruction(name)
+        embedders |= {f"{which}-{name}": e.with_instruction(name) for which, e in trained.items()}
     return embedders | {f"smol-eol-{name}": plain.with_instruction(name) for name in ("colour", "number")}
 
 

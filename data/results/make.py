@@ -20,6 +20,7 @@ from tokalign_helpers.training.pairs import load_wordnet
 
 HERE = Path(__file__).parent
 WORDS = ("smol-eol", "smol-sim", "smol-rel")
+ASKED = ("smol-eol", "smol-asked")  # the prompt alone, and trained with instructions on other parts of both sets
 QUERIES = 100  # of a collection to search in
 READ = 30  # sentences, after every layer of four embedders
 
@@ -34,24 +35,24 @@ def instructions(folder: Path) -> Iterator[dict[str, object]]:
 
     *Colour* has nothing to do with any of the labels: it tells whether the right question helps or another one harms.
     """
-    base = ta.load_embedder("smol-eol")
     comments = ta.load_goemotions(folder / "goemotions").groupby("label").head(40)
     requests = ta.load_clinc150(folder / "clinc150").groupby("label").head(40)
-    for what, table, labels in (
-        ("GoEmotions", comments, {"emotion": "label"}),
-        ("CLINC150", requests, {"intent": "intent", "domain": "label"}),
-    ):
-        asked = ("emotion", "topic", "colour")
-        h = {name: base.with_instruction(name).embed(table["text"].tolist()) for name in asked}
-        for labelling, column in labels.items():
-            truth = table[column].to_numpy()
-            near = {name: ta.neighbour_agreement(v - v.mean(dim=0), truth) for name, v in h.items()}
-            chance = (table[column].value_counts() ** 2).sum() / len(table) ** 2
-            about = {"texts": what, "n": len(table), "labels": labelling, "chance": chance}
-            for name, values in near.items():
-                yield row(ta.bootstrap_interval(values), **about, asked=name)
-            for one, other in (("emotion", "topic"), ("emotion", "colour"), ("topic", "colour")):
-                yield row(ta.bootstrap_interval(near[one] - near[other]), **about, asked=f"{one} − {other}")
+    for base in ta.load_embedders(ASKED).values():
+        for what, table, labels in (
+            ("GoEmotions", comments, {"emotion": "label"}),
+            ("CLINC150", requests, {"intent": "intent", "domain": "label"}),
+        ):
+            asked = ("emotion", "topic", "colour")
+            h = {name: base.with_instruction(name).embed(table["text"].tolist()) for name in asked}
+            for labelling, column in labels.items():
+                truth = table[column].to_numpy()
+                near = {name: ta.neighbour_agreement(v - v.mean(dim=0), truth) for name, v in h.items()}
+                chance = (table[column].value_counts() ** 2).sum() / len(table) ** 2
+                about = {"embedder": base.name, "texts": what, "n": len(table), "labels": labelling, "chance": chance}
+                for name, values in near.items():
+                    yield row(ta.bootstrap_interval(values), **about, asked=name)
+                for one, other in (("emotion", "topic"), ("emotion", "colour"), ("topic", "colour")):
+                    yield row(ta.bootstrap_interval(near[one] - near[other]), **about, asked=f"{one} − {other}")
 
 
 def wordsim(folder: Path) -> Iterator[dict[str, object]]:

@@ -235,7 +235,7 @@ def test_prompteol_is_spelt_as_its_authors_spell_it():
     eol = ta.load_embedder("smol-eol")
     assert eol.template == 'This sentence : "{text}" means in one word:"'
     assert eol.tokenizer.tokenize(eol.template.format(text="a"))[-1] == ':"'
-    for name in ("smol-sim", "smol-rel", "smol-distil"):
+    for name in ("smol-sim", "smol-rel", "smol-distil", "smol-asked"):
         assert ta.EMBEDDERS[name].input_format == eol.input_format and ta.EMBEDDERS[name].raw == "smol-eol"
 
 

@@ -53,6 +53,7 @@ EMBEDDER_COLORS = {
     "smol-sim": "#A55097",
     "smol-rel": "#3C5A02",
     "smol-distil": "#1E3E23",
+    "smol-asked": "#09C3A3",
 }
 KIND_COLORS = dict(zip(KINDS, ("#5B3206", "#A8702A", "#DDAF63", "#F2DFBC", "#A39B90", "#E3DFD8"), strict=True))
 # Aligned tokens come in every script; matplotlib takes the first font that has a character.

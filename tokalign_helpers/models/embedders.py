@@ -263,6 +263,10 @@ EMBEDDERS: dict[str, EmbedderSpec] = {
             "smol-distil", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-distil",),
             made_by="prompt + contrastive + distilled", raw="smol-eol", **ADAPTED_135M,
         ),
+        EmbedderSpec(  # trained to be asked: load_embedder("smol-asked").with_instruction("topic")
+            "smol-asked", pooling=last_token, input_format=PROMPT_EOL, adapters=("smol-asked",),
+            made_by="prompt + contrastive", raw="smol-eol", **ADAPTED_135M,
+        ),
         # An encoder that others trained for sparse search; its masked-LM head reads the mean of its states.
         EmbedderSpec("splade-tiny", pooling=mean, input_format=InputFormat(max_length=256), **SPLADE_4M),
         # Another family, for those who agree to its terms: python -m tokalign_helpers fetch gemma.

@@ -52,12 +52,12 @@ RECIPES = {
         ),
         Recipe("smol-rel", "smol-eol", RELATED, steps=120, learning_rate=1e-3),
         # A 2 × 2 of objective and hard negatives: the four differ in nothing else.
-        Recipe("smol-sim-plain", "smol-eol", ALIKE, steps=100),
-        Recipe("smol-sim-opposites", "smol-eol", _with_opposites(ALIKE), steps=100),
-        Recipe("smol-rel-plain", "smol-eol", RELATED, steps=100),
-        Recipe("smol-rel-opposites", "smol-eol", _with_opposites(RELATED), steps=100),
+        Recipe("smol-sim-plain", "smol-eol", ALIKE, steps=80),
+        Recipe("smol-sim-opposites", "smol-eol", _with_opposites(ALIKE), steps=80),
+        Recipe("smol-rel-plain", "smol-eol", RELATED, steps=80),
+        Recipe("smol-rel-opposites", "smol-eol", _with_opposites(RELATED), steps=80),
         # Trained with instructions. The prompts stand in the texts, since one batch has several.
-        Recipe("smol-asked", "smol-last", {"asked": 1.0}, steps=100),
+        Recipe("smol-asked", "smol-last", {"asked": 1.0}, steps=80),
         # Beside a small trained retriever, whose scores it learns to follow.
         Recipe("smol-distil", "smol-eol", UNLABELLED, steps=250, learning_rate=1e-3, teacher=0.7, teacher_scale=4.0),
         # On another family, in minutes and from packaged texts only; its reader makes it, since Gemma has terms.
