@@ -58,16 +58,16 @@ FINDINGS = (
         "Beside BM25 they have {bm25[0]} against {bm25[1]} at best, and {bm25[2]} against {bm25[3]} at worst.",
     ),
     Finding(
-        {"instruction": "partly", "related": "partly"},
+        {"instruction": "partly", "related": "not reproduced"},
         {
             "instruction": r"; ([\d.]+) \[.*?\] of the texts turn",
             "related": r"opposite word (-?[\d.]+ \[.*?\]).*same opposites (-?[\d.]+ \[.*?\])",
         },
-        "**What is asked for hardly turns the tokens.** Asked for the emotion, {instruction[0]} of the texts turn to "
-        "an emotion word. And sentences with opposite words, such as “I like apples” and “I dislike apples”, share "
+        "**Asked for a feeling, the tokens seldom name it.** Asked for the emotion, {instruction[0]} of the texts turn "
+        "to an emotion word. And sentences with opposite words, such as “I like apples” and “I dislike apples”, share "
         "more of their tokens in our embedder for similarity than in the one for relatedness (by {related[0]} of "
-        "them), where the paper's explanation needs fewer; they share fewer ({related[1]}) only where both were "
-        "trained with the same opposites.",
+        "them), where the paper's explanation needs fewer. In a later comparison, of two trained with the same "
+        "opposites, they share fewer ({related[1]}).",
     ),
 )
 

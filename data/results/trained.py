@@ -2,7 +2,7 @@
 
 ``two_by_two`` compares four embedders that differ in their objective (pairs that say the same, or pairs about the same)
 and in whether opposites were hard negatives. Their adapters are not kept: ``python -m tokalign_helpers.training NAME
---data FOLDER`` makes one in a quarter of an hour, for each NAME of ``smol-sim-plain``, ``smol-sim-opposites``,
+--data FOLDER`` makes one in four to ten minutes, for each NAME of ``smol-sim-plain``, ``smol-sim-opposites``,
 ``smol-rel-plain`` and ``smol-rel-opposites``. FOLDER holds ``wordsim``.
 
 ``asked`` compares ``smol-asked``, which was trained with instructions, with the same prompt untrained, on the texts of

@@ -51,7 +51,7 @@ RECIPES = {
             learning_rate=1e-3,
         ),
         Recipe("smol-rel", "smol-eol", RELATED, steps=120, learning_rate=1e-3),
-        # A 2 × 2 of objective and hard negatives: the four differ in nothing else.
+        # A 2 × 2 of objective and hard negatives. Each source brings its texts, its positives and its loss.
         Recipe("smol-sim-plain", "smol-eol", ALIKE, steps=80),
         Recipe("smol-sim-opposites", "smol-eol", _with_opposites(ALIKE), steps=80),
         Recipe("smol-rel-plain", "smol-eol", RELATED, steps=80),
