@@ -46,7 +46,7 @@ q1 = Question(
     task="Find two sentences that differ in at most three words and whose cosine is at least 0.05 larger in `smol-rel` than in "
     "`smol-sim`.",
     judge=_judge_pair,
-    clue="A relatedness embedder cares about the subject of a sentence, a similarity embedder about what is claimed.",
+    clue="`smol-sim` was trained on thousands of sentences and the same with *not*; `smol-rel` saw none.",
     answer='answer_1 = ("The temperature will rise tomorrow.", "The temperature will not rise tomorrow.")',
     name="answer_1",
     why="Both are about tomorrow's temperature; they say opposite things, and by the word that `smol-sim` was trained on.",
