@@ -19,6 +19,8 @@ from tokalign_helpers.reading.layers import layer_embeddings
 from tokalign_helpers.training.pairs import load_wordnet
 
 HERE = Path(__file__).parent
+# A table: what measures it, out of a folder, and the files of that folder that it reads.
+Tables = dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str, ...]]]
 WORDS = ("smol-eol", "smol-sim", "smol-rel")
 ASKED = ("smol-eol", "smol-asked")  # the prompt alone, and trained with instructions on other parts of both sets
 QUERIES = 100  # of a collection to search in
@@ -158,7 +160,7 @@ def layers(_: Path) -> Iterator[dict[str, object]]:
                 yield row(share, embedder=name, reading=reading, layer=layer)
 
 
-TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str, ...]]] = {
+TABLES: Tables = {
     "instructions": (instructions, ("goemotions/test.tsv", "clinc150/data_full.json")),
     "wordsim": (wordsim, ("wordsim/EN-WS-353-SIM.txt", "wordsim/EN-WS-353-REL.txt")),
     "antonyms": (antonyms, ("wordnet/data.adj", "wordnet/data.verb")),
@@ -168,20 +170,20 @@ TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str
 }
 
 
-def write(name: str, folder: Path) -> None:
-    """Measure one table and write it, with how it was made."""
-    measure, inputs = TABLES[name]
-    table = pd.DataFrame(list(measure(folder)))
-    command = f"python data/results/make.py FOLDER --only {name}"
-    write_results(HERE / f"{name}.csv", table, command, {inner: folder / inner for inner in inputs})
-    print(f"{name}: {len(table)} rows", flush=True)
+def measure_tables(tables: Tables, script: str, description: str | None) -> None:
+    """Measure what the command line asks for; write each table, with how it was made."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, help="holds the data of others")
+    parser.add_argument("--only", nargs="+", choices=tables, default=list(tables), help="some tables instead of all")
+    given = parser.parse_args()
+    torch.set_grad_enabled(False)
+    for name in given.only:
+        measure, inputs = tables[name]
+        table = pd.DataFrame(list(measure(given.folder)))
+        command = f"python data/results/{script} FOLDER --only {name}"
+        write_results(HERE / f"{name}.csv", table, command, {inner: given.folder / inner for inner in inputs})
+        print(f"{name}: {len(table)} rows", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="holds the data of others")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="some tables instead of all")
-    given = parser.parse_args()
-    torch.set_grad_enabled(False)
-    for table in given.only:
-        write(table, given.folder)
+    measure_tables(TABLES, "make.py", __doc__)

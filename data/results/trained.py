@@ -15,7 +15,6 @@ over both objectives. The *interaction* is by how much the opposites do more und
 Each embedder was trained once; how far two trainings from other seeds lie apart is not in these intervals.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from make import measure_tables, row
 
 import tokalign_helpers as ta
-from tokalign_helpers.course.claims import write_results
 
-HERE = Path(__file__).parent
 TEXTS = ta.data_dir() / "texts"
 OBJECTIVES = ("sim", "rel")
 NEGATIVES = ("opposites", "plain")
@@ -172,11 +170,6 @@ def ratings(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"WordSim-353 {half}", pd.read_csv(file, sep="\t", names=["word1", "word2", "rating"])
 
 
-def row(interval: ta.Interval, **what: object) -> dict[str, object]:
-    """Return a row of a table: what was measured, then the estimate and its 95 % interval."""
-    return {**what, "value": interval.estimate, "low": interval.low, "high": interval.high}
-
-
 TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str, ...]]] = {
     "two_by_two": (two_by_two, ("wordsim/EN-WS-353-SIM.txt", "wordsim/EN-WS-353-REL.txt")),
     "asked": (asked, ()),
@@ -184,14 +177,4 @@ TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="holds the data of others")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="some tables instead of all")
-    given = parser.parse_args()
-    torch.set_grad_enabled(False)
-    for name in given.only:
-        measure, inputs = TABLES[name]
-        table = pd.DataFrame(list(measure(given.folder)))
-        command = f"python data/results/trained.py FOLDER --only {name}"
-        write_results(HERE / f"{name}.csv", table, command, {inner: given.folder / inner for inner in inputs})
-        print(f"{name}: {len(table)} rows", flush=True)
+    measure_tables(TABLES, "trained.py", __doc__)

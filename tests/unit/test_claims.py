@@ -114,6 +114,9 @@ def test_results_that_are_made_again_keep_their_place(tmp_path):
     ]
     claims.write_results(file, older, "python make.py")
     assert file.read_text(encoding="utf-8") == text
+    with pytest.raises(ValueError, match="has the columns .*'low'.*; remove it first"):
+        claims.write_results(file, older.drop(columns="low"), "python make.py", by=["of"])
+    assert file.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize("folder", ["results", "architectures", "adjustment", "retrieval"])

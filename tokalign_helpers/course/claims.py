@@ -131,15 +131,24 @@ def write_results(
         take the place of those that have the same. None: the table replaces the file.
     digits : int
         After the point.
+
+    Raises
+    ------
+    ValueError
+        If the file has other columns than the table, so that its rows could not stay beside them.
     """
     import pandas as pd
 
+    table = table.round(digits)
     if by and file.is_file():
+        kept = _read(file)
+        if set(kept.columns) != set(table.columns):
+            raise ValueError(f"{file} has the columns {list(kept.columns)}, not {list(table.columns)}; remove it first")
         parts: dict[Hashable, pd.DataFrame] = {}
-        for part in (_read(file), table):
+        for part in (kept, table):
             parts |= dict(iter(part.groupby(list(by), sort=False)))
         table = pd.concat(parts.values())
-    write_text(file, table.round(digits).to_csv(index=False, lineterminator="\n"))
+    write_text(file, table.to_csv(index=False, lineterminator="\n"))
     notes = file.with_name(MADE)
     made = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
     made[file.stem] = {
