@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.course.claims import write_results
+from tokalign_helpers.course.claims import row, write_results
 
 RESULTS = Path(__file__).parent / "instructions.csv"
 EMBEDDERS = ("smol-eol", "gemma-eol")
@@ -36,19 +36,15 @@ def rows_of(base: ta.Embedder) -> Iterator[dict[str, object]]:
     for labels in LABELLINGS:
         chance = float((table[labels].value_counts(normalize=True) ** 2).sum())
         for name in asked:
-            yield row(base, labels, name, near[name, labels]) | {"chance": chance}
+            about = {"embedder": base.name, "labels": labels, "asked": name}
+            yield row(ta.bootstrap_interval(near[name, labels]), **about) | {"chance": chance}
         for name in asked:
             if name != labels:
-                yield row(base, labels, f"{labels} − {name}", near[labels, labels] - near[name, labels])
+                more = ta.bootstrap_interval(near[labels, labels] - near[name, labels])
+                yield row(more, embedder=base.name, labels=labels, asked=f"{labels} − {name}")
     gains = [near[own, own] - near[other, own] for own, other in (LABELLINGS, LABELLINGS[::-1])]
-    yield row(base, "both", "interaction", sum(gains) / 2)
-
-
-def row(embedder: ta.Embedder, labels: str, asked: str, values: np.ndarray) -> dict[str, object]:
-    """Write a mean over texts and its interval as a row of the table."""
-    interval = ta.bootstrap_interval(values)
-    about = {"embedder": embedder.name, "labels": labels, "asked": asked}
-    return about | {"value": interval.estimate, "low": interval.low, "high": interval.high}
+    both = ta.bootstrap_interval(sum(gains) / 2)
+    yield row(both, embedder=base.name, labels="both", asked="interaction")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import torch
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.statistics import bootstrap
-from tokalign_helpers.course.claims import write_results
+from tokalign_helpers.course.claims import row, write_results
 
 RESULTS = Path(__file__).parent / "pairs.csv"
 EMBEDDERS = ("smol-rel", "gemma-rel")
@@ -53,7 +53,7 @@ def rows_of(name: str) -> Iterator[dict[str, object]]:
     components = ta.PrincipalComponents.fit(h[:half])
     along = ((trained - h) @ components.directions.T)[half:].numpy()
     for measure, interval in moves(along):
-        yield row(f"{raw} → {name}", measure, interval)
+        yield row(interval, of=f"{raw} → {name}", measure=measure)
     v_1 = float(components.variation(h[:half], trained[:half])[0])
     moved = components.adjust(h[half:], v_1)
     for state, embedder, vectors in (
@@ -62,16 +62,11 @@ def rows_of(name: str) -> Iterator[dict[str, object]]:
         (name, after, trained[half:]),
     ):
         for rate in ta.align(embedder, own, vectors).rates().itertuples(index=False):
-            yield row(state, rate.rate, ta.Interval(rate.value, rate.low, rate.high))
+            yield row(ta.Interval(rate.value, rate.low, rate.high), of=state, measure=rate.rate)
     words = ta.load_word_ratings("simlex999")
     for embedder in (before, after):
         rho = ta.rank_correlation(ta.pair_similarities(embedder, words).numpy(), words["rating"])
-        yield row(embedder.name, "Spearman, SimLex-999", rho)
-
-
-def row(what: str, measure: str, interval: ta.Interval) -> dict[str, object]:
-    """Write an interval as a row of the table."""
-    return {"of": what, "measure": measure, "value": interval.estimate, "low": interval.low, "high": interval.high}
+        yield row(rho, of=embedder.name, measure="Spearman, SimLex-999")
 
 
 def main() -> None:

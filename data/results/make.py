@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 import tokalign_helpers as ta
-from tokalign_helpers.course.claims import write_results
+from tokalign_helpers.course.claims import row, write_results
 from tokalign_helpers.reading import postprocessing as pp
 from tokalign_helpers.reading.layers import layer_embeddings
 from tokalign_helpers.training.pairs import load_wordnet
@@ -25,11 +25,6 @@ WORDS = ("smol-eol", "smol-sim", "smol-rel")
 ASKED = ("smol-eol", "smol-asked")  # the prompt alone, and trained with instructions on other parts of both sets
 QUERIES = 100  # of a collection to search in
 READ = 30  # sentences, after every layer of four embedders
-
-
-def row(interval: ta.Interval, **what: object) -> dict[str, object]:
-    """Return a row of a table: what was measured, then the estimate and its 95 % interval."""
-    return {**what, "value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
 def instructions(folder: Path) -> Iterator[dict[str, object]]:

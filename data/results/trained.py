@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from make import measure_tables, row
+from make import measure_tables
 
 import tokalign_helpers as ta
+from tokalign_helpers.course.claims import row
 
 TEXTS = ta.data_dir() / "texts"
 OBJECTIVES = ("sim", "rel")

@@ -3,15 +3,15 @@
 ``python data/retrieval/make.py FOLDER [EMBEDDER …]``; FOLDER holds ``scifact`` (BEIR's layout, judged train queries)
 and ``cranfield``. Embeddings are cached, so an interrupted run goes on where it stopped. Writes ``results.csv`` beside
 this file, in whose order the rows stay; with ``--whole``, ``whole.csv``, of all 5,183 documents and 809 train queries
-of SciFact instead of parts of collections. With ``--choose`` it writes ``choices.csv`` instead: the settings of the
-recipe one at a time, on the queries of the cloze collection that are for choosing, with one embedder.
+of SciFact instead of parts of collections; with ``--uncut``, ``uncut.csv``, of the same parts with the documents read
+whole. With ``--choose`` it writes ``choices.csv`` instead: the settings of the recipe one at a time, on the queries of
+the cloze collection that are for choosing, with one embedder.
 
 No setting was chosen on what ``results.csv`` reports: of the cloze collection it holds the other half of the queries.
 """
 
 import argparse
 import random
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,13 @@ from scipy import sparse
 
 import tokalign_helpers as ta
 from tokalign_helpers.basics.statistics import bootstrap
-from tokalign_helpers.course.claims import write_results
+from tokalign_helpers.course.claims import row, write_results
 from tokalign_helpers.models.splade import Splade, load_splade
 from tokalign_helpers.retrieval.words import WordColumns, side_by_side
 
-RESULTS, CHOICES, WHOLE = (Path(__file__).parent / name for name in ("results.csv", "choices.csv", "whole.csv"))
+RESULTS, CHOICES, WHOLE, UNCUT = (
+    Path(__file__).parent / f"{name}.csv" for name in ("results", "choices", "whole", "uncut")
+)
 DOCUMENTS = 800  # of a collection; all relevant ones of the chosen queries are among them
 QUERIES = 100
 TOKENS = 64  # longer documents are cut, for time
@@ -38,6 +40,7 @@ CHANGED: dict[str, tuple[dict, ...]] = {
     "scale": ({"scale": 1.0}, {"scale": 20.0}, {"scale": 2000.0}),
     "K": ({"k": 300}, {"k": 500}, {"k": 2000}),
     "M": ({"m": 100}, {"m": 300}, {"m": 2000}),
+    "K and M": ({"k": 2000, "m": 2000}, {"k": 5000, "m": 5000}),
     "literal tokens": ({"own": 0.0}, {"own": 0.5}, {"own": 2.0}),
 }
 PAIRS = {
@@ -88,11 +91,11 @@ def tokens_run(queries: sparse.csr_array, documents: sparse.csr_array, collectio
 def promptreps(embedder: ta.Embedder, texts: list[str], h: torch.Tensor) -> sparse.csr_array:
     """Return PromptReps' vectors (Zhuang et al. 2024): a text's own tokens only, log(1 + relu), the best 128."""
     rows, columns, values = [], [], []
-    for row, tokens in enumerate(embedder.literal_tokens(texts)):
+    for text, tokens in enumerate(embedder.literal_tokens(texts)):
         own = torch.tensor(sorted(tokens))
-        scores = embedder.decoder.weight[own].float() @ h[row].float()
+        scores = embedder.decoder.weight[own].float() @ h[text].float()
         best = scores.clamp(min=0).log1p().topk(min(128, len(own)))
-        rows += [row] * len(best.values)
+        rows += [text] * len(best.values)
         columns += own[best.indices].tolist()
         values += best.values.tolist()
     shape = (len(texts), embedder.decoder.vocabulary_size)
@@ -105,11 +108,16 @@ def splade_run(splade: Splade, collection: ta.Collection) -> dict:
     return tokens_run(queries, documents, collection)
 
 
+def reading_up_to(max_tokens: int | None, embedder: ta.Embedder) -> ta.Embedder:
+    """Cut documents at so many tokens, or (None) where the embedder itself does."""
+    return embedder.with_input_format(max_tokens=max_tokens) if max_tokens else embedder
+
+
 def runs_of(
-    embedder: ta.Embedder, collection: ta.Collection, max_tokens: int, splade: dict
+    embedder: ta.Embedder, collection: ta.Collection, max_tokens: int | None, splade: dict
 ) -> tuple[dict[str, dict], float]:
     """Search with one embedder in every way; also return the recipe's cost, as a share of dense's multiply-adds."""
-    cut = embedder.with_input_format(max_tokens=max_tokens)
+    cut = reading_up_to(max_tokens, embedder)
     texts, asked = list(collection.documents.values()), list(collection.queries.values())
     h, q = cut.embed(texts), embedder.embed(asked)
     own = embedder.literal_tokens(texts)
@@ -142,9 +150,11 @@ def runs_of(
     return runs, ta.multiply_adds(queries, documents) / embedder.dimension
 
 
-def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection, splade: dict) -> list[dict]:
+def rows_of(
+    embedder: ta.Embedder, what: str, collection: ta.Collection, splade: dict, max_tokens: int | None
+) -> list[dict]:
     """Judge all runs of one embedder, and SPLADE's, on one collection; differences are paired, query by query."""
-    runs, cost = runs_of(embedder, collection, TOKENS, splade)
+    runs, cost = runs_of(embedder, collection, max_tokens, splade)
     scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
 
     def ratio(rows: np.ndarray) -> np.ndarray:
@@ -155,12 +165,7 @@ def rows_of(embedder: ta.Embedder, what: str, collection: ta.Collection, splade:
     found["sparse / dense"] = ta.Interval(float(ratio(queries[None])[0]), *bootstrap(ratio, len(queries)))
     found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in PAIRS.items()}
     found["recipe, cost of dense's"] = ta.Interval(cost, cost, cost)  # counted, not sampled
-    return [row_of({"collection": what, "embedder": embedder.name, "method": m}, i) for m, i in found.items()]
-
-
-def row_of(key: Mapping[str, object], interval: ta.Interval) -> dict:
-    """Write an interval as a row of a table."""
-    return {**key, "nDCG@10": interval.estimate, "low": interval.low, "high": interval.high}
+    return [row(i, "nDCG@10", collection=what, embedder=embedder.name, method=m) for m, i in found.items()]
 
 
 def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
@@ -179,12 +184,12 @@ def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
         return ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy(), cost
 
     base, cost = judged()
-    rows = [row_of({"setting": "the recipe", "value": "", "cost": cost}, ta.bootstrap_interval(base))]
+    rows = [row(ta.bootstrap_interval(base), "nDCG@10", setting="the recipe", value="", cost=cost)]
     for setting, values in CHANGED.items():
         for changed in values:
             scores, cost = judged(**changed)
-            key = {"setting": setting, "value": next(iter(changed.values())), "cost": cost}
-            rows.append(row_of(key, ta.bootstrap_interval(scores - base)))
+            about = {"setting": setting, "value": next(iter(changed.values())), "cost": cost}
+            rows.append(row(ta.bootstrap_interval(scores - base), "nDCG@10", **about))
             print(rows[-1], flush=True)
     return rows
 
@@ -194,17 +199,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds scifact and cranfield")
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
-    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all")
-    parser.add_argument("--results", type=Path, help=f"another table than {RESULTS.name} or {WHOLE.name}")
+    parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all, {CHOOSER} for --choose")
+    parser.add_argument("--results", type=Path, help="another table than the one beside this file")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
+    which.add_argument("--uncut", action="store_true", help=f"documents are not cut at {TOKENS} tokens")
     which.add_argument("--packaged", action="store_true", help="only the cloze collection, which needs no folder")
-    parser.add_argument("--choose", action="store_true", help=f"write {CHOICES.name} instead")
+    which.add_argument("--choose", action="store_true", help="the recipe's settings, on the queries for choosing")
     given = parser.parse_args()
+    option = next((name for name in ("whole", "uncut", "packaged", "choose") if getattr(given, name)), None)
+    table = given.results or {"whole": WHOLE, "uncut": UNCUT, "choose": CHOICES}.get(str(option), RESULTS)
+    words = [f"--{option}"] if option else []
+    words += ["--results", str(given.results)] if given.results else []
     cloze = ta.load_cloze_collection(CLOZE, seed=0)
     if given.choose:
-        found = pd.DataFrame(choices(ta.load_embedder(CHOOSER), cloze))
-        write_results(CHOICES, found, "python data/retrieval/make.py FOLDER --choose")
+        (embedder,) = given.embedders or [CHOOSER]
+        command = " ".join(["python data/retrieval/make.py FOLDER", *given.embedders, *words])
+        write_results(table, pd.DataFrame(choices(ta.load_embedder(embedder), cloze)), command)
         return
     parts = {"cloze": reporting_part(cloze)}
     if not given.packaged:
@@ -212,20 +223,18 @@ def main() -> None:
         parts |= {"SciFact": part_of(whole), "Cranfield": part_of(ta.load_cranfield(given.folder / "cranfield"))}
     if given.whole:
         parts = {"SciFact, whole": whole}
+    max_tokens = None if given.uncut else TOKENS
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all
-        cut = {name: embedder.with_input_format(max_tokens=TOKENS) for name, embedder in embedders.items()}
-        ta.embed_all(cut, list(collection.documents.values()))
+        reading = {name: reading_up_to(max_tokens, embedder) for name, embedder in embedders.items()}
+        ta.embed_all(reading, list(collection.documents.values()))
         ta.embed_all(embedders, list(collection.queries.values()))
     teacher = load_splade()
     splade = {what: splade_run(teacher, collection) for what, collection in parts.items()}
-    table = given.results or (WHOLE if given.whole else RESULTS)
-    options = [f"--{name}" for name in ("whole", "packaged") if getattr(given, name)]
-    options += ["--results", str(given.results)] if given.results else []
-    command = " ".join(["python data/retrieval/make.py FOLDER", *options])
+    command = " ".join(["python data/retrieval/make.py FOLDER", *words])
     for embedder in embedders.values():
         for what, collection in parts.items():
-            found = pd.DataFrame(rows_of(embedder, what, collection, splade[what]))
+            found = pd.DataFrame(rows_of(embedder, what, collection, splade[what], max_tokens))
             print(found.round(3).to_string(index=False), flush=True)
             write_results(table, found, command, by=("collection", "embedder"))
 

@@ -142,3 +142,11 @@ def test_the_ledger_for_readers():
     assert len(paper) == 6
     kept = (paper.xs("sparse", level=1) / paper.xs("dense", level=1)).dropna()
     assert 0.7 < kept.to_numpy().mean() < 0.9  # the abstract says 80 %
+
+
+def test_a_row_says_what_was_measured_before_the_figures():
+    found = claims.row(ta.Interval(0.5, 0.4, 0.7), "nDCG@10", collection="made", method="dense")
+    assert list(found.items()) == [
+        ("collection", "made"), ("method", "dense"), ("nDCG@10", 0.5), ("low", 0.4), ("high", 0.7)
+    ]  # fmt: skip
+    assert claims.row(ta.Interval(0.5, 0.4, 0.7))["value"] == 0.5

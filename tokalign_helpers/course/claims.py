@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tokalign_helpers.basics.assets import data_dir
 from tokalign_helpers.basics.files import sha256, write_text
 from tokalign_helpers.basics.lines import csv_rows
+from tokalign_helpers.basics.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +159,24 @@ def write_results(
         "from": {name: sha256(path) for name, path in sources.items()},
     }
     write_text(notes, json.dumps(dict(sorted(made.items())), indent=1) + "\n")
+
+
+def row(interval: Interval, called: str = "value", **what: object) -> dict[str, object]:
+    """Return a row of such a table: what was measured, then the estimate and the ends of its interval.
+
+    Parameters
+    ----------
+    interval : Interval
+    called : str
+        Column of the estimate.
+    **what
+        The columns before it.
+
+    Returns
+    -------
+    dict[str, object]
+    """
+    return {**what, called: interval.estimate, "low": interval.low, "high": interval.high}
 
 
 def _read(file: Path) -> "pd.DataFrame":
