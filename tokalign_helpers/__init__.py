@@ -14,12 +14,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see what __geta
         bootstrap_interval,
         rank_correlation,
         rank_correlation_difference,
+        share_difference_interval,
         share_interval,
     )
     from tokalign_helpers.course import drawings as drawings
     from tokalign_helpers.course import plots as plots
     from tokalign_helpers.course import widgets as widgets
-    from tokalign_helpers.course.claims import load_claims, load_paper_retrieval, load_results
+    from tokalign_helpers.course.claims import interval_table, load_claims, load_paper_retrieval, load_results
     from tokalign_helpers.course.notebook import setup
     from tokalign_helpers.datasets.collections import (
         Collection,
@@ -112,6 +113,7 @@ __all__ = [
     "fill_cache",
     "first_token",
     "fuse",
+    "interval_table",
     "keep_largest",
     "key_shares",
     "kind_shares",
@@ -149,6 +151,7 @@ __all__ = [
     "recall_by_frequency",
     "reciprocal_rank_fusion",
     "setup",
+    "share_difference_interval",
     "share_interval",
     "shared_tokens",
     "sparse_run",
@@ -174,9 +177,11 @@ _MODULES = {
         "bootstrap_interval",
         "rank_correlation",
         "rank_correlation_difference",
+        "share_difference_interval",
         "share_interval",
     ),
     "course.claims": (
+        "interval_table",
         "load_claims",
         "load_paper_retrieval",
         "load_results",

@@ -150,3 +150,23 @@ def test_a_row_says_what_was_measured_before_the_figures():
         ("collection", "made"), ("method", "dense"), ("nDCG@10", 0.5), ("low", 0.4), ("high", 0.7)
     ]  # fmt: skip
     assert claims.row(ta.Interval(0.5, 0.4, 0.7))["value"] == 0.5
+
+
+RATES = pd.DataFrame(
+    [("raw", "LAR", 0.1, 0.05, 0.2), ("raw", "GAR", 0.5, 0.4, 0.6), ("moved", "LAR", -0.3, float("nan"), float("nan"))],
+    columns=["of", "rate", "value", "low", "high"],
+)
+
+
+def test_a_table_of_intervals_keeps_the_order_and_leaves_gaps_empty():
+    found = ta.interval_table(RATES, "of", "rate")
+    assert found.loc["raw"].to_dict() == {"LAR": "0.100 [0.050, 0.200]", "GAR": "0.500 [0.400, 0.600]"}
+    assert found.loc["moved"].to_dict() == {"LAR": "-0.300 [no interval]", "GAR": ""}
+    assert (list(found), list(found.index)) == (["LAR", "GAR"], ["raw", "moved"])
+    named = ta.interval_table(RATES.rename(columns={"value": "nDCG@10"}), "rate", "of", "nDCG@10")
+    assert named.loc["GAR", "raw"] == "0.500 [0.400, 0.600]"
+
+
+def test_a_table_of_intervals_takes_each_pair_once():
+    with pytest.raises(ValueError, match=r"of 'raw' and rate 'GAR' stand there twice"):
+        ta.interval_table(pd.concat([RATES, RATES[1:]]), "of", "rate")

@@ -128,6 +128,38 @@ def test_the_difference_of_two_rank_correlations():
     assert 0 < found.low < found.estimate < found.high
 
 
+def test_a_difference_of_shares_is_bonett_and_prices_and_four_against_none_are_not_clear():
+    found = ta.share_difference_interval([1] * 10 + [0] * 10, [0] * 8 + [1] * 4 + [0] * 8)
+    more, less = 9 / 22, 3 / 22
+    half = 1.959964 * ((more + less - (more - less) ** 2) / 22) ** 0.5
+    assert list(found) == pytest.approx([6 / 20, more - less - half, more - less + half], abs=1e-6)
+    few = ta.share_difference_interval([True] * 4 + [False] * 36, [False] * 40)
+    assert (few.estimate, ta.bootstrap_interval([1.0] * 4 + [0.0] * 36).low > 0 > few.low) == (0.1, True)
+    for first, second in (([], []), ([1], [1, 0]), ([0.5], [1]), ([np.nan], [1])):
+        with pytest.raises(ValueError, match="as many answers each"):
+            ta.share_difference_interval(first, second)
+
+
+def test_pairs_that_share_a_member_are_counted_together():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(2, 30))
+    members = np.array([[f"a{i}", f"b{i}"] for i in range(30)])
+    apart = ta.rank_correlation(x, y, members=members)
+    without = [stats.spearmanr(np.delete(x, i), np.delete(y, i)).statistic for i in range(30)]
+    error = (29 / 30 * ((without - np.mean(without)) ** 2).sum()) ** 0.5
+    assert list(apart) == pytest.approx([*(apart.estimate + 1.959964 * error * np.array([0, -1, 1]))], abs=1e-6)
+    twice = [np.r_[side, side] for side in (x, y)]
+    same = ta.rank_correlation(*twice, members=np.r_[members, members])  # each pair stands there twice
+    assert same.high - same.low == pytest.approx(
+        2**0.5 * np.ptp(ta.rank_correlation(*twice, members=rng.random((60, 2)))[1:])
+    )
+    shared = ta.rank_correlation_difference(x, -x, y, members=members)
+    assert shared.low < shared.estimate < shared.high
+    with pytest.raises(ValueError, match=r"two for each of the 30 pairs; got the shape \(30,\)"):
+        ta.rank_correlation(x, y, members=members[:, 0])
+    assert str(ta.rank_correlation(x[:10], y[:10], members=members[:10])).endswith("[no interval]")
+
+
 def test_the_same_order_says_nothing_of_other_pairs():
     x = np.random.default_rng(1).normal(size=30)
     assert str(ta.rank_correlation(x, x**3)) == "1.000 [no interval]"
@@ -151,6 +183,20 @@ def test_a_share_is_held_in_95_of_100_samples_whatever_it_is(n):
     for rate in np.r_[0.001, 0.02, np.linspace(0.05, 0.95, 19), 0.98, 0.999]:
         chance = stats.binom.pmf(np.arange(n + 1), n, rate)
         assert chance[(low <= rate) & (rate <= high)].sum() >= 0.95
+
+
+@pytest.mark.parametrize(("n", "rates"), [(20, (0.05, 0.1, 0.3)), (40, (0.02, 0.05, 0.2)), (100, (0.02, 0.1, 0.3))])
+def test_differences_of_shares_are_held_as_often_as_is_said(n, rates):
+    for more in rates:
+        for less in rates:
+            held = 0.0
+            for a in range(n + 1):
+                for b in range(n + 1 - a):
+                    chance = stats.multinomial.pmf([a, b, n - a - b], n, [more, less, 1 - more - less])
+                    if chance > 1e-7:
+                        i = ta.share_difference_interval([1] * a + [0] * (n - a), [0] * a + [1] * b + [0] * (n - a - b))
+                        held += chance * (i.low <= more - less <= i.high)
+            assert held >= 0.94
 
 
 @pytest.mark.slow
@@ -203,6 +249,24 @@ def test_differences_of_rank_correlations_are_held_as_often_as_is_said():
         return ta.rank_correlation_difference(good, bad, rated)
 
     assert 0.93 - 0.025 <= covered(one, spearman(0.8) - spearman(0.4), times=300) <= 0.99
+
+
+@pytest.mark.slow
+def test_pairs_of_words_that_share_words_are_held_as_often_as_is_said():
+    """Words bring something of their own into the scores of all their pairs, but not into the ratings."""
+
+    def one(rng, told):
+        words = rng.integers(60, size=(100, 2))
+        words = words[words[:, 0] != words[:, 1]]
+        rated, own = rng.normal(size=len(words)), rng.normal(size=(60, 2))
+        shift = own[words].sum(axis=1)
+        rated = rated + shift[:, 1]
+        good = rated + shift[:, 0]
+        return ta.rank_correlation(good, rated, members=words if told else None)
+
+    truth = spearman(0.774597)  # of variances 3 and 5, covariance 3
+    assert covered(lambda rng: one(rng, told=False), truth, times=150) < 0.9
+    assert covered(lambda rng: one(rng, told=True), truth, times=150) >= 0.88
 
 
 def drawn_rates(rng, n):

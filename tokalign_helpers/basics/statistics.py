@@ -69,6 +69,48 @@ def share_interval(answers: ArrayLike) -> Interval:
     return Interval(yes / len(values), float(found.low), float(found.high))
 
 
+def share_difference_interval(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Return by how much the share of "yes" is larger in the first of two lists of answers to the same questions.
+
+    Parameters
+    ----------
+    first, second : array_like of bool, (n,)
+        Or of 0 and 1.
+
+    Returns
+    -------
+    Interval
+        The difference, and the interval of Bonett and Price (2012, eq. 8), which adds one to the counts of both kinds
+        of questions that were answered differently. A bootstrap cannot draw what no question showed: with four such
+        questions, all of one kind, its interval never holds zero, though half of them would go either way by chance in
+        one case of eight. This one holds the true difference in 94 of 100 samples of 20 to 100 at least, and in more of
+        them where few questions are answered differently.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there are no answers, or one is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import tokalign_helpers as ta
+    >>> print(ta.share_difference_interval([1] * 16 + [0] * 24, [1] * 4 + [0] * 36))
+    0.300 [0.134, 0.437]
+    >>> print(ta.share_difference_interval([1] * 4 + [0] * 36, [0] * 40))
+    0.100 [-0.015, 0.206]
+    """
+    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if x.ndim != 1 or x.shape != y.shape or not len(x) or not np.isin([x, y], (0, 1)).all():
+        told = f"{_shown(x)} and {_shown(y)}"
+        raise ValueError(f"two shares need as many answers each, all of them yes or no, 1 or 0; got {told}")
+    n, more, less = len(x), ((x > y).sum() + 1) / (len(x) + 2), ((x < y).sum() + 1) / (len(x) + 2)
+    from scipy import stats
+
+    half = stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt((more + less - (more - less) ** 2) / (n + 2))
+    low, high = np.clip([more - less - half, more - less + half], -1, 1)
+    return Interval(float((x - y).mean()), float(low), float(high))
+
+
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray], n: int, *, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float]:
@@ -186,13 +228,18 @@ def jackknife_interval(
     return Interval(float(estimate), float(low), float(high))
 
 
-def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -> Interval:
+def rank_correlation(
+    predicted: ArrayLike, rated: ArrayLike, *, members: ArrayLike | None = None, seed: int = 0
+) -> Interval:
     """Return Spearman's ρ between a model's scores and people's ratings, with a percentile bootstrap interval.
 
     Parameters
     ----------
     predicted, rated : array_like, (n,)
         The model's scores and people's ratings of the same n pairs.
+    members : array_like of str, (n, 2), optional
+        The two words or texts of each pair. Pairs that share one are not independent, and with these the interval says
+        so: it is then that of a jackknife that counts every two such pairs together (Fafchamps and Gubert 2007).
     seed : int
         Seed of the random choice; the same seed gives the same result.
 
@@ -205,7 +252,8 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     Raises
     ------
     ValueError
-        If the lengths differ, there are fewer than three pairs, one side is constant, or a value is NaN.
+        If the lengths differ, there are fewer than three pairs, one side is constant, a value is NaN, or the members
+        are not two for each pair.
 
     Examples
     --------
@@ -215,16 +263,22 @@ def rank_correlation(predicted: ArrayLike, rated: ArrayLike, *, seed: int = 0) -
     0.800 [0.606, 0.905]
     """
     x, y = _to_correlate(predicted, rated)
+    if members is not None:
+        return _jackknife_of_pairs(lambda rows: _spearman(x[rows], y[rows]), len(x), members)
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
 
 
-def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: ArrayLike, *, seed: int = 0) -> Interval:
+def rank_correlation_difference(
+    first: ArrayLike, second: ArrayLike, rated: ArrayLike, *, members: ArrayLike | None = None, seed: int = 0
+) -> Interval:
     """Return how much better the first model's scores agree with people's ratings than the second's, on the same pairs.
 
     Parameters
     ----------
     first, second, rated : array_like, (n,)
         The scores of two models and people's ratings of the same n pairs.
+    members : array_like of str, (n, 2), optional
+        As for :func:`rank_correlation`.
     seed : int
         Seed of the random choice; the same seed gives the same result.
 
@@ -249,10 +303,41 @@ def rank_correlation_difference(first: ArrayLike, second: ArrayLike, rated: Arra
     """
     (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
 
+    if members is not None:
+        return _jackknife_of_pairs(
+            lambda rows: _spearman(x[rows], z[rows]) - _spearman(y[rows], z[rows]), len(z), members
+        )
+
     def difference(rows: np.ndarray) -> np.ndarray:
         return _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
 
     return Interval(_spearman(x, z) - _spearman(y, z), *bootstrap(difference, len(z), seed=seed))
+
+
+def _jackknife_of_pairs(statistic: Callable[[np.ndarray], float], n: int, members: ArrayLike) -> Interval:
+    """Return a statistic of n pairs and its interval; pairs that share a member vary together.
+
+    The statistic takes positions of pairs. The jackknife's variance is (n − 1) / n times the sum of the squared
+    deviations; here the products of the deviations of two pairs that share a member are added. It is never taken to be
+    smaller than if all pairs were independent.
+    """
+    names = np.asarray(members)
+    if names.shape != (n, 2):
+        raise ValueError(f"members must be two for each of the {n} pairs; got the shape {names.shape}")
+    everything = np.arange(n)
+    found = float(statistic(everything))
+    without = np.array([statistic(np.delete(everything, pair)) for pair in range(n)])
+    if n < FEWEST or _is_constant(without):
+        return Interval(found, np.nan, np.nan)
+    away = without - without.mean()
+    has = np.zeros((n, len(np.unique(names))))
+    np.put_along_axis(has, np.unique(names, return_inverse=True)[1].reshape(n, 2), 1.0, axis=1)
+    together = (has @ has.T) > 0
+    error = np.sqrt((n - 1) / n * max(away @ together @ away, away @ away))
+    from scipy import stats
+
+    half = stats.norm.ppf(0.5 + LEVEL / 2) * error
+    return Interval(found, found - float(half), found + float(half))
 
 
 def _shown(values: np.ndarray) -> str:

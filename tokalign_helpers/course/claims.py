@@ -179,6 +179,39 @@ def row(interval: Interval, called: str = "value", **what: object) -> dict[str, 
     return {**what, called: interval.estimate, "low": interval.low, "high": interval.high}
 
 
+def interval_table(table: "pd.DataFrame", rows: str, columns: str, value: str = "value") -> "pd.DataFrame":
+    """Lay estimates and their intervals out in rows and columns, to be read.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`load_results` returns it, or a part of it that holds each pair of row and column once.
+    rows, columns : str
+        Columns of the table, whose values name the rows and the columns; they stay in their order.
+    value : str
+        The column of the estimates.
+
+    Returns
+    -------
+    DataFrame
+        Of texts, such as ``0.109 [0.099, 0.118]``; empty where nothing was measured.
+
+    Raises
+    ------
+    ValueError
+        If a pair of row and column stands there twice.
+    """
+    keys = table[[rows, columns]]
+    if keys.duplicated().any():
+        twice = keys[keys.duplicated()].iloc[0].tolist()
+        raise ValueError(
+            f"{rows} {twice[0]!r} and {columns} {twice[1]!r} stand there twice; pick one part of the table"
+        )
+    told = [str(Interval(*found)) for found in table[[value, "low", "high"]].to_numpy(float)]
+    wide = table.assign(told=told).pivot(index=rows, columns=columns, values="told").fillna("")
+    return wide.loc[table[rows].unique(), table[columns].unique()]
+
+
 def _read(file: Path) -> "pd.DataFrame":
     """Read a table; what is empty is no number, and everywhere else a text."""
     import pandas as pd
