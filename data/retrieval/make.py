@@ -54,6 +54,10 @@ PAIRS = {
     "BM25 + recipe, one index − BM25": ("BM25 + recipe, one index", "BM25"),
     "BM25 + dense − BM25": ("BM25 + dense", "BM25"),
     "BM25 + SPLADE − BM25": ("BM25 + SPLADE", "BM25"),
+    "sparse − BM25": ("sparse", "BM25"),
+    "PromptReps − recipe": ("PromptReps", "recipe"),
+    "BM25 + recipe − dense": ("BM25 + recipe", "dense"),
+    "fused with BM25: recipe − dense": ("BM25 + recipe", "BM25 + dense"),
 }
 
 
