@@ -386,7 +386,8 @@ def sparse_against_dense(embedder: Embedder, part: Collection) -> list[dict]:
 
 def _ratings(embedder: Embedder, sts: str | Path | None, pairs: int) -> dict:
     table = load_sts_pairs(sts) if sts else load_word_ratings("simlex999").head(pairs)
-    rho = rank_correlation(pair_similarities(embedder, table), table["rating"])
+    members = None if sts else table[["word1", "word2"]]
+    rho = rank_correlation(pair_similarities(embedder, table), table["rating"], members=members)
     name = "STS benchmark" if sts else f"SimLex-999, {len(table)} pairs"
     return {"of": name, "value": rho.estimate, "low": _or_none(rho.low), "high": _or_none(rho.high)}
 

@@ -67,7 +67,8 @@ def rates(states: dict[str, State], texts: list[str]) -> Iterator[tuple]:
 def ratings(states: dict[str, State], what: str, pairs: pd.DataFrame) -> Iterator[tuple]:
     """Correlate cosines with people's ratings of pairs."""
     cosines = {name: ta.pair_similarities(s.embedder, pairs, s.change).numpy() for name, s in states.items()}
-    yield from _correlations(what, cosines, pairs["rating"].to_numpy())
+    members = pairs[["word1", "word2"]] if "word1" in pairs else None  # many pairs of words share one
+    yield from _correlations(what, cosines, pairs["rating"].to_numpy(), members)
 
 
 def news(states: dict[str, State]) -> Iterator[tuple]:
@@ -106,11 +107,14 @@ def _means(measure: str, values: dict[str, np.ndarray]) -> Iterator[tuple]:
         yield measure, name, *ta.bootstrap_interval(found), len(found)
 
 
-def _correlations(measure: str, cosines: dict[str, np.ndarray], rated: np.ndarray) -> Iterator[tuple]:
+def _correlations(
+    measure: str, cosines: dict[str, np.ndarray], rated: np.ndarray, members: pd.DataFrame | None
+) -> Iterator[tuple]:
     for name, found in cosines.items():
-        yield measure, name, *ta.rank_correlation(found, rated), len(rated)
+        yield measure, name, *ta.rank_correlation(found, rated, members=members), len(rated)
     for name, (a, b) in PAIRS.items():
-        yield measure, name, *ta.rank_correlation_difference(cosines[a], cosines[b], rated), len(rated)
+        more = ta.rank_correlation_difference(cosines[a], cosines[b], rated, members=members)
+        yield measure, name, *more, len(rated)
 
 
 def measured(states: dict[str, State], folder: Path) -> Iterator[tuple]:

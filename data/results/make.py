@@ -24,6 +24,7 @@ Tables = dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[st
 WORDS = ("smol-eol", "smol-sim", "smol-rel")
 ASKED = ("smol-eol", "smol-asked")  # the prompt alone, and trained with instructions on other parts of both sets
 QUERIES = 100  # of a collection to search in
+CLOZE = 300  # queries drawn from the passages, as in notebook 08
 READ = 30  # sentences, after every layer of four embedders
 
 
@@ -61,22 +62,29 @@ def wordsim(folder: Path) -> Iterator[dict[str, object]]:
         rated = pd.read_csv(file, sep="\t", names=["word1", "word2", "rating"])
         cosines = {name: ta.pair_similarities(e, rated).numpy() for name, e in embedders.items()}
         about = {"half": half, "n": len(rated)}
+        words = rated[["word1", "word2"]]
         for name, values in cosines.items():
-            yield row(ta.rank_correlation(values, rated["rating"]), **about, embedder=name)
+            yield row(ta.rank_correlation(values, rated["rating"], members=words), **about, embedder=name)
         both = cosines["smol-sim"], cosines["smol-rel"]
-        yield row(ta.rank_correlation_difference(*both, rated["rating"]), **about, embedder="smol-sim − smol-rel")
+        more = ta.rank_correlation_difference(*both, rated["rating"], members=words)
+        yield row(more, **about, embedder="smol-sim − smol-rel")
 
 
-def antonyms(folder: Path) -> Iterator[dict[str, object]]:
-    """Split the antonym pairs of the course by whether WordNet, on which ``smol-sim`` was trained, has their words."""
-    pairs = ta.load_minimal_pairs()
+def in_wordnet(pairs: pd.DataFrame, folder: Path) -> dict[str, bool]:
+    """Say for each group whether WordNet lists as opposites what its antonym pair differs in."""
     opposites = {frozenset(pair) for synset in load_wordnet(folder / "wordnet") for pair in synset.antonyms}
     turned = pairs[pairs["kind"] == "antonym"]
     words = [
         [{w.strip(".,") for w in text.lower().split()} for text in two] for two in turned[["text1", "text2"]].values
     ]
     known = [any({a, b} in opposites for a in one - two for b in two - one) for one, two in words]
-    seen = dict(zip(turned["group"], known, strict=True))
+    return dict(zip(turned["group"], known, strict=True))
+
+
+def antonyms(folder: Path) -> Iterator[dict[str, object]]:
+    """Split the antonym pairs of the course by whether WordNet, on which ``smol-sim`` was trained, has their words."""
+    pairs = ta.load_minimal_pairs()
+    seen = in_wordnet(pairs, folder)
     for name, embedder in ta.load_embedders(WORDS).items():
         table = pairs.assign(cosine=ta.pair_similarities(embedder, pairs).numpy())
         table = table.pivot(index="group", columns="kind", values="cosine")
@@ -127,18 +135,34 @@ def sts(folder: Path) -> Iterator[dict[str, object]]:
 
 def scifact(folder: Path) -> Iterator[dict[str, object]]:
     """Judge the repairs of notebook 08 on 100 claims of SciFact and the abstracts that answer them: nDCG@10."""
+    yield from searched(answered(ta.load_beir(folder / "scifact", "train"), QUERIES))
+
+
+def fresh(_: Path) -> Iterator[dict[str, object]]:
+    """Judge the repairs of notebook 08 on queries that none of its readings has used, out of other passages.
+
+    Written down before it was run: the one comparison is that of soft whitening with centring.
+    """
+    used = {d for found in ta.load_cloze_collection(CLOZE, seed=0).relevant.values() for d in found}
+    drawn = ta.load_cloze_collection(CLOZE, seed=1)
+    queries = {q: text for q, text in drawn.queries.items() if not used & drawn.relevant[q].keys()}
+    relevant = {q: drawn.relevant[q] for q in queries}
+    yield from searched(answered(ta.Collection(drawn.documents, queries, relevant), len(queries)))
+
+
+def searched(part: ta.Collection) -> Iterator[dict[str, object]]:
+    """Search with every repair; differences are paired, query by query."""
     embedder = ta.load_embedder("smol-eol")
-    part = answered(ta.load_beir(folder / "scifact", "train"), QUERIES)
     q, d = embedder.embed(list(part.queries.values())), embedder.embed(list(part.documents.values()))
     found = {}
     for name, change in changes_of_08(embedder).items():
         run = ta.dense_run(list(part.queries), part.documents, q=change(q), h=change(d))
         found[name] = ta.evaluate_run(run, part.relevant)["nDCG@10"].to_numpy()
     for name, values in found.items():
-        yield row(ta.bootstrap_interval(values), change=name, minus="")
+        yield row(ta.bootstrap_interval(values), change=name, n=len(values), minus="")
         for other in ("raw", "centred"):
             if name != other:
-                yield row(ta.bootstrap_interval(values - found[other]), change=name, minus=other)
+                yield row(ta.bootstrap_interval(values - found[other]), change=name, n=len(values), minus=other)
 
 
 def layers(_: Path) -> Iterator[dict[str, object]]:
@@ -161,6 +185,7 @@ TABLES: Tables = {
     "antonyms": (antonyms, ("wordnet/data.adj", "wordnet/data.verb")),
     "sts": (sts, ("stsb/sts-test.csv",)),
     "scifact": (scifact, ("scifact/corpus.jsonl", "scifact/queries.jsonl")),
+    "fresh": (fresh, ()),
     "layers": (layers, ()),
 }
 

@@ -3,7 +3,7 @@
 ``two_by_two`` compares four embedders that differ in their objective (pairs that say the same, or pairs about the same)
 and in whether opposites were hard negatives. Their adapters are not kept: ``python -m tokalign_helpers.training NAME
 --data FOLDER`` makes one in four to ten minutes, for each NAME of ``smol-sim-plain``, ``smol-sim-opposites``,
-``smol-rel-plain`` and ``smol-rel-opposites``. FOLDER holds ``wordsim``.
+``smol-rel-plain`` and ``smol-rel-opposites``. FOLDER holds ``wordsim`` and ``wordnet``.
 
 ``asked`` compares ``smol-asked``, which was trained with instructions, with the same prompt untrained, on the texts of
 notebook 05. The instructions *topic* and *emotion* were trained, on texts of others (requests of CLINC150 and comments
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from make import measure_tables
+from make import in_wordnet, measure_tables
 
 import tokalign_helpers as ta
 from tokalign_helpers.course.claims import row
@@ -55,12 +55,15 @@ def closer(cosines: np.ndarray, table: pd.DataFrame, kind: str, than: str) -> np
     return (by_kind[kind] > by_kind[than]).to_numpy(dtype=float)
 
 
-def answers(embedder: ta.Embedder) -> Iterator[tuple[str, np.ndarray]]:
+def answers(embedder: ta.Embedder, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Ask the questions of notebook 06; each has an answer for every group, (groups,)."""
     pairs = ta.load_minimal_pairs()
+    listed = pairs["group"].map(in_wordnet(pairs, folder)).to_numpy()
     cosines = ta.pair_similarities(embedder, pairs).numpy()
     for than in ("negation", "antonym", "role swap"):
         yield f"paraphrase closer than {than}", closer(cosines, pairs, "paraphrase", than)
+    for some, where in ((listed, "in WordNet"), (~listed, "not in WordNet")):
+        yield f"paraphrase closer than antonym {where}", closer(cosines[some], pairs[some], "paraphrase", "antonym")
     for file, than, what in (
         ("natural_negations.csv", "negation", "paraphrase closer than negation without a rule"),
         ("duplicate_questions.csv", "negation", "duplicate closer than another question"),
@@ -70,17 +73,21 @@ def answers(embedder: ta.Embedder) -> Iterator[tuple[str, np.ndarray]]:
         near = ta.pair_similarities(embedder, table).numpy()
         yield what, closer(near, table, "paraphrase", than)
     mean = embedder.embed(ta.load_sentences(1000, seed=0)).mean(dim=0)
+    shares = {}
     for kind in ("paraphrase", "negation", "antonym"):
-        some = pairs[pairs["kind"] == kind]
+        some = pairs[pairs["kind"] == kind].sort_values("group")
         sides = zip(*(embedder.embed(some[side].tolist()) - mean for side in ("text1", "text2")), strict=True)
         shared = [len(ta.shared_tokens(embedder.decoder, a, b, BEST)) / BEST for a, b in sides]
-        yield f"shared tokens, {kind}", np.array(shared)
+        shares[kind] = np.array(shared)
+        yield f"shared tokens, {kind}", shares[kind]
+    for kind in ("negation", "antonym"):
+        yield f"shared tokens, {kind} − paraphrase", shares[kind] - shares["paraphrase"]
 
 
 def two_by_two(folder: Path) -> Iterator[dict[str, object]]:
     """Compare the four, and the prompt alone, on every question; then on people's ratings of words."""
     embedders = {"smol-eol": ta.load_embedder("smol-eol")} | {name: trained(name) for name in FOUR}
-    found = {name: dict(answers(embedder)) for name, embedder in embedders.items()}
+    found = {name: dict(answers(embedder, folder)) for name, embedder in embedders.items()}
     for question in found["smol-eol"]:
         values = {name: found[name][question] for name in embedders}
         about = {"question": question, "n": len(values["smol-eol"])}
@@ -89,21 +96,29 @@ def two_by_two(folder: Path) -> Iterator[dict[str, object]]:
             interval = ta.share_interval(each == 1) if whole else ta.bootstrap_interval(each)
             yield row(interval, **about, of=name)
         for effect, weights in EFFECTS.items():
-            weighted = sum(weight * values[name] for name, weight in zip(FOUR, weights, strict=True))
-            yield row(ta.bootstrap_interval(weighted), **about, of=effect)
+            yield row(difference(values, weights), **about, of=effect)
     for what, rated in ratings(folder):
         near = {name: ta.pair_similarities(embedder, rated).numpy() for name, embedder in embedders.items()}
-        about = {"question": f"Spearman, {what}", "n": len(rated)}
+        about, words = {"question": f"Spearman, {what}", "n": len(rated)}, rated[["word1", "word2"]]
         for name, cosines in near.items():
-            yield row(ta.rank_correlation(cosines, rated["rating"]), **about, of=name)
+            yield row(ta.rank_correlation(cosines, rated["rating"], members=words), **about, of=name)
         for first, second, effect in (
             ("smol-sim-plain", "smol-rel-plain", "sim − rel, plain"),
             ("smol-sim-opposites", "smol-rel-opposites", "sim − rel, opposites"),
             ("smol-sim-opposites", "smol-sim-plain", "opposites − plain, sim"),
             ("smol-rel-opposites", "smol-rel-plain", "opposites − plain, rel"),
         ):
-            more = ta.rank_correlation_difference(near[first], near[second], rated["rating"])
+            more = ta.rank_correlation_difference(near[first], near[second], rated["rating"], members=words)
             yield row(more, **about, of=effect)
+
+
+def difference(values: dict[str, np.ndarray], weights: tuple[float, ...]) -> ta.Interval:
+    """Judge an effect; where it compares the yes-or-no answers of two embedders, as shares."""
+    used = {name: weight for name, weight in zip(FOUR, weights, strict=True) if weight}
+    if sorted(used.values()) == [-1, 1] and all(np.isin(values[name], (0, 1)).all() for name in used):
+        more, less = sorted(used, key=lambda name: -used[name])
+        return ta.share_difference_interval(values[more], values[less])
+    return ta.bootstrap_interval(sum(weight * values[name] for name, weight in used.items()))
 
 
 def asked(_: Path) -> Iterator[dict[str, object]]:
@@ -172,7 +187,10 @@ def ratings(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str, ...]]] = {
-    "two_by_two": (two_by_two, ("wordsim/EN-WS-353-SIM.txt", "wordsim/EN-WS-353-REL.txt")),
+    "two_by_two": (
+        two_by_two,
+        ("wordsim/EN-WS-353-SIM.txt", "wordsim/EN-WS-353-REL.txt", "wordnet/data.adj", "wordnet/data.verb"),
+    ),
     "asked": (asked, ()),
 }
 
