@@ -201,7 +201,8 @@ def measure_tables(tables: Tables, script: str, description: str | None) -> None
         measure, inputs = tables[name]
         table = pd.DataFrame(list(measure(given.folder)))
         command = f"python data/results/{script} FOLDER --only {name}"
-        write_results(HERE / f"{name}.csv", table, command, {inner: given.folder / inner for inner in inputs})
+        sources = {inner: (HERE.parent if inner.startswith("adapters/") else given.folder) / inner for inner in inputs}
+        write_results(HERE / f"{name}.csv", table, command, sources)
         print(f"{name}: {len(table)} rows", flush=True)
 
 

@@ -189,9 +189,15 @@ def ratings(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 TABLES: dict[str, tuple[Callable[[Path], Iterator[dict[str, object]]], tuple[str, ...]]] = {
     "two_by_two": (
         two_by_two,
-        ("wordsim/EN-WS-353-SIM.txt", "wordsim/EN-WS-353-REL.txt", "wordnet/data.adj", "wordnet/data.verb"),
+        (
+            "wordsim/EN-WS-353-SIM.txt",
+            "wordsim/EN-WS-353-REL.txt",
+            "wordnet/data.adj",
+            "wordnet/data.verb",
+            *(f"adapters/{name}/adapter_model.safetensors" for name in FOUR),
+        ),
     ),
-    "asked": (asked, ()),
+    "asked": (asked, ("adapters/smol-asked/adapter_model.safetensors",)),
 }
 
 

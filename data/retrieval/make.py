@@ -34,6 +34,7 @@ TOKENS = 64  # longer documents are cut, for time
 CLOZE = 300  # queries of the cloze collection, as in notebook 04: every other one is for choosing
 WEIGHT = 0.4  # of the tokens beside BM25; notebook 04 chooses it
 CHOOSER = "smol-eol"
+NOTEBOOK_06 = ("smol-sim", "smol-rel")  # compared there
 CHANGED: dict[str, tuple[dict, ...]] = {
     "frame": ({"tight": False},),
     "whitening": ({"power": 0.0}, {"power": 0.125}, {"power": 0.375}, {"power": 0.5}),
@@ -154,12 +155,16 @@ def runs_of(
     return runs, ta.multiply_adds(queries, documents) / embedder.dimension
 
 
-def rows_of(
-    embedder: ta.Embedder, what: str, collection: ta.Collection, splade: dict, max_tokens: int | None
-) -> list[dict]:
-    """Judge all runs of one embedder, and SPLADE's, on one collection; differences are paired, query by query."""
+def judged(
+    embedder: ta.Embedder, collection: ta.Collection, splade: dict, max_tokens: int | None
+) -> tuple[dict[str, np.ndarray], float]:
+    """Judge all runs of one embedder, and SPLADE's, query by query; also return the recipe's cost."""
     runs, cost = runs_of(embedder, collection, max_tokens, splade)
-    scores = {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}
+    return {m: ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy() for m, run in runs.items()}, cost
+
+
+def rows_of(name: str, what: str, scores: dict[str, np.ndarray], cost: float) -> list[dict]:
+    """Write what one embedder reaches on one collection; differences are paired, query by query."""
 
     def ratio(rows: np.ndarray) -> np.ndarray:
         return scores["sparse"][rows].mean(axis=1) / np.maximum(1e-9, scores["dense"][rows].mean(axis=1))
@@ -169,7 +174,7 @@ def rows_of(
     found["sparse / dense"] = ta.Interval(float(ratio(queries[None])[0]), *bootstrap(ratio, len(queries)))
     found |= {m: ta.bootstrap_interval(scores[a] - scores[b]) for m, (a, b) in PAIRS.items()}
     found["recipe, cost of dense's"] = ta.Interval(cost, cost, cost)  # counted, not sampled
-    return [row(i, "nDCG@10", collection=what, embedder=embedder.name, method=m) for m, i in found.items()]
+    return [row(i, "nDCG@10", collection=what, embedder=name, method=m) for m, i in found.items()]
 
 
 def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
@@ -180,18 +185,18 @@ def choices(embedder: ta.Embedder, collection: ta.Collection) -> list[dict]:
     h, q = embedder.embed(texts), embedder.embed(asked)
     own, literal = embedder.literal_tokens(texts), embedder.literal_tokens(asked)
 
-    def judged(**settings: float) -> tuple[np.ndarray, float]:
+    def judging(**settings: float) -> tuple[np.ndarray, float]:
         recipe = ta.SparseRecipe.fit(embedder.decoder, h, own, **settings)
         documents, queries = recipe.documents(h), recipe.queries(literal, q)
         run = tokens_run(queries, documents, collection)
         cost = ta.multiply_adds(queries, documents) / embedder.dimension
         return ta.evaluate_run(run, collection.relevant)["nDCG@10"].to_numpy(), cost
 
-    base, cost = judged()
+    base, cost = judging()
     rows = [row(ta.bootstrap_interval(base), "nDCG@10", setting="the recipe", value="", cost=cost)]
     for setting, values in CHANGED.items():
         for changed in values:
-            scores, cost = judged(**changed)
+            scores, cost = judging(**changed)
             about = {"setting": setting, "value": next(iter(changed.values())), "cost": cost}
             rows.append(row(ta.bootstrap_interval(scores - base), "nDCG@10", **about))
             print(rows[-1], flush=True)
@@ -236,11 +241,19 @@ def main() -> None:
     teacher = load_splade()
     splade = {what: splade_run(teacher, collection) for what, collection in parts.items()}
     command = " ".join(["python data/retrieval/make.py FOLDER", *words])
-    for embedder in embedders.values():
+    known = {}
+    for name, embedder in embedders.items():
         for what, collection in parts.items():
-            found = pd.DataFrame(rows_of(embedder, what, collection, splade[what], max_tokens))
+            known[name, what], cost = judged(embedder, collection, splade[what], max_tokens)
+            found = pd.DataFrame(rows_of(name, what, known[name, what], cost))
             print(found.round(3).to_string(index=False), flush=True)
             write_results(table, found, command, by=("collection", "embedder"))
+    one, other = NOTEBOOK_06
+    for what in parts if {one, other} <= embedders.keys() else ():
+        more = {m: ta.bootstrap_interval(known[one, what][m] - known[other, what][m]) for m in ("dense", "recipe")}
+        about = {"collection": what, "embedder": f"{one} − {other}"}
+        found = pd.DataFrame([row(i, "nDCG@10", **about, method=m) for m, i in more.items()])
+        write_results(table, found, command, by=("collection", "embedder"))
 
 
 if __name__ == "__main__":

@@ -377,7 +377,8 @@ def scifact() -> None:
     collection = ta.load_beir(Path(os.environ["TOKALIGN_DATA"]) / "scifact", "train")
     make = runpy.run_path(str(ta.data_dir() / "retrieval" / "make.py"))
     splade = make["splade_run"](make["load_splade"](), collection)
-    rows = make["rows_of"](ta.load_embedder("smol-eol"), "SciFact, whole", collection, splade, make["TOKENS"])
+    scores, cost = make["judged"](ta.load_embedder("smol-eol"), collection, splade, make["TOKENS"])
+    rows = make["rows_of"]("smol-eol", "SciFact, whole", scores, cost)
     found = {row["method"]: row for row in rows}
     said = {m: f"{row['nDCG@10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for m, row in found.items()}
     right = abs(found["BM25"]["nDCG@10"] - 0.67) < 0.03

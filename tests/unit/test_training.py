@@ -418,6 +418,9 @@ def test_every_source_of_every_recipe_exists_and_says_its_licence(tmp_path):
         assert set(recipe.sources) <= set(makers)
         assert sum(recipe.sources.values()) == pytest.approx(1)
         assert "of your own" not in adapter_card.card(recipe, dict.fromkeys(recipe.sources, []), [1.0], 1)
+        written = adapter_card.card(recipe, dict.fromkeys(recipe.sources, []), [1.0], 1)
+        assert ("`clinc150`" in written) == ("asked" in recipe.sources)
+        assert ("`wordnet` (" in written) == bool({"antonym", "gloss", "definition", "alike"} & set(recipe.sources))
 
 
 def test_prepared_sources_are_read_back(tmp_path, capsys):

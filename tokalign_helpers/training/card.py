@@ -73,7 +73,7 @@ def card(recipe: Recipe, sources: Mapping[str, Sequence[Triplet]], losses: Seque
         "has them, also the development and test parts of the STS benchmark, SciFact and Cranfield.",
         "",
         f"Made by `{_command(recipe)}`;",
-        "FOLDER holds `snli`, `stsb` and `wordnet` (the database files of WordNet 3.0), and `scifact` and `cranfield`.",
+        f"FOLDER holds {_folders(recipe)}.",
         "",
     ])  # fmt: skip
 
@@ -97,6 +97,20 @@ def _command(recipe: Recipe) -> str:
         if getattr(recipe, field) != getattr(usual, field)
     ]
     return f"python -m tokalign_helpers.training {recipe.name} --data FOLDER{''.join(changed)}"
+
+
+def _folders(recipe: Recipe) -> str:
+    """Name the folders of data that the sources of a recipe are read from, and those that are kept out."""
+    needed = {
+        "clinc150": {"asked"},
+        "goemotions": {"asked"},
+        "snli": {"inference", "negation", "antonym", "caption", "entailment"},
+        "stsb": {"graded"},
+        "wordnet": {"antonym", "synonym", "gloss", "definition", "alike"},
+    }
+    names = [f"`{name}`" for name, sources in needed.items() if sources & recipe.sources.keys()]
+    read = [name.replace("`wordnet`", "`wordnet` (the database files of WordNet 3.0)") for name in names]
+    return ", ".join([*read, "and to keep them out, `stsb`, `scifact` and `cranfield`"])
 
 
 def _teacher_lines(recipe: Recipe) -> list[str]:
