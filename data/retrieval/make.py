@@ -35,7 +35,7 @@ TOKENS = 64  # longer documents are cut, for time
 CLOZE = 300  # queries of the cloze collection, as in notebook 04: every other one is for choosing
 WEIGHT = 0.4  # of the tokens beside BM25; notebook 04 chooses it
 CHOOSER = "smol-eol"
-# Of a vocabulary five times as large, more tokens are needed: data/architectures/choices.csv tells, of the choosing half
+# A vocabulary five times as large needs more tokens: data/architectures/choices.csv tells, of the choosing half
 # of the queries. 2,000 cost about what 1,000 cost the others.
 MORE_TOKENS = {"gemma-eol": (2000, 5000)}
 NOTEBOOK_06 = ("smol-sim", "smol-rel")  # compared there
