@@ -300,8 +300,9 @@ def test_the_states_of_each_pair_stand_on_the_line_of_their_measure():
     assert titles == ["smol-eol → smol-sim", "smol-wmean → smol-cse"]
     assert len({ax.get_xlim() for ax in axes}) == 1
     assert labels(axes[0]) == ["GAR", "search"]
-    drawn = {c.get_label(): c.get_offsets().tolist() for c in axes[1].collections if c.get_label() in values}
-    assert drawn == {name: [[values[name], 0], [values[name], 1]] for name in ("raw", "adjusted", "trained")}
+    drawn = {c.get_label(): np.asarray(c.get_offsets()).tolist() for c in axes[1].collections}
+    for name, value in values.items():
+        assert drawn[name.replace("u_1", "$u_1$")] == [[value, 0], [value, 1]]
 
 
 def test_the_best_cell_of_a_grid_is_framed():

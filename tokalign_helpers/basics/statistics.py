@@ -264,7 +264,7 @@ def rank_correlation(
     """
     x, y = _to_correlate(predicted, rated)
     if members is not None:
-        return _jackknife_of_pairs(lambda rows: _spearman(x[rows], y[rows]), len(x), members)
+        return _jackknife_of_pairs(_spearman(x, y), _spearman_without_each(x, y), members)
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
 
 
@@ -304,9 +304,8 @@ def rank_correlation_difference(
     (x, z), (y, _) = _to_correlate(first, rated), _to_correlate(second, rated)
 
     if members is not None:
-        return _jackknife_of_pairs(
-            lambda rows: _spearman(x[rows], z[rows]) - _spearman(y[rows], z[rows]), len(z), members
-        )
+        without = _spearman_without_each(x, z) - _spearman_without_each(y, z)
+        return _jackknife_of_pairs(_spearman(x, z) - _spearman(y, z), without, members)
 
     def difference(rows: np.ndarray) -> np.ndarray:
         return _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
@@ -314,19 +313,16 @@ def rank_correlation_difference(
     return Interval(_spearman(x, z) - _spearman(y, z), *bootstrap(difference, len(z), seed=seed))
 
 
-def _jackknife_of_pairs(statistic: Callable[[np.ndarray], float], n: int, members: ArrayLike) -> Interval:
-    """Return a statistic of n pairs and its interval; pairs that share a member vary together.
+def _jackknife_of_pairs(found: float, without: np.ndarray, members: ArrayLike) -> Interval:
+    """Return the interval of a statistic of n pairs, from its values without each of them, (n,).
 
-    The statistic takes positions of pairs. The jackknife's variance is (n − 1) / n times the sum of the squared
+    Pairs that share a member vary together. The jackknife's variance is (n − 1) / n times the sum of the squared
     deviations; here the products of the deviations of two pairs that share a member are added. It is never taken to be
     smaller than if all pairs were independent.
     """
-    names = np.asarray(members)
+    names, n = np.asarray(members), len(without)
     if names.shape != (n, 2):
         raise ValueError(f"members must be two for each of the {n} pairs; got the shape {names.shape}")
-    everything = np.arange(n)
-    found = float(statistic(everything))
-    without = np.array([statistic(np.delete(everything, pair)) for pair in range(n)])
     if n < FEWEST or _is_constant(without):
         return Interval(found, np.nan, np.nan)
     away = without - without.mean()
@@ -365,6 +361,26 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     from scipy import stats
 
     return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+
+
+def _spearman_without_each(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Spearman's ρ without the i-th pair, (n,)."""
+    a, b = _centred_ranks_without_each(x), _centred_ranks_without_each(y)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+
+
+def _centred_ranks_without_each(values: np.ndarray) -> np.ndarray:
+    """Return in row i the ranks of the values without the i-th, less their mean, (n, n); the i-th is 0.
+
+    Taking one away lowers the ranks of all that are larger by 1, and of its ties by a half.
+    """
+    from scipy import stats
+
+    lowered = (values[:, None] < values) + 0.5 * (values[:, None] == values)
+    ranks = stats.rankdata(values) - lowered - len(values) / 2
+    np.fill_diagonal(ranks, 0)
+    return ranks
 
 
 def _spearman_of_resamples(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -505,18 +505,19 @@ def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
     Parameters
     ----------
     table : DataFrame
-        ``raw``, ``trained`` (names of embedders), ``measure``, ``state`` (``raw``, ``adjusted``, ``trained``; others
-        are left out), ``value``.
+        ``raw``, ``trained`` (names of embedders), ``measure``, ``state`` (``raw``, ``adjusted``, ``trained``, and
+        ``without u_1`` if it was measured; others are left out), ``value``.
     title : str
 
     Returns
     -------
     ndarray of Axes, one a pair
     """
+    table = table[table["state"].isin(["raw", "adjusted", "trained", "without u_1"])]
     measures, pairs = list(table["measure"].unique()), table[["raw", "trained"]].drop_duplicates()
     lowest = table["value"].min()
     figure, axes = plt.subplots(
-        1, len(pairs), figsize=(11, 0.42 * len(measures) + 1.6), sharey=True, layout="constrained", squeeze=False
+        1, len(pairs), figsize=(11, 0.42 * len(measures) + 2), sharey=True, layout="constrained", squeeze=False
     )
     for ax, (raw, trained) in zip(axes[0], pairs.itertuples(index=False), strict=True):
         own = table[(table["raw"] == raw) & (table["trained"] == trained)]
@@ -526,10 +527,12 @@ def plot_states(table: pd.DataFrame, title: str) -> np.ndarray:
         ax.scatter(wide["raw"], places, s=60, facecolor="none", edgecolor="black", zorder=5, label="raw")
         ax.scatter(wide["adjusted"], places, s=70, color=FIRST, marker="D", zorder=4, label="adjusted")
         ax.scatter(wide["trained"], places, s=70, color=INK, zorder=2, label="trained")
+        if "without u_1" in wide:
+            ax.scatter(wide["without u_1"], places, s=60, color=REST, marker="X", zorder=3, label="without $u_1$")
         ax.set_yticks(places, measures)
-        ax.set(xlim=(min(0, lowest) - 0.05, 1), xlabel="value of the measure", ylim=(len(measures) - 0.5, -0.5))
+        ax.set(xlim=(min(0, lowest) - 0.08, 1), xlabel="value of the measure", ylim=(len(measures) - 0.5, -0.5))
         ax.set_title(f"{raw} → {trained}", fontsize=10, fontweight="normal")
-    axes[0][0].legend(frameon=False, fontsize=9)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     _title(axes[0], title)
     return axes[0]
 
@@ -848,7 +851,7 @@ def plot_forest(table: pd.DataFrame, title: str, *, xlabel: str) -> np.ndarray:
     """
     groups, series = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["series"]))
     rows = list(dict.fromkeys(table["row"]))
-    size = (3.6 * len(groups) + 1.6, 0.32 * len(rows) * len(series) + 1.8)
+    size = (3.6 * len(groups) + 1.6, 0.24 * len(rows) * len(series) + 1.8)
     figure, panels = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")
     panels = np.atleast_1d(panels)
     for ax, group in zip(panels, groups, strict=True):

@@ -111,20 +111,23 @@ q3 = Question(
 )
 quiz = Quiz(
     (
-        "Why does the decoder layer fit the embedding at all?",
+        "Why can the decoder layer read the embedding at all?",
         "d",
         {
             "a": (
-                "both have as many numbers",
-                "the embedding of another model with as many numbers would decode to nonsense.",
+                "rows and embedding are equally long, and nothing more is needed",
+                "the embedding of another model of the same length would decode to nonsense.",
             ),
             "b": (
-                "the training of `smol-cse` has fitted them",
+                "the training of `smol-cse` fitted the two to each other",
                 "the decoder layer took no part in the training, and it fits the untrained embedding as well.",
             ),
-            "c": ("any large matrix would name words", "a matrix of random numbers names random tokens."),
+            "c": (
+                "a matrix with so many rows has one near any vector",
+                "so has a matrix of random numbers, and it names random tokens.",
+            ),
             "d": (
-                "an average of states is like a state",
+                "it was made to read such states as the embedding averages",
                 "states, as they leave the last layer and its norm, are what the layer was made to read; their "
                 "average lies in the same space.",
             ),

@@ -122,16 +122,22 @@ quiz = Quiz(
         "Why is the mean subtracted for each instruction separately?",
         "c",
         {
-            "a": ("each instruction is asked of other texts", "all are asked of the same texts."),
+            "a": (
+                "otherwise one would compare topics with emotions",
+                "each labelling is judged under both instructions, whatever is subtracted.",
+            ),
             "b": (
-                "k-means and neighbours need centred embeddings",
-                "both work on any; the reason is what the mean holds.",
+                "neighbours by cosine are defined for centred embeddings only",
+                "they are defined for any; the reason is what the mean holds.",
             ),
             "c": (
                 "each prompt brings a common part of its own",
                 "the prompt is part of what is embedded, so that the mean under one does not fit the other exactly.",
             ),
-            "d": ("the mean is different for topics and for emotions", "the labels have no part in it."),
+            "d": (
+                "with one mean for all, the instruction's effect would be lost",
+                "it would stay, along with the part that all texts have in common under one instruction.",
+            ),
         },
     ),
     (

@@ -148,13 +148,19 @@ quiz = Quiz(
         },
     ),
     (
-        "Recall from notebook 05: what else can turn an embedding, apart from training?",
+        "Recall from notebook 05: `smol-eol` is asked for the emotion of a text instead of the topic. What becomes of its ten best tokens?",
         "b",
         {
-            "a": ("the number of texts that are embedded with it", "each text is embedded by itself."),
-            "b": ("the prompt around the text", "what one asks for, and where in the prompt."),
-            "c": ("the precision of the cosine", "it moves last digits only."),
-            "d": ("the labels of the texts", "no embedder sees them."),
+            "a": ("nearly all are replaced", "that is nearer to `smol-asked`, which was trained to heed the question."),
+            "b": ("about half are replaced", "five of ten stay on average, and what comes in seldom names an emotion."),
+            "c": (
+                "the same ten change places",
+                "a question about the topic and one about a colour have more than six of ten in common, these two fewer.",
+            ),
+            "d": (
+                "one or two give way to emotion words",
+                "more than two give way, and one text in twenty has an emotion word among the ten.",
+            ),
         },
     ),
 )

@@ -141,19 +141,19 @@ quiz = Quiz(
         },
     ),
     (
-        "A filter keeps an eighth of the numbers and loses little. Is the filter good?",
+        "A filter keeps an eighth of the numbers and loses little. What would show that it chose them well?",
         "d",
         {
             "a": (
-                "yes, since whatever it dropped was noise",
-                "then a random choice would have dropped the same noise.",
+                "that it loses little on a second collection, too",
+                "any choice may lose little there: an eighth is enough for what is compared.",
             ),
-            "b": ("yes, if search is faster with shorter vectors", "that is so for any way of shortening them."),
+            "b": ("that search is faster with the shorter embeddings", "that is so for any way of shortening them."),
             "c": (
-                "no, since any loss at all shows that it dropped too much",
-                "a small loss may be worth the length.",
+                "that with half of the numbers it loses even less",
+                "so would any choice, since it keeps more.",
             ),
-            "d": ("first see what random directions lose", "here they do better than the filter."),
+            "d": ("that as many random directions lose more", "here they lose less than the filter."),
         },
     ),
     (
