@@ -2,15 +2,26 @@
 
 Needs the extra ``interop``: in a checkout, ``pip install -e '.[interop]'``. Nothing else in the package needs it.
 
-An encoder made here is saved and loaded as any other, and MTEB takes it for what it is, a sparse encoder. Its one
-module is :class:`AlignedTokens` and not a chain of stock ones, which could do the documents of the paper's recipe only:
-they have no place for words after the text (``means in one word:``), for a query's literal tokens beside its aligned
-ones, or for a logarithm and a length after the cut. So the vectors are those of this package; nothing is approximated.
+An encoder made here is saved and loaded as any other, and MTEB takes it for what it is, a sparse encoder (the extra
+``mteb``; ``tests/unit/test_mteb.py`` has a task made of a collection of one's own)::
+
+    encoder = sparse_encoder(ta.load_embedder("smol-eol"), weights="log")
+    print(mteb.evaluate(encoder, mteb.get_task("NFCorpus")).to_dataframe())
+
+MTEB's nDCG@10 is that of :func:`~tokalign_helpers.retrieval.evaluation.evaluate_run`, except where a query shares
+tokens with fewer than ten documents: MTEB then ranks documents with a score of 0 as well; our index leaves them out.
+
+An encoder's one module is :class:`AlignedTokens` and not a chain of stock ones, which could do the documents of the
+paper's recipe only: they have no place for words after the text (``means in one word:``), for a query's literal tokens
+beside its aligned ones, or for a logarithm and a length after the cut. So the vectors are those of this package;
+nothing is approximated.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,27 +31,33 @@ from safetensors.torch import load_file, save_file
 from scipy import sparse
 from sentence_transformers import SparseEncoder
 from sentence_transformers.models import Module
+from sentence_transformers.sparse_encoder.model_card import SparseEncoderModelCardData
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign_helpers.basics.checks import one_line, shown
 from tokalign_helpers.basics.files import replacing, write_text
+from tokalign_helpers.models.decoding import TokenDecoder
 from tokalign_helpers.models.embedding import Embedder
 from tokalign_helpers.models.heads import Head
-from tokalign_helpers.models.hub import load_body, load_tokenizer
+from tokalign_helpers.models.hub import load_body, load_tokenizer, move_to
 from tokalign_helpers.models.input_format import InputFormat
+from tokalign_helpers.models.keys import NotKeyableError, describe, digest
 from tokalign_helpers.models.published import POOLINGS
 from tokalign_helpers.retrieval.recipe import SparseRecipe
-from tokalign_helpers.retrieval.sparse import sparsify_documents, sparsify_queries, to_torch
+from tokalign_helpers.retrieval.sparse import sparsify_documents, sparsify_queries
 
 KIND = "tokalign sparse encoder, 1"
 CONFIG, TENSORS, RECIPE, BACKBONE = "config.json", "decoder.safetensors", "recipe.safetensors", "backbone"
+CUT = ("k", "m", "weights", "importance")  # what the vectors depend on besides the embedder; or, with a recipe:
+CUT_BY_RECIPE = tuple(field.name for field in fields(SparseRecipe) if field.name != "decoder")
 
 
 class _Features(TypedDict, total=False):
     """What one module of sentence-transformers leaves to the next."""
 
     texts: list[str]
+    prompt: str
     sentence_embedding: Tensor
 
 
@@ -72,7 +89,45 @@ class AlignedTokens(Module):
         super().__init__()
         self.embedder, self.recipe = embedder, recipe
         self.k, self.m, self.weights, self.importance = k, m, weights, importance
-        self.max_seq_length = embedder.max_tokens
+        self._card: SparseEncoderModelCardData | None = None
+
+    @property
+    def max_seq_length(self) -> int:
+        """How many tokens of a text are read at most."""
+        return self.embedder.max_tokens
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        self.embedder = self.embedder.with_input_format(max_tokens=value)
+        self._identify()
+
+    def on_model_ready(self, model: SparseEncoder) -> None:
+        """Name the encoder after its embedder; sentence-transformers calls this, from version 6 on.
+
+        MTEB keeps results by name and revision; without them it takes every encoder for the same one, and reports the
+        score of an earlier one. An encoder from the hub has both already, and a name that was given stays.
+
+        Parameters
+        ----------
+        model : SparseEncoder
+        """
+        card = model.model_card_data
+        if not card.base_model:
+            card.model_name = card.model_name or "tokalign/" + re.sub(r"[^\w.-]+", "-", self.embedder.name)
+            self._card = card
+            self._identify()
+
+    def _identify(self) -> None:
+        if self._card is not None:
+            self._card.base_model_revision = self._revision()
+
+    def _revision(self) -> str:
+        """Return a hash of all that the vectors depend on, except the texts."""
+        how = [getattr(self.recipe or self, name) for name in (CUT_BY_RECIPE if self.recipe else CUT)]
+        try:
+            return digest([self.embedder.key_parts(), describe([self.embedder.unembedding, self.embedder.head, *how])])
+        except NotKeyableError:
+            return uuid.uuid4().hex  # what cannot be recognised gets no result of another
 
     def tokenize(self, texts: list[str], *, prompt: str | None = None, **_: object) -> _Features:
         """Pass the texts on; the embedder itself tokenizes them, in its template.
@@ -87,7 +142,7 @@ class AlignedTokens(Module):
         -------
         dict
         """
-        return {"texts": [(prompt or "") + text for text in texts]}
+        return {"texts": list(texts), "prompt": prompt or ""}
 
     preprocess = tokenize  # its name from sentence-transformers 5.3 on
 
@@ -104,12 +159,12 @@ class AlignedTokens(Module):
         -------
         dict
         """
-        texts, asked = features["texts"], task == "query"
+        texts, prompt, asked = features["texts"], features["prompt"], task == "query"
         embedder = self.embedder.for_queries() if asked else self.embedder
         with torch.inference_mode(False):
-            h = embedder.embed(texts, cache=False, progress=False)
+            h = embedder.embed([prompt + text for text in texts], cache=False, progress=False)
         vectors = self._queries(texts, h) if asked else self._documents(h)
-        features["sentence_embedding"] = to_torch(vectors).to_dense()
+        features["sentence_embedding"] = torch.from_numpy(vectors.toarray())
         return features
 
     def _documents(self, h: Tensor) -> sparse.csr_array:
@@ -122,6 +177,17 @@ class AlignedTokens(Module):
         if self.recipe:
             return self.recipe.queries(literal, h)
         return sparsify_queries(self.embedder.decoder, literal, h, self.m, importance=self.importance)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AlignedTokens":
+        """Move the embedder to another device; called by `to`, which sees no tensor here: it is no module."""
+        here = self.embedder.model.device
+        there = fn(torch.empty(0, device=here)).device
+        if there != here:
+            self.embedder = _moved(self.embedder, there)
+            if self.recipe:
+                plain = TokenDecoder(self.embedder.unembedding, self.embedder.tokenizer)
+                self.recipe = replace(self.recipe, decoder=plain)
+        return super()._apply(fn, recurse)
 
     def get_sentence_embedding_dimension(self) -> int:
         """Return V, the length of a vector.
@@ -211,7 +277,8 @@ def sparse_encoder(
 
     It is saved by ``save_pretrained(folder)`` and loaded by ``SparseEncoder(folder, trust_remote_code=True)``: from
     version 6 on, sentence-transformers asks for that word wherever a module is not its own. No code lies in the folder;
-    what runs is this package. MTEB finds a sparse encoder there.
+    what runs is this package. For MTEB it has a name, and a revision that changes with whatever changes its vectors; a
+    name of your own is ``encoder.model_card_data.model_name``.
 
     Parameters
     ----------
@@ -252,7 +319,7 @@ def recipe_encoder(embedder: Embedder, recipe: SparseRecipe) -> SparseEncoder:
 
 
 def _encoder(module: AlignedTokens) -> SparseEncoder:
-    return SparseEncoder(modules=[module], device="cpu", similarity_fn_name="dot")
+    return SparseEncoder(modules=[module], device=str(module.embedder.model.device), similarity_fn_name="dot")
 
 
 def _named_pooling(embedder: Embedder) -> str:
@@ -269,13 +336,32 @@ def _token_embeddings(model: PreTrainedModel) -> Tensor:
     return model.get_input_embeddings().get_parameter("weight")
 
 
+def _shares_token_embeddings(embedder: Embedder) -> bool:
+    return embedder.unembedding.data_ptr() == _token_embeddings(embedder.model).data_ptr()
+
+
+def _moved(embedder: Embedder, device: torch.device) -> Embedder:
+    """Return the embedder on another device; its model is moved in place, as PyTorch moves models."""
+    shared, head = _shares_token_embeddings(embedder), embedder.head
+    model = move_to(embedder.model, device)
+    unembedding = _token_embeddings(model).detach() if shared else embedder.unembedding.to(device)
+    if head is not None:
+        bias, transform = head.bias, head.transform
+        head = replace(
+            head,
+            bias=None if bias is None else bias.to(device),
+            transform=None if transform is None else move_to(transform, device),
+        )
+    return replace(embedder, model=model, unembedding=unembedding, head=head)
+
+
 def _decoder_tensors(embedder: Embedder) -> dict[str, Tensor]:
     """Return E_g and the bias; nothing for an E_g that the backbone has already, as its own token embeddings."""
-    head, own = embedder.head, _token_embeddings(embedder.model)
+    head = embedder.head
     if head is not None and head.transform is not None:
         raise ValueError(f"the decoder layer of {embedder.name!r} has further layers before it; it cannot be saved")
     found: dict[str, Tensor] = {}
-    if embedder.unembedding.data_ptr() != own.data_ptr():
+    if not _shares_token_embeddings(embedder):
         found["unembedding"] = embedder.unembedding
     if head is not None and head.bias is not None:
         found["bias"] = head.bias
