@@ -30,7 +30,7 @@ FINDINGS = (
     Finding(
         {"align": "partly", "raw": "reproduced"},
         {"align": r"best \+([\d.]+) .*worst trained \+([\d.]+) .*prompt alone \+([\d.]+) "},
-        "**Trained embeddings name what their text is about, most of them.** Among the tokens of its text that an "
+        "**Most trained embeddings name what their text is about.** Among the tokens of its text that an "
         "embedding names, the share of key words is {align[0]} higher than among all tokens of the text in our best "
         "trained embedder, and {align[1]} higher in the weakest, which may be chance. A prompt alone has {align[2]}; a "
         "raw average names function words and marks instead.",

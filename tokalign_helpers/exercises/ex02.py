@@ -115,7 +115,7 @@ quiz = Quiz(
         },
     ),
     (
-        "Every text has the same amount of $u_1$. Can that amount decide which of two texts is closer to a third by cosine?",
+        "Every text has the same amount of $u_1$. If it grew alike in all of them, could that decide which of two texts is closer to a third by cosine?",
         "b",
         {
             "a": (
@@ -131,7 +131,7 @@ quiz = Quiz(
                 "no, a cosine does not depend on how long embeddings are",
                 "a longer common part turns all of them towards u_1, which changes the angles.",
             ),
-            "d": ("yes, because texts with more of it have a larger cosine", "all have the same amount."),
+            "d": ("yes, all cosines grow by the same amount", "they grow, but not by the same amount."),
         },
     ),
     (

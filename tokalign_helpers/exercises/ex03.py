@@ -105,21 +105,15 @@ q3 = Question(
 )
 quiz = Quiz(
     (
-        "Why fit on one half of the sentences and test on the other?",
+        "What does the shift by $v_1$ need that taking $u_1$ out does not?",
         "d",
         {
-            "a": ("half as many sentences are embedded", "all of them are, either way."),
-            "b": (
-                "GAR is fair only on few sentences",
-                "any number will do, as long as the numbers that are compared have the same.",
-            ),
-            "c": (
-                "$u_1$ of all sentences would be another direction",
-                "it is nearly the same, which one knows only after looking.",
-            ),
+            "a": ("the backbone's decoder layer", "that reads the tokens, and takes no part in either."),
+            "b": ("raw embeddings of the texts", "both change raw embeddings."),
+            "c": ("sentences to find $u_1$ on", "both need them."),
             "d": (
-                "the gain might be fitted to the sentences",
-                "u_1 and v_1 were computed from embeddings; little changes here, but one knows only after looking.",
+                "a trained embedder",
+                "v_1 is how far a training moved the texts. Taking u_1 out, or the mean step, does without.",
             ),
         },
     ),
