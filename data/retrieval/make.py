@@ -38,6 +38,7 @@ CHOOSER = "smol-eol"
 # A vocabulary five times as large needs more tokens: data/architectures/choices.csv tells, of the choosing half
 # of the queries. 2,000 cost about what 1,000 cost the others.
 MORE_TOKENS = {"gemma-eol": (2000, 5000)}
+COLLECTIONS = ("cloze", "SciFact", "Cranfield")
 NOTEBOOK_06 = ("smol-sim", "smol-rel")  # compared there
 CHANGED: dict[str, tuple[dict, ...]] = {
     "frame": ({"tight": False},),
@@ -221,6 +222,7 @@ def main() -> None:
     ours = [spec.name for spec in ta.EMBEDDERS.values() if spec.packaged]
     parser.add_argument("embedders", nargs="*", help=f"of {', '.join(ours)}; default: all, {CHOOSER} for --choose")
     parser.add_argument("--results", type=Path, help="another table than the one beside this file")
+    parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=COLLECTIONS, help="default: all")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--whole", action="store_true", help="the whole of SciFact instead")
     which.add_argument("--uncut", action="store_true", help=f"documents are not cut at {TOKENS} tokens")
@@ -241,6 +243,7 @@ def main() -> None:
     if not given.packaged:
         whole = ta.load_beir(given.folder / "scifact", "train")
         parts |= {"SciFact": part_of(whole), "Cranfield": part_of(ta.load_cranfield(given.folder / "cranfield"))}
+    parts = {what: parts[what] for what in given.collections if what in parts}
     if given.whole:
         parts = {"SciFact, whole": whole}
     max_tokens = None if given.uncut else TOKENS
