@@ -92,9 +92,7 @@ def two_by_two(folder: Path) -> Iterator[dict[str, object]]:
         values = {name: found[name][question] for name in embedders}
         about = {"question": question, "n": len(values["smol-eol"])}
         for name, each in values.items():
-            whole = bool(np.isin(each, (0, 1)).all())
-            interval = ta.share_interval(each == 1) if whole else ta.bootstrap_interval(each)
-            yield row(interval, **about, of=name)
+            yield row(level(each), **about, of=name)
         for effect, weights in EFFECTS.items():
             yield row(difference(values, weights), **about, of=effect)
     for what, rated in ratings(folder):
@@ -112,12 +110,31 @@ def two_by_two(folder: Path) -> Iterator[dict[str, object]]:
             yield row(more, **about, of=effect)
 
 
+def yes_or_no(*answers: np.ndarray) -> bool:
+    """Say whether all answers are yes or no."""
+    return all(np.isin(each, (0, 1)).all() for each in answers)
+
+
+def level(answers: np.ndarray) -> ta.Interval:
+    """Judge answers: as a share where all are yes or no."""
+    return ta.share_interval(answers) if yes_or_no(answers) else ta.bootstrap_interval(answers)
+
+
+def gap(first: np.ndarray, second: np.ndarray) -> ta.Interval:
+    """Judge how much larger the first answers are than the second, to the same questions."""
+    return (
+        ta.share_difference_interval(first, second)
+        if yes_or_no(first, second)
+        else ta.bootstrap_interval(first - second)
+    )
+
+
 def difference(values: dict[str, np.ndarray], weights: tuple[float, ...]) -> ta.Interval:
     """Judge an effect; where it compares the yes-or-no answers of two embedders, as shares."""
     used = {name: weight for name, weight in zip(FOUR, weights, strict=True) if weight}
-    if sorted(used.values()) == [-1, 1] and all(np.isin(values[name], (0, 1)).all() for name in used):
+    if sorted(used.values()) == [-1, 1]:
         more, less = sorted(used, key=lambda name: -used[name])
-        return ta.share_difference_interval(values[more], values[less])
+        return gap(values[more], values[less])
     return ta.bootstrap_interval(sum(weight * values[name] for name, weight in used.items()))
 
 
@@ -130,11 +147,12 @@ def asked(_: Path) -> Iterator[dict[str, object]]:
         h = {name: base.with_instruction(name).embed(texts) for name in ASKED}
         for question, each in asked_answers(base, table, h):
             found[base.name, question] = values = each[reporting]
-            yield row(ta.bootstrap_interval(values), of=base.name, question=question, n=len(values))
+            yield row(level(values), of=base.name, question=question, n=len(values))
     for name, question in found:
         if name == "smol-asked":
-            more = found[name, question] - found["smol-eol", question]
-            yield row(ta.bootstrap_interval(more), of="smol-asked − smol-eol", question=question, n=len(more))
+            both = found[name, question], found["smol-eol", question]
+            more = gap(*both)
+            yield row(more, of="smol-asked − smol-eol", question=question, n=len(both[0]))
 
 
 def asked_answers(

@@ -235,6 +235,8 @@ def main() -> None:
     words += ["--results", str(given.results)] if given.results else []
     cloze = ta.load_cloze_collection(CLOZE, seed=0)
     if given.choose:
+        if len(given.embedders) > 1:
+            parser.error(f"--choose takes one embedder, got {', '.join(given.embedders)}")
         (embedder,) = given.embedders or [CHOOSER]
         command = " ".join(["python data/retrieval/make.py FOLDER", *given.embedders, *words])
         write_results(table, pd.DataFrame(choices(ta.load_embedder(embedder), cloze)), command)
@@ -246,6 +248,8 @@ def main() -> None:
     parts = {what: parts[what] for what in given.collections if what in parts}
     if given.whole:
         parts = {"SciFact, whole": whole}
+    if not parts:
+        parser.error(f"--packaged has the cloze collection only, not {', '.join(given.collections)}")
     max_tokens = None if given.uncut else TOKENS
     embedders = ta.load_embedders(given.embedders or ours)
     for collection in parts.values():  # those that differ in pooling only share their passes; the cache keeps all

@@ -170,3 +170,5 @@ def test_a_table_of_intervals_keeps_the_order_and_leaves_gaps_empty():
 def test_a_table_of_intervals_takes_each_pair_once():
     with pytest.raises(ValueError, match=r"of 'raw' and rate 'GAR' stand there twice"):
         ta.interval_table(pd.concat([RATES, RATES[1:]]), "of", "rate")
+    with pytest.raises(ValueError, match=r"no column 'ratio'; it has of, rate, value, low, high"):
+        ta.interval_table(RATES, "of", "ratio")

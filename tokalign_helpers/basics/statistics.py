@@ -193,6 +193,7 @@ def jackknife_interval(
     leave_one_out: ArrayLike,
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    together: np.ndarray | None = None,
 ) -> Interval:
     """Return the interval of a statistic that no bootstrap suits, from its values without each text.
 
@@ -208,6 +209,9 @@ def jackknife_interval(
         The statistic on all texts but the i-th.
     bounds : (float, float)
         The least and the greatest value that the statistic can have, such as (0, 1) for a share.
+    together : ndarray of bool, (n, n), optional
+        Which texts are not independent of each other, each of itself; the products of their deviations are then added.
+        The variance is never taken to be smaller than if all were independent.
 
     Returns
     -------
@@ -220,7 +224,9 @@ def jackknife_interval(
     n = len(values)
     if n < FEWEST or _is_constant(values):
         return Interval(float(estimate), np.nan, np.nan)
-    error = np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
+    away = values - values.mean()
+    squares = away @ away if together is None else max(away @ away, away @ together @ away)
+    error = np.sqrt((n - 1) / n * squares)
     from scipy import stats
 
     half = stats.norm.ppf(0.5 + LEVEL / 2) * error
@@ -264,7 +270,8 @@ def rank_correlation(
     """
     x, y = _to_correlate(predicted, rated)
     if members is not None:
-        return _jackknife_of_pairs(_spearman(x, y), _spearman_without_each(x, y), members)
+        together = _sharing(members, len(x))
+        return jackknife_interval(_spearman(x, y), _spearman_without_each(x, y), bounds=(-1, 1), together=together)
     return Interval(_spearman(x, y), *bootstrap(lambda rows: _spearman_of_resamples(x, y, rows), len(x), seed=seed))
 
 
@@ -305,7 +312,8 @@ def rank_correlation_difference(
 
     if members is not None:
         without = _spearman_without_each(x, z) - _spearman_without_each(y, z)
-        return _jackknife_of_pairs(_spearman(x, z) - _spearman(y, z), without, members)
+        found = _spearman(x, z) - _spearman(y, z)
+        return jackknife_interval(found, without, bounds=(-2, 2), together=_sharing(members, len(z)))
 
     def difference(rows: np.ndarray) -> np.ndarray:
         return _spearman_of_resamples(x, z, rows) - _spearman_of_resamples(y, z, rows)
@@ -313,27 +321,14 @@ def rank_correlation_difference(
     return Interval(_spearman(x, z) - _spearman(y, z), *bootstrap(difference, len(z), seed=seed))
 
 
-def _jackknife_of_pairs(found: float, without: np.ndarray, members: ArrayLike) -> Interval:
-    """Return the interval of a statistic of n pairs, from its values without each of them, (n,).
-
-    Pairs that share a member vary together. The jackknife's variance is (n − 1) / n times the sum of the squared
-    deviations; here the products of the deviations of two pairs that share a member are added. It is never taken to be
-    smaller than if all pairs were independent.
-    """
-    names, n = np.asarray(members), len(without)
+def _sharing(members: ArrayLike, n: int) -> np.ndarray:
+    """Return which of n pairs share a member, (n, n)."""
+    names = np.asarray(members)
     if names.shape != (n, 2):
         raise ValueError(f"members must be two for each of the {n} pairs; got the shape {names.shape}")
-    if n < FEWEST or _is_constant(without):
-        return Interval(found, np.nan, np.nan)
-    away = without - without.mean()
     has = np.zeros((n, len(np.unique(names))))
     np.put_along_axis(has, np.unique(names, return_inverse=True)[1].reshape(n, 2), 1.0, axis=1)
-    together = (has @ has.T) > 0
-    error = np.sqrt((n - 1) / n * max(away @ together @ away, away @ away))
-    from scipy import stats
-
-    half = stats.norm.ppf(0.5 + LEVEL / 2) * error
-    return Interval(found, found - float(half), found + float(half))
+    return (has @ has.T) > 0
 
 
 def _shown(values: np.ndarray) -> str:

@@ -199,8 +199,11 @@ def interval_table(table: "pd.DataFrame", rows: str, columns: str, value: str = 
     Raises
     ------
     ValueError
-        If a pair of row and column stands there twice.
+        If a pair of row and column stands there twice, or the table lacks a column.
     """
+    missing = [name for name in (rows, columns, value, "low", "high") if name not in table]
+    if missing:
+        raise ValueError(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, table.columns))}")
     keys = table[[rows, columns]]
     if keys.duplicated().any():
         twice = keys[keys.duplicated()].iloc[0].tolist()
